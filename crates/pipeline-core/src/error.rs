@@ -1,0 +1,70 @@
+//! Classes of failure. Each room has its own error enum; the class alone decides what follows.
+
+/// What kind of failure an error is. Only this decides retry, skip and exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// May go away by itself: a broken connection, a time-out in the middle. Retried once, then the next run.
+    Transient,
+    /// The device or the jump host could not be reached. For a device: reported, not a failure.
+    Unreachable,
+    /// A host key is unknown or wrong. Never retried, never learnt.
+    HostKey,
+    /// The user's configuration, keys or permissions must change first.
+    Config,
+    /// The storage is full, read-only, missing or not ours. Ends the run.
+    Storage,
+    /// Two digests that must agree do not, or a peer breaks the protocol. Nothing is removed.
+    Integrity,
+    /// Another run holds the lock.
+    Locked,
+    /// A signal asked the run to stop.
+    Interrupted,
+    /// A defect of ours.
+    Internal,
+}
+
+/// An error that knows its class and, where there is one, what to do next.
+///
+/// `Display` is one lower-case line without the cause (that is `source()`) and without advice.
+pub trait Classified: std::error::Error {
+    /// The class, which decides what follows.
+    fn class(&self) -> Class;
+
+    /// What a person can do about it: one sentence, printed as `hint:`.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Writes an error and its causes as one line: `what: cause: cause`.
+pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&describe(cause));
+        source = cause.source();
+    }
+    line
+}
+
+/// `std::io::Error` says "Permission denied (os error 13)"; people need only the first half.
+fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
+    let text = cause.to_string();
+    match text.find(" (os error ") {
+        Some(end) => text[..end].to_lowercase(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_os_error_is_said_in_words() {
+        let error = std::io::Error::from_raw_os_error(13);
+        assert_eq!(describe(&error), "permission denied");
+    }
+}

@@ -1,0 +1,334 @@
+//! What happened: one stream of typed facts in the past tense, for the terminal, JSON lines and the report alike.
+//!
+//! The engine emits; whoever listens throttles and draws. In JSON each event is an object with `event` and the fields below;
+//! paths are in the readable form of [`RelPath`], byte counts are plain numbers. `docs/scripting.md` lists them.
+
+use serde::Serialize;
+
+use crate::entry::OtherKind;
+use crate::error::Class;
+use crate::path::{DeviceName, RelPath};
+
+/// Version of the JSON form. Grows when a field changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+/// Listens to a run. Called from many threads; must be quick.
+pub trait Observer: Send + Sync {
+    /// Takes note of one event.
+    fn event(&self, event: &Event);
+}
+
+/// For those who do not care.
+impl Observer for () {
+    fn event(&self, _: &Event) {}
+}
+
+/// One fact.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A run began.
+    RunStarted {
+        /// The catalog's number of this run; 0 for a dry run.
+        run: i64,
+        /// How many devices it will visit.
+        devices: usize,
+        /// Whether it only plans.
+        dry_run: bool,
+    },
+    /// A visit began: the device is being connected to.
+    DeviceStarted {
+        /// Which.
+        device: DeviceName,
+    },
+    /// The agent was put on a device.
+    AgentInstalled {
+        /// Where.
+        device: DeviceName,
+        /// File name of the agent, with version and architecture.
+        name: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The device answered.
+    DeviceConnected {
+        /// Which.
+        device: DeviceName,
+        /// Its clock minus ours, in milliseconds.
+        clock_offset_ms: i64,
+        /// Size of the card.
+        total_bytes: u64,
+        /// Free on the card.
+        free_bytes: u64,
+    },
+    /// The source was listed and it was decided what to do.
+    DevicePlanned {
+        /// Which.
+        device: DeviceName,
+        /// What is to be done.
+        plan: PlanCounts,
+    },
+    /// A dry run: this file would be received, removed, deferred or kept.
+    FilePlanned {
+        /// Where.
+        device: DeviceName,
+        /// Which file.
+        path: RelPath,
+        /// Its size.
+        bytes: u64,
+        /// What would happen.
+        action: PlannedAction,
+        /// Why, where it is not plain.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Content arrived. Sent often.
+    BytesReceived {
+        /// From where.
+        device: DeviceName,
+        /// Content bytes since the last such event.
+        bytes: u64,
+    },
+    /// The reading of one file began.
+    FileStarted {
+        /// From where.
+        device: DeviceName,
+        /// Which.
+        path: RelPath,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Files were verified, stored durably and catalogued: they are received.
+    BatchCommitted {
+        /// From where.
+        device: DeviceName,
+        /// How many files.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// Files left the device, each against its receipt.
+    FilesRemoved {
+        /// From where.
+        device: DeviceName,
+        /// How many.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// A file was left for a later run: it is being written, or changed while it was read.
+    FileDeferred {
+        /// Where.
+        device: DeviceName,
+        /// Which.
+        path: RelPath,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A file stays on the device on purpose, and somebody may want to know.
+    FileKept {
+        /// Where.
+        device: DeviceName,
+        /// Which.
+        path: RelPath,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Something that is not a regular file was left where it is.
+    OtherSkipped {
+        /// Where.
+        device: DeviceName,
+        /// Which.
+        path: RelPath,
+        /// What it is.
+        kind: OtherKind,
+    },
+    /// One file, or a directory, could not be handled.
+    FileFailed {
+        /// Where.
+        device: DeviceName,
+        /// Which; none for the source itself.
+        path: Option<RelPath>,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Empty directories were removed.
+    DirectoriesPruned {
+        /// Where.
+        device: DeviceName,
+        /// How many.
+        dirs: u64,
+    },
+    /// The jump connection broke and is being made again, once.
+    JumpReconnecting {
+        /// The first hop.
+        host: String,
+        /// What broke.
+        reason: String,
+    },
+    /// Something worth a line that concerns no single file.
+    Noted {
+        /// Where, if it concerns a device.
+        device: Option<DeviceName>,
+        /// The line.
+        message: String,
+    },
+    /// A visit ended.
+    DeviceFinished(DeviceReport),
+    /// The run ended.
+    RunFinished(RunReport),
+}
+
+/// What a plan holds, as counts and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PlanCounts {
+    /// Files in the source that the filters let through.
+    pub files: u64,
+    /// To be received.
+    pub receive: u64,
+    /// Their bytes.
+    pub receive_bytes: u64,
+    /// Received earlier and to be removed now.
+    pub release: u64,
+    /// Their bytes.
+    pub release_bytes: u64,
+    /// Left for a later run.
+    pub defer: u64,
+    /// Received and to stay until `delete.after`.
+    pub wait: u64,
+    /// Kept because their path holds other content in the archive.
+    pub keep: u64,
+    /// Empty directories to prune.
+    pub prune: u64,
+}
+
+/// The words of a dry run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlannedAction {
+    /// Receive, and remove once received.
+    ReceiveAndRemove,
+    /// Receive and leave.
+    Receive,
+    /// Remove: received earlier.
+    Remove,
+    /// Leave for a later run.
+    Defer,
+    /// Keep on purpose.
+    Keep,
+    /// Prune an empty directory.
+    Prune,
+}
+
+/// What a visit did. Counts are files unless the name says bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceReport {
+    /// Which device.
+    pub device: DeviceName,
+    /// How the visit ended.
+    pub outcome: Outcome,
+    /// What was done.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// How long it took.
+    pub elapsed_ms: u64,
+}
+
+/// Sums of a visit or a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Received: verified, durable, catalogued.
+    pub received: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Removed from the device.
+    pub removed: u64,
+    /// Their bytes.
+    pub removed_bytes: u64,
+    /// Left for a later run.
+    pub deferred: u64,
+    /// Received and waiting for `delete.after`.
+    pub waiting: u64,
+    /// Kept: other content at a known path.
+    pub kept: u64,
+    /// Stored as a further version of a path.
+    pub versions: u64,
+    /// Two devices with one archive path.
+    pub clashes: u64,
+    /// Could not be handled.
+    pub failed: u64,
+    /// Links and special files that were left alone.
+    pub skipped: u64,
+    /// Empty directories removed.
+    pub pruned: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.received += other.received;
+        self.received_bytes += other.received_bytes;
+        self.removed += other.removed;
+        self.removed_bytes += other.removed_bytes;
+        self.deferred += other.deferred;
+        self.waiting += other.waiting;
+        self.kept += other.kept;
+        self.versions += other.versions;
+        self.clashes += other.clashes;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.pruned += other.pruned;
+    }
+}
+
+/// How a visit ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything that was to be done was done.
+    Done,
+    /// The device is not there: reported, not a failure.
+    Offline {
+        /// Why, in words.
+        reason: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The visit broke off, or some files failed.
+    Failed {
+        /// What kind of failure.
+        class: Class,
+        /// Why, in words.
+        reason: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The run was stopped before this device was done.
+    Stopped,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunReport {
+    /// The catalog's number of this run; 0 for a dry run.
+    pub run: i64,
+    /// Every device, in the order of the configuration.
+    pub devices: Vec<DeviceReport>,
+    /// Sums over the devices.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// What ended the run before its time.
+    pub stopped_by: Option<StopReason>,
+    /// How long it took.
+    pub elapsed_ms: u64,
+}
+
+/// What ended a run before its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StopReason {
+    /// What kind.
+    pub class: Class,
+    /// Why, in words.
+    pub reason: String,
+    /// What to do.
+    pub hint: Option<String>,
+}

@@ -1,0 +1,68 @@
+//! Moves files from a fleet of devices to an archive and never loses one.
+//!
+//! This page is the map; it holds no logic. One device is visited like this, and [`sync`] is the
+//! only module that knows the order:
+//!
+//! ```text
+//! config → fleet → connect → scan → plan → transfer → verify → commit → catalog → receipt → remove → report
+//! ```
+//!
+//! | room | concern |
+//! |---|---|
+//! | [`path`], [`digest`], [`entry`] | the words: validated paths and names, SHA-256, what a device says of a file |
+//! | [`error`], [`event`] | what can go wrong and what decides the consequence; what happened, for whoever listens |
+//! | [`rooted`] | files opened below one directory, never through a symlink; used on both sides |
+//! | [`wire`] | frames and messages between collector and agent |
+//! | [`agent`] | the half that runs on the device (feature `agent`) |
+//! | [`config`], [`ssh_config`], [`fleet`] | YAML to settings; OpenSSH config to routes; patterns to devices |
+//! | [`ssh`] | host keys, authentication, the shared jump connection (feature `ssh`) |
+//! | [`remote`] | what the engine may ask of a device |
+//! | [`plan`] | decides what to do with each file; pure |
+//! | [`transfer`] | a reply stream to staged files |
+//! | [`archive`] | marker, layout, staging, commit, manifests |
+//! | [`catalog`] | SQLite: what was received, from where, and when it was removed |
+//! | [`receipt`] | the proof without which nothing is removed |
+//! | [`sync`], [`run`], [`check`] | one device; many devices; is everything ready |
+//! | [`cancel`] | the wish to stop, seen by all threads |
+//!
+//! Nothing in this crate prints, prompts, reads `$HOME` or the environment, or exits.
+
+#[cfg(feature = "agent")]
+pub mod agent;
+pub mod digest;
+pub mod entry;
+pub mod error;
+pub mod path;
+pub mod rooted;
+pub mod wire;
+
+#[cfg(feature = "collector")]
+pub mod archive;
+#[cfg(feature = "collector")]
+pub mod cancel;
+#[cfg(feature = "collector")]
+pub mod catalog;
+#[cfg(feature = "collector")]
+pub mod check;
+#[cfg(feature = "collector")]
+pub mod config;
+#[cfg(feature = "collector")]
+pub mod event;
+#[cfg(feature = "collector")]
+pub mod fleet;
+#[cfg(feature = "collector")]
+pub mod plan;
+#[cfg(feature = "collector")]
+pub mod receipt;
+#[cfg(feature = "collector")]
+pub mod remote;
+#[cfg(feature = "collector")]
+pub mod run;
+#[cfg(feature = "ssh")]
+pub mod ssh;
+#[cfg(feature = "collector")]
+pub mod ssh_config;
+#[cfg(feature = "collector")]
+pub mod sync;
+#[cfg(feature = "collector")]
+pub mod transfer;

@@ -1,0 +1,131 @@
+//! What the engine may ask of a device, and nothing else.
+//!
+//! Requests are queued without waiting and answered in order, so that a long link stays full: small files cost no round
+//! trip each. [`agent`] is the fast implementation. Every implementation passes the same conformance suite.
+
+use std::time::Duration;
+
+use crate::entry::{Entry, OtherKind, Vitals};
+use crate::error::{Class, Classified};
+use crate::path::RelPath;
+use crate::event::Observer;
+use crate::fleet::Device;
+use crate::receipt::Receipt;
+use crate::wire::{FetchEnd, RemoveEnd, WireError};
+
+pub mod agent;
+
+/// Makes connections. One serves a whole run, and devices may share a jump connection through it.
+pub trait Connect: Sync {
+    /// Connects to a device and gets it ready to answer.
+    ///
+    /// The error's class tells apart: `Unreachable` (no tunnel, half-open tunnel, timed out), `HostKey`, `Config` (authentication
+    /// refused, the agent can't start), `Transient` (the jump connection broke).
+    fn connect(&self, device: &Device, observer: &dyn Observer) -> Result<Box<dyn Remote>, ConnectError>;
+
+    /// Whether a connection that `device` shared with others broke after `since`, so that a failed visit deserves a second try.
+    fn shared_connection_broke(&self, device: &Device, since: std::time::Instant) -> bool;
+}
+
+/// Why a device could not be connected.
+pub type ConnectError = Box<dyn Classified + Send + Sync>;
+
+/// A connected device.
+///
+/// After an error of any method the connection is of no more use: drop it. Nothing is removed on the device by anything but
+/// [`remove`](Remote::remove).
+pub trait Remote {
+    /// Clock and disk, as measured when the connection was made.
+    fn vitals(&self) -> &Vitals;
+
+    /// The device's clock minus ours, in nanoseconds, to about half a round trip.
+    fn clock_offset_ns(&self) -> i64;
+
+    /// Lists everything below the source. `each` is called for every item; its error ends the scan.
+    /// Call it while no other request is under way. May be repeated.
+    fn scan(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError>;
+
+    /// Queues the reading of one whole file. Answered by [`Answer::Data`] and [`Answer::Fetched`]; never retried by itself.
+    fn fetch(&mut self, id: u32, entry: &Entry) -> Result<(), RemoteError>;
+
+    /// Queues removals. Each file is checked on the device immediately before (invariant I2) and answered by [`Answer::Removed`].
+    /// The only way to remove a file: it takes the receipts by value.
+    fn remove(&mut self, receipts: Vec<(u32, Receipt)>) -> Result<(), RemoteError>;
+
+    /// Queues the removal of directories that are empty and were quiet for this long. Answered by [`Answer::Pruned`].
+    fn prune(&mut self, dirs: Vec<RelPath>, quiet: Duration) -> Result<(), RemoteError>;
+
+    /// Waits for the next answer. Call it only while an answer is due.
+    fn answer(&mut self) -> Result<Answer<'_>, RemoteError>;
+}
+
+/// One item of a scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scanned {
+    /// A regular file.
+    File(Entry),
+    /// Something that is reported and not copied.
+    Other(RelPath, OtherKind),
+    /// A directory with nothing in it, and when it last changed, in nanoseconds.
+    EmptyDir(RelPath, i64),
+    /// What could not be looked at (none: the source itself), and why.
+    Unreadable(Option<RelPath>, String),
+}
+
+/// The answer to the oldest unanswered request.
+#[derive(Debug)]
+pub enum Answer<'a> {
+    /// The next bytes of the file of the oldest unanswered fetch.
+    Data(&'a [u8]),
+    /// That fetch has ended.
+    Fetched(u32, FetchEnd),
+    /// A removal has ended.
+    Removed(u32, RemoveEnd),
+    /// A pruning has ended: the directory, and whether it is gone.
+    Pruned(RelPath, bool),
+}
+
+/// What ends a connection to a device.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// Nothing came for as long as `timeouts.idle` allows.
+    #[error("the device said nothing for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// The connection broke.
+    #[error("the connection to the device broke")]
+    Broken(#[source] WireError),
+    /// The agent ended or refused; its own words.
+    #[error("the agent refused: {0}")]
+    Refused(String),
+    /// The agent did not start; what it, or the device's shell, said.
+    #[error("the agent did not start: {0}")]
+    NotStarted(String),
+    /// An answer that fits no question.
+    #[error("the device broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// The caller's sink failed; its own error is elsewhere.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Classified for RemoteError {
+    fn class(&self) -> Class {
+        match self {
+            RemoteError::Silent(_) => Class::Transient,
+            RemoteError::Broken(WireError::Ended | WireError::Io(_)) => Class::Transient,
+            RemoteError::Broken(_) | RemoteError::Protocol(_) => Class::Integrity,
+            RemoteError::Refused(_) | RemoteError::NotStarted(_) => Class::Config,
+            RemoteError::Stopped => Class::Interrupted,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            RemoteError::NotStarted(_) => Some("run the same command by hand: ssh HOST '~/.cache/pipeline/pipeline-agent-* serve --help'".into()),
+            RemoteError::Broken(WireError::NotAnAgent(_)) => {
+                Some("something on the device prints when a shell starts (.bashrc?): it must be silent without a terminal".into())
+            }
+            _ => None,
+        }
+    }
+}

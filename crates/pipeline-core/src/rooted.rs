@@ -1,0 +1,1 @@
+//! Files opened below one directory, never through a symlink; used on both sides.

@@ -1,0 +1,471 @@
+//! Frames and messages between the collector and the agent; `docs/wire.md` describes every byte.
+//!
+//! A stream is [`MAGIC`] (from the agent only), then frames. A frame carries one or more whole messages, up to
+//! [`MAX_FRAME_BYTES`], and is compressed on its own where that pays: so memory is bounded whatever the peer sends,
+//! and a broken frame harms nothing before it. This module knows no files and no transport.
+
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::entry::{Entry, Identity, OtherKind, Vitals};
+use crate::path::RelPath;
+
+/// Version of the messages. Both halves must speak the same one; `pipeline` uploads the agent that fits.
+pub const PROTOCOL: u16 = 1;
+
+/// The first bytes that an agent writes. What a shell's start-up files print is not this.
+pub const MAGIC: [u8; 8] = *b"pl-agent";
+
+/// The largest frame, before and after compression, in bytes.
+pub const MAX_FRAME_BYTES: usize = 256 * 1024;
+
+/// The most file content that one [`Reply::Data`] carries, in bytes: what fits a frame with its message header.
+pub const MAX_DATA_BYTES: usize = MAX_FRAME_BYTES - 16;
+
+/// The most files that one [`Request::Remove`] names.
+pub const MAX_REMOVALS: usize = 4096;
+
+/// What the collector asks. The agent answers in the order of the requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// The first message: which source to serve. The agent refuses a root that it was not started with.
+    Open {
+        /// [`PROTOCOL`] of the collector.
+        protocol: u16,
+        /// Absolute path of the source directory, as bytes.
+        root: Vec<u8>,
+    },
+    /// List everything below the source. Answered by any number of `Found`, `Other`, `EmptyDir` and `Unreadable`, then `Scanned`.
+    Scan,
+    /// Read one file whole. Answered by any number of `Data`, then `Fetched`.
+    Fetch(FileRef),
+    /// Remove files against receipts, each after its own check. Answered by one `Removed` for each.
+    Remove(Vec<FileRef>),
+    /// Remove directories that are still empty and that nobody changed for `quiet_ns`. Answered by one `Pruned` for each.
+    Prune {
+        /// The directories, deepest first.
+        dirs: Vec<RelPath>,
+        /// Nanoseconds by the device's clock.
+        quiet_ns: u64,
+    },
+}
+
+/// One file that a request is about. `id` is the collector's own and comes back with the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRef {
+    /// Chosen by the collector.
+    pub id: u32,
+    /// Where the file lies.
+    pub path: RelPath,
+    /// Which file it must be.
+    pub identity: Identity,
+}
+
+/// What the agent answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply<'a> {
+    /// To `Open`.
+    Opened {
+        /// The agent's version.
+        version: &'a str,
+        /// Clock and disk.
+        vitals: Vitals,
+    },
+    /// A regular file.
+    Found(Entry),
+    /// Something that is not copied.
+    Other {
+        /// Where.
+        path: RelPath,
+        /// What.
+        kind: OtherKind,
+    },
+    /// A directory with nothing in it.
+    EmptyDir {
+        /// Where.
+        path: RelPath,
+        /// When it last changed.
+        mtime_ns: i64,
+    },
+    /// A directory or file that could not be looked at.
+    Unreadable {
+        /// Where; none for the source itself.
+        path: Option<RelPath>,
+        /// Why, in words.
+        reason: &'a str,
+    },
+    /// The scan is complete.
+    Scanned {
+        /// How many `Found` it sent.
+        files: u64,
+    },
+    /// Content of the file whose `Fetched` comes next.
+    Data(#[serde(borrow, serialize_with = "as_bytes")] &'a [u8]),
+    /// The end of a `Fetch`.
+    Fetched {
+        /// Of the request.
+        id: u32,
+        /// How it ended.
+        end: FetchEnd,
+    },
+    /// The end of one removal.
+    Removed {
+        /// Of the request.
+        id: u32,
+        /// How it ended.
+        end: RemoveEnd,
+    },
+    /// The end of one pruning.
+    Pruned {
+        /// Which directory.
+        path: RelPath,
+        /// Whether it is gone.
+        removed: bool,
+    },
+    /// The agent can't go on and ends.
+    Refused {
+        /// Why, in words.
+        reason: &'a str,
+    },
+}
+
+/// Serde writes a slice byte by byte; this writes it at once, in the same form.
+fn as_bytes<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
+}
+
+/// How a whole-file read ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FetchEnd {
+    /// All bytes were sent; digest of exactly these bytes; the identity was the requested one before and after the read.
+    Complete(Digest),
+    /// The file is not, or no longer, the one that was asked for.
+    Changed,
+    /// No such file.
+    Gone,
+    /// It can't be read; why, in words.
+    Failed(String),
+}
+
+/// How a removal ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RemoveEnd {
+    /// The file was the one of the receipt and is gone.
+    Removed,
+    /// There was no such file: an earlier removal was finished.
+    Gone,
+    /// The file is not the one of the receipt: kept.
+    Changed,
+    /// Somebody has it open for writing: kept.
+    Busy,
+    /// It can't be removed; why, in words.
+    Failed(String),
+}
+
+/// What breaks a stream of frames.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The stream ended inside a frame, or where another message was due.
+    #[error("the stream ended in the middle of a message")]
+    Ended,
+    /// The first bytes are not [`MAGIC`].
+    #[error("expected the agent, read {0:?}")]
+    NotAnAgent(String),
+    /// A frame is longer than [`MAX_FRAME_BYTES`] or of an unknown kind.
+    #[error("a frame of kind {kind} with {stored} and {plain} bytes breaks the protocol")]
+    Frame {
+        /// The kind byte.
+        kind: u8,
+        /// Bytes that follow.
+        stored: u32,
+        /// Bytes after decompression.
+        plain: u32,
+    },
+    /// Bytes that are no message of this protocol.
+    #[error("a message could not be decoded")]
+    Message(#[source] postcard::Error),
+    /// A compressed frame that does not decompress to what it announced.
+    #[error("a frame could not be decompressed")]
+    Compression(#[source] io::Error),
+    /// A message that can't fit a frame.
+    #[error("a message of more than {MAX_FRAME_BYTES} bytes can't be sent")]
+    TooLarge,
+    /// The stream itself failed.
+    #[error("the connection failed")]
+    Io(#[source] io::Error),
+}
+
+const HEADER_BYTES: usize = 9;
+const PLAIN: u8 = 0;
+const ZSTD: u8 = 1;
+/// Level 1: level 3 halves the speed on a Pi for at most 8 % fewer bytes.
+const ZSTD_LEVEL: i32 = 1;
+/// A frame that shrinks by less than a twentieth is sent as it is, and the next few are not tried.
+const WORTH_IT: f64 = 0.95;
+const LONGEST_SKIP: u32 = 32;
+/// Frames smaller than this are sent as they are.
+const MIN_COMPRESSED_BYTES: usize = 256;
+
+/// Packs messages into frames. Nothing is sent before [`flush`](FrameWriter::flush) or a full frame.
+pub struct FrameWriter<W> {
+    out: W,
+    frame: Vec<u8>,
+    compression: Option<Compression>,
+}
+
+struct Compression {
+    context: zstd::bulk::Compressor<'static>,
+    packed: Vec<u8>,
+    skip: u32,
+    next_skip: u32,
+}
+
+impl<W: Write> FrameWriter<W> {
+    /// Sends frames as they are.
+    pub fn plain(out: W) -> FrameWriter<W> {
+        FrameWriter { out, frame: vec![0; HEADER_BYTES], compression: None }
+    }
+
+    /// Compresses each frame where that pays.
+    pub fn compressed(out: W) -> io::Result<FrameWriter<W>> {
+        let compression = Compression {
+            context: zstd::bulk::Compressor::new(ZSTD_LEVEL)?,
+            packed: vec![0; HEADER_BYTES + zstd::zstd_safe::compress_bound(MAX_FRAME_BYTES)],
+            skip: 0,
+            next_skip: 1,
+        };
+        Ok(FrameWriter { out, frame: vec![0; HEADER_BYTES], compression: Some(compression) })
+    }
+
+    /// Adds a message; sends the frame first where it would not fit.
+    pub fn push(&mut self, message: &impl Serialize) -> Result<(), WireError> {
+        let start = self.frame.len();
+        self.frame = match postcard::to_extend(message, std::mem::take(&mut self.frame)) {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.frame = vec![0; HEADER_BYTES];
+                return Err(WireError::Message(error));
+            }
+        };
+        let message_bytes = self.frame.len() - start;
+        if message_bytes > MAX_FRAME_BYTES {
+            self.frame.truncate(start);
+            return Err(WireError::TooLarge);
+        }
+        if self.frame.len() > HEADER_BYTES + MAX_FRAME_BYTES {
+            let last = self.frame.split_off(start);
+            self.send()?;
+            self.frame.extend_from_slice(&last);
+        }
+        Ok(())
+    }
+
+    /// Sends what has been pushed.
+    pub fn flush(&mut self) -> Result<(), WireError> {
+        self.send()?;
+        self.out.flush().map_err(WireError::Io)
+    }
+
+    /// Bytes that are pushed and not yet sent.
+    pub fn pending_bytes(&self) -> usize {
+        self.frame.len() - HEADER_BYTES
+    }
+
+    fn send(&mut self) -> Result<(), WireError> {
+        let plain = self.frame.len() - HEADER_BYTES;
+        if plain == 0 {
+            return Ok(());
+        }
+        let packed = self.compression.as_mut().and_then(|c| c.pack(&self.frame[HEADER_BYTES..]));
+        let frame = match packed {
+            Some(packed) => packed,
+            None => {
+                write_header(&mut self.frame, PLAIN, plain, plain);
+                &self.frame[..]
+            }
+        };
+        self.out.write_all(frame).map_err(WireError::Io)?;
+        self.frame.truncate(HEADER_BYTES);
+        Ok(())
+    }
+}
+
+impl Compression {
+    /// The whole compressed frame, or none where sending the content as it is costs less.
+    fn pack(&mut self, plain: &[u8]) -> Option<&[u8]> {
+        if plain.len() < MIN_COMPRESSED_BYTES {
+            return None;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return None;
+        }
+        let stored = self.context.compress_to_buffer(plain, &mut self.packed[HEADER_BYTES..]).ok()?;
+        #[allow(clippy::cast_precision_loss)] // at most MAX_FRAME_BYTES
+        if stored as f64 > plain.len() as f64 * WORTH_IT {
+            self.skip = self.next_skip;
+            self.next_skip = (self.next_skip * 2).min(LONGEST_SKIP);
+            return None;
+        }
+        self.next_skip = 1;
+        write_header(&mut self.packed, ZSTD, stored, plain.len());
+        Some(&self.packed[..HEADER_BYTES + stored])
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // both are at most MAX_FRAME_BYTES
+fn write_header(frame: &mut [u8], kind: u8, stored: usize, plain: usize) {
+    frame[0] = kind;
+    frame[1..5].copy_from_slice(&(stored as u32).to_le_bytes());
+    frame[5..9].copy_from_slice(&(plain as u32).to_le_bytes());
+}
+
+/// Takes frames apart into messages. Holds at most two frames in memory.
+pub struct FrameReader<R> {
+    input: R,
+    stored: Vec<u8>,
+    plain: Vec<u8>,
+    at: usize,
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
+}
+
+impl<R: Read> FrameReader<R> {
+    /// Reads from the next byte of `input` on.
+    pub fn new(input: R) -> FrameReader<R> {
+        FrameReader { input, stored: Vec::new(), plain: Vec::new(), at: 0, decompressor: None }
+    }
+
+    /// Reads [`MAGIC`]. Otherwise the error holds the text that came instead, up to 200 bytes.
+    pub fn expect_magic(&mut self) -> Result<(), WireError> {
+        let mut seen = Vec::new();
+        while seen.len() < MAGIC.len() {
+            let mut byte = [0];
+            match self.input.read(&mut byte) {
+                Ok(0) => break,
+                Ok(_) => seen.push(byte[0]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(WireError::Io(e)),
+            }
+        }
+        if seen == MAGIC {
+            return Ok(());
+        }
+        if seen.is_empty() {
+            return Err(WireError::Ended);
+        }
+        Err(WireError::NotAnAgent(String::from_utf8_lossy(&seen).into_owned()))
+    }
+
+    /// Whether a whole message lies ready, so that [`next`](FrameReader::next) does not wait.
+    pub fn ready(&self) -> bool {
+        self.at < self.plain.len()
+    }
+
+    /// The next message; none at the orderly end of the stream. May borrow from this reader.
+    pub fn next<'a, T: Deserialize<'a>>(&'a mut self) -> Result<Option<T>, WireError> {
+        if !self.ready() && !self.fill()? {
+            return Ok(None);
+        }
+        let rest = &self.plain[self.at..];
+        let (message, left) = postcard::take_from_bytes::<T>(rest).map_err(WireError::Message)?;
+        let used = rest.len() - left.len();
+        if used == 0 {
+            return Err(WireError::Message(postcard::Error::DeserializeUnexpectedEnd));
+        }
+        self.at += used;
+        Ok(Some(message))
+    }
+
+    /// Reads one frame; false at the orderly end.
+    fn fill(&mut self) -> Result<bool, WireError> {
+        let mut header = [0; HEADER_BYTES];
+        if !self.read_header(&mut header)? {
+            return Ok(false);
+        }
+        let kind = header[0];
+        let stored = u32::from_le_bytes([header[1], header[2], header[3], header[4]]);
+        let plain = u32::from_le_bytes([header[5], header[6], header[7], header[8]]);
+        let (stored_bytes, plain_bytes) = (stored as usize, plain as usize);
+        let sane = plain_bytes > 0 && plain_bytes <= MAX_FRAME_BYTES && stored_bytes <= MAX_FRAME_BYTES;
+        if !sane || !(kind == ZSTD || kind == PLAIN && stored == plain) {
+            return Err(WireError::Frame { kind, stored, plain });
+        }
+        self.at = 0;
+        self.plain.resize(plain_bytes, 0);
+        if kind == PLAIN {
+            return read_exact(&mut self.input, &mut self.plain).map(|()| true);
+        }
+        self.stored.resize(stored_bytes, 0);
+        read_exact(&mut self.input, &mut self.stored)?;
+        if self.decompressor.is_none() {
+            self.decompressor = Some(zstd::bulk::Decompressor::new().map_err(WireError::Compression)?);
+        }
+        let decompressor = self.decompressor.as_mut().ok_or(WireError::Ended)?;
+        let got = decompressor.decompress_to_buffer(&self.stored, &mut self.plain[..]).map_err(WireError::Compression)?;
+        if got != plain_bytes {
+            return Err(WireError::Frame { kind, stored, plain });
+        }
+        Ok(true)
+    }
+
+    fn read_header(&mut self, header: &mut [u8; HEADER_BYTES]) -> Result<bool, WireError> {
+        loop {
+            match self.input.read(header) {
+                Ok(0) => return Ok(false),
+                Ok(n) => return read_exact(&mut self.input, &mut header[n..]).map(|()| true),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(WireError::Io(e)),
+            }
+        }
+    }
+}
+
+fn read_exact(input: &mut impl Read, buffer: &mut [u8]) -> Result<(), WireError> {
+    input.read_exact(buffer).map_err(|e| match e.kind() {
+        io::ErrorKind::UnexpectedEof => WireError::Ended,
+        _ => WireError::Io(e),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_frames_of_every_kind() {
+        let text = "temperature,humidity\n".repeat(4000).into_bytes();
+        let mut noise = vec![0u8; MAX_DATA_BYTES];
+        let mut x = 1u64;
+        for byte in &mut noise {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            *byte = x.to_le_bytes()[3];
+        }
+        let messages = [&text[..], &text, &noise, &text, b"", &noise, &text[..7]];
+        let mut bytes = Vec::new();
+        let mut writer = FrameWriter::compressed(&mut bytes).unwrap();
+        for message in messages {
+            writer.push(&Reply::Data(message)).unwrap();
+        }
+        writer.flush().unwrap();
+        assert!(bytes.len() < 2 * noise.len() + text.len());
+        let mut reader = FrameReader::new(&bytes[..]);
+        for message in messages {
+            assert_eq!(reader.next::<Reply>().unwrap().unwrap(), Reply::Data(message));
+        }
+        assert!(reader.next::<Reply>().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_message_that_fits_no_frame_is_refused_and_the_stream_goes_on() {
+        let mut bytes = Vec::new();
+        let mut writer = FrameWriter::plain(&mut bytes);
+        assert!(matches!(writer.push(&Reply::Data(&vec![0; MAX_FRAME_BYTES + 1])), Err(WireError::TooLarge)));
+        writer.push(&Reply::Scanned { files: 7 }).unwrap();
+        writer.flush().unwrap();
+        assert_eq!(FrameReader::new(&bytes[..]).next::<Reply>().unwrap().unwrap(), Reply::Scanned { files: 7 });
+    }
+}
