@@ -403,7 +403,8 @@ impl<R: Read> FrameReader<R> {
             self.decompressor = Some(zstd::bulk::Decompressor::new().map_err(WireError::Compression)?);
         }
         let decompressor = self.decompressor.as_mut().ok_or(WireError::Ended)?;
-        let got = decompressor.decompress_to_buffer(&self.stored, &mut self.plain[..]).map_err(WireError::Compression)?;
+        let got =
+            decompressor.decompress_to_buffer(&self.stored, &mut self.plain[..]).map_err(WireError::Compression)?;
         if got != plain_bytes {
             return Err(WireError::Frame { kind, stored, plain });
         }

@@ -57,38 +57,83 @@ pub struct ArchiveError;
 
 #[allow(unused_variables, missing_docs)]
 impl Archive {
-    pub fn open(storage: &Path, collector: &str) -> Result<Archive, ArchiveError> { unimplemented!() }
-    pub fn confirm(&self) -> Result<Confirmed, ArchiveError> { unimplemented!() }
-    pub fn place(&self, layout: &str, device: &DeviceName, source_name: &[u8], path: &RelPath) -> Result<ArchivePath, ArchiveError> { unimplemented!() }
-    pub fn find(&self, path: &ArchivePath) -> Result<Option<u64>, ArchiveError> { unimplemented!() }
-    pub fn check_room(&self, bytes: u64, files: u64) -> Result<(), ArchiveError> { unimplemented!() }
-    pub fn staging(&self, device: &DeviceName) -> Result<Staging, ArchiveError> { unimplemented!() }
-    pub fn commit(&self, device: &DeviceName, files: Vec<Staged>) -> Result<Vec<Commit>, ArchiveError> { unimplemented!() }
-    pub fn verify(&self, path: &ArchivePath, digest: &Digest, bytes: u64) -> Result<Verified, ArchiveError> { unimplemented!() }
+    pub fn open(storage: &Path, collector: &str) -> Result<Archive, ArchiveError> {
+        unimplemented!()
+    }
+    pub fn confirm(&self) -> Result<Confirmed, ArchiveError> {
+        unimplemented!()
+    }
+    pub fn place(
+        &self,
+        layout: &str,
+        device: &DeviceName,
+        source_name: &[u8],
+        path: &RelPath,
+    ) -> Result<ArchivePath, ArchiveError> {
+        unimplemented!()
+    }
+    pub fn find(&self, path: &ArchivePath) -> Result<Option<u64>, ArchiveError> {
+        unimplemented!()
+    }
+    pub fn check_room(&self, bytes: u64, files: u64) -> Result<(), ArchiveError> {
+        unimplemented!()
+    }
+    pub fn staging(&self, device: &DeviceName) -> Result<Staging, ArchiveError> {
+        unimplemented!()
+    }
+    pub fn commit(&self, device: &DeviceName, files: Vec<Staged>) -> Result<Vec<Commit>, ArchiveError> {
+        unimplemented!()
+    }
+    pub fn verify(&self, path: &ArchivePath, digest: &Digest, bytes: u64) -> Result<Verified, ArchiveError> {
+        unimplemented!()
+    }
 }
 
 #[allow(unused_variables, missing_docs)]
 impl Staging {
-    pub fn create(&mut self, source: RelPath, identity: Identity, target: ArchivePath) -> Result<Incoming, ArchiveError> { unimplemented!() }
+    pub fn create(
+        &mut self,
+        source: RelPath,
+        identity: Identity,
+        target: ArchivePath,
+    ) -> Result<Incoming, ArchiveError> {
+        unimplemented!()
+    }
 }
 
 #[allow(unused_variables, missing_docs)]
 impl Incoming {
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> { unimplemented!() }
-    pub fn finish(self, sent: &Digest) -> Result<Staged, ArchiveError> { unimplemented!() }
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        unimplemented!()
+    }
+    pub fn finish(self, sent: &Digest) -> Result<Staged, ArchiveError> {
+        unimplemented!()
+    }
 }
 
 #[allow(missing_docs)]
 impl Stored {
-    pub fn source(&self) -> &RelPath { unimplemented!() }
-    pub fn identity(&self) -> &Identity { unimplemented!() }
-    pub fn digest(&self) -> &Digest { unimplemented!() }
-    pub fn archive_path(&self) -> &ArchivePath { unimplemented!() }
+    pub fn source(&self) -> &RelPath {
+        unimplemented!()
+    }
+    pub fn identity(&self) -> &Identity {
+        unimplemented!()
+    }
+    pub fn digest(&self) -> &Digest {
+        unimplemented!()
+    }
+    pub fn archive_path(&self) -> &ArchivePath {
+        unimplemented!()
+    }
 }
 
 #[allow(missing_docs)]
 impl ArchivePath {
-    pub fn as_bytes(&self) -> &[u8] { self.0.as_bytes() }
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
     /// From the catalog.
-    pub fn from_bytes(bytes: &[u8]) -> Result<ArchivePath, crate::path::PathError> { RelPath::new(bytes).map(ArchivePath) }
+    pub fn from_bytes(bytes: &[u8]) -> Result<ArchivePath, crate::path::PathError> {
+        RelPath::new(bytes).map(ArchivePath)
+    }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::entry::{Entry, OtherKind, Vitals};
 use crate::error::{Class, Classified};
-use crate::path::RelPath;
 use crate::event::Observer;
 use crate::fleet::Device;
+use crate::path::RelPath;
 use crate::receipt::Receipt;
 use crate::wire::{FetchEnd, RemoveEnd, WireError};
 
@@ -121,10 +121,13 @@ impl Classified for RemoteError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            RemoteError::NotStarted(_) => Some("run the same command by hand: ssh HOST '~/.cache/pipeline/pipeline-agent-* serve --help'".into()),
-            RemoteError::Broken(WireError::NotAnAgent(_)) => {
-                Some("something on the device prints when a shell starts (.bashrc?): it must be silent without a terminal".into())
+            RemoteError::NotStarted(_) => {
+                Some("run the same command by hand: ssh HOST '~/.cache/pipeline/pipeline-agent-* serve --help'".into())
             }
+            RemoteError::Broken(WireError::NotAnAgent(_)) => Some(
+                "something on the device prints when a shell starts (.bashrc?): it must be silent without a terminal"
+                    .into(),
+            ),
             _ => None,
         }
     }
