@@ -452,7 +452,7 @@ mod tests {
             writer.push(&Reply::Data(message)).unwrap();
         }
         writer.flush().unwrap();
-        assert!(bytes.len() < 2 * noise.len() + text.len());
+        assert!(bytes.len() < 2 * noise.len() + 2 * text.len());
         let mut reader = FrameReader::new(&bytes[..]);
         for message in messages {
             assert_eq!(reader.next::<Reply>().unwrap().unwrap(), Reply::Data(message));
