@@ -16,6 +16,8 @@ pub enum Class {
     Storage,
     /// Two digests that must agree do not, or a peer breaks the protocol. Nothing is removed.
     Integrity,
+    /// A limit that the user set against mistakes was met. Nothing is removed.
+    Brake,
     /// Another run holds the lock.
     Locked,
     /// A signal asked the run to stop.

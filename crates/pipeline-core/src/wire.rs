@@ -337,7 +337,12 @@ impl<R: Read> FrameReader<R> {
         FrameReader { input, stored: Vec::new(), plain: Vec::new(), at: 0, decompressor: None }
     }
 
-    /// Reads [`MAGIC`]. Otherwise the error holds the text that came instead, up to 200 bytes.
+    /// Where the frames come from.
+    pub fn input(&self) -> &R {
+        &self.input
+    }
+
+    /// Reads [`MAGIC`]. Otherwise the error holds the first characters that came instead.
     pub fn expect_magic(&mut self) -> Result<(), WireError> {
         let mut seen = Vec::new();
         while seen.len() < MAGIC.len() {

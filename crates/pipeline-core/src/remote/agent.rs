@@ -1,7 +1,31 @@
-//! The collector's half of the agent protocol.
+//! The collector's half of the agent protocol: requests out, answers in.
+//!
+//! Guarantees that waiting is bounded (silence ends with an error, a wish to stop is seen within [`POLL`]) and that whatever the
+//! agent sends costs bounded memory. Leaves to its caller to keep few enough requests unanswered: see `docs/wire.md`.
 
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::{Answer, Remote, RemoteError, Scanned};
+use crate::cancel::Cancel;
+use crate::entry::{Entry, Vitals};
+use crate::path::RelPath;
+use crate::receipt::Receipt;
+use crate::wire::{
+    FileRef, FrameReader, FrameWriter, MAX_FRAME_BYTES, MAX_REMOVALS, PROTOCOL, Reply, Request, WireError,
+};
+
+/// How often a waiting reader looks whether it should stop.
+const POLL: Duration = Duration::from_millis(250);
+/// Half a frame for each list of removals or directories: one message must fit a frame.
+const MAX_LIST_BYTES: usize = MAX_FRAME_BYTES / 2;
+/// What a [`FileRef`] takes on the wire besides its path, at most.
+const FILE_REF_BYTES: usize = 64;
 
 /// A running agent's standard streams, over whatever carries them.
 pub struct Link {
@@ -11,4 +35,276 @@ pub struct Link {
     pub errors: Arc<Mutex<Vec<u8>>>,
     /// Keeps the connection up; dropped last.
     pub guard: Box<dyn Send>,
+}
+
+/// How to talk to an agent.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The longest silence while an answer is due.
+    pub idle: Duration,
+    /// Bytes per second off the link; none: as fast as it goes.
+    pub bandwidth: Option<u64>,
+    /// The wish to stop.
+    pub cancel: Cancel,
+}
+
+/// A device that runs the agent.
+pub struct AgentRemote {
+    writer: FrameWriter<UnixStream>,
+    reader: FrameReader<Input>,
+    errors: Arc<Mutex<Vec<u8>>>,
+    vitals: Vitals,
+    clock_offset_ns: i64,
+    stream: UnixStream,
+    _guard: Box<dyn Send>,
+}
+
+impl AgentRemote {
+    /// Greets the agent and opens `source` on the device, an absolute path.
+    ///
+    /// Errors: `NotStarted` with the device's own words where no agent answers, `Refused` with the agent's.
+    pub fn open(link: Link, source: &Path, options: Options) -> Result<AgentRemote, RemoteError> {
+        let io = |e| RemoteError::Broken(WireError::Io(e));
+        let idle = options.idle;
+        link.stream.set_write_timeout(Some(idle)).map_err(io)?;
+        let input = Input::new(link.stream.try_clone().map_err(io)?, options).map_err(io)?;
+        let mut writer = FrameWriter::plain(link.stream.try_clone().map_err(io)?);
+        let mut reader = FrameReader::new(input);
+        let sent = now_ns();
+        writer
+            .push(&Request::Open { protocol: PROTOCOL, root: source.as_os_str().as_bytes().to_vec() })
+            .map_err(RemoteError::Broken)?;
+        let greeted = writer.flush().and_then(|()| reader.expect_magic());
+        if let Err(error) = greeted {
+            return Err(match failure(error, idle, &link.errors) {
+                RemoteError::Refused(words) => RemoteError::NotStarted(words),
+                other => other,
+            });
+        }
+        let vitals = match reader.next::<Reply<'_>>() {
+            Ok(Some(Reply::Opened { vitals, .. })) => vitals,
+            Ok(Some(Reply::Refused { reason })) => return Err(RemoteError::Refused(reason.to_owned())),
+            Ok(Some(_)) => return Err(RemoteError::Protocol("it did not greet")),
+            Ok(None) => return Err(failure(WireError::Ended, idle, &link.errors)),
+            Err(error) => return Err(failure(error, idle, &link.errors)),
+        };
+        let clock_offset_ns = vitals.clock_ns.saturating_sub(sent / 2 + now_ns() / 2);
+        Ok(AgentRemote {
+            writer,
+            reader,
+            errors: link.errors,
+            vitals,
+            clock_offset_ns,
+            stream: link.stream,
+            _guard: link.guard,
+        })
+    }
+
+    fn idle(&self) -> Duration {
+        self.reader.input().options.idle
+    }
+
+    fn push(&mut self, request: &Request) -> Result<(), RemoteError> {
+        let idle = self.idle();
+        self.writer.push(request).map_err(|e| failure(e, idle, &self.errors))
+    }
+
+    fn flush(&mut self) -> Result<(), RemoteError> {
+        let idle = self.idle();
+        self.writer.flush().map_err(|e| failure(e, idle, &self.errors))
+    }
+}
+
+impl Remote for AgentRemote {
+    fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    fn clock_offset_ns(&self) -> i64 {
+        self.clock_offset_ns
+    }
+
+    fn scan(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError> {
+        self.push(&Request::Scan)?;
+        self.flush()?;
+        let idle = self.idle();
+        let mut found = 0u64;
+        loop {
+            let item = match self.reader.next::<Reply<'_>>() {
+                Ok(Some(Reply::Found(entry))) => {
+                    found += 1;
+                    Scanned::File(entry)
+                }
+                Ok(Some(Reply::Other { path, kind })) => Scanned::Other(path, kind),
+                Ok(Some(Reply::EmptyDir { path, mtime_ns })) => Scanned::EmptyDir(path, mtime_ns),
+                Ok(Some(Reply::Unreadable { path, reason })) => Scanned::Unreadable(path, reason.to_owned()),
+                Ok(Some(Reply::Scanned { files })) if files == found => return Ok(()),
+                Ok(Some(Reply::Scanned { .. })) => {
+                    return Err(RemoteError::Protocol("its list of files is incomplete"));
+                }
+                Ok(Some(Reply::Refused { reason })) => return Err(RemoteError::Refused(reason.to_owned())),
+                Ok(Some(_)) => return Err(RemoteError::Protocol("it answered something else than a scan")),
+                Ok(None) => return Err(failure(WireError::Ended, idle, &self.errors)),
+                Err(error) => return Err(failure(error, idle, &self.errors)),
+            };
+            each(item)?;
+        }
+    }
+
+    fn fetch(&mut self, id: u32, entry: &Entry) -> Result<(), RemoteError> {
+        self.push(&Request::Fetch(FileRef { id, path: entry.path.clone(), identity: entry.identity }))
+    }
+
+    fn remove(&mut self, receipts: Vec<(u32, Receipt)>) -> Result<(), RemoteError> {
+        let mut list = Vec::new();
+        let mut list_bytes = 0;
+        for (id, receipt) in receipts {
+            let file = FileRef { id, path: receipt.path().clone(), identity: *receipt.identity() };
+            let bytes = file.path.as_bytes().len() + FILE_REF_BYTES;
+            if !list.is_empty() && (list_bytes + bytes > MAX_LIST_BYTES || list.len() == MAX_REMOVALS) {
+                self.push(&Request::Remove(std::mem::take(&mut list)))?;
+                list_bytes = 0;
+            }
+            list_bytes += bytes;
+            list.push(file);
+        }
+        if !list.is_empty() {
+            self.push(&Request::Remove(list))?;
+        }
+        self.flush()
+    }
+
+    fn prune(&mut self, dirs: Vec<RelPath>, quiet: Duration) -> Result<(), RemoteError> {
+        let quiet_ns = u64::try_from(quiet.as_nanos()).unwrap_or(u64::MAX);
+        let mut list = Vec::new();
+        let mut list_bytes = 0;
+        for dir in dirs {
+            let bytes = dir.as_bytes().len() + FILE_REF_BYTES;
+            if !list.is_empty() && list_bytes + bytes > MAX_LIST_BYTES {
+                self.push(&Request::Prune { dirs: std::mem::take(&mut list), quiet_ns })?;
+                list_bytes = 0;
+            }
+            list_bytes += bytes;
+            list.push(dir);
+        }
+        if !list.is_empty() {
+            self.push(&Request::Prune { dirs: list, quiet_ns })?;
+        }
+        self.flush()
+    }
+
+    fn answer(&mut self) -> Result<Answer<'_>, RemoteError> {
+        let idle = self.idle();
+        if !self.reader.ready() && self.writer.pending_bytes() > 0 {
+            self.flush()?;
+        }
+        match self.reader.next::<Reply<'_>>() {
+            Ok(Some(Reply::Data(bytes))) => Ok(Answer::Data(bytes)),
+            Ok(Some(Reply::Fetched { id, end })) => Ok(Answer::Fetched(id, end)),
+            Ok(Some(Reply::Removed { id, end })) => Ok(Answer::Removed(id, end)),
+            Ok(Some(Reply::Pruned { path, removed })) => Ok(Answer::Pruned(path, removed)),
+            Ok(Some(Reply::Refused { reason })) => Err(RemoteError::Refused(reason.to_owned())),
+            Ok(Some(_)) => Err(RemoteError::Protocol("it answered a question that was not asked")),
+            Ok(None) => Err(failure(WireError::Ended, idle, &self.errors)),
+            Err(error) => Err(failure(error, idle, &self.errors)),
+        }
+    }
+}
+
+impl Drop for AgentRemote {
+    fn drop(&mut self) {
+        // Without this the agent and the lanes that carry it would wait for one another.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// What a broken stream means, given what the device said on stderr.
+fn failure(error: WireError, idle: Duration, errors: &Mutex<Vec<u8>>) -> RemoteError {
+    match &error {
+        WireError::Io(e) if e.kind() == io::ErrorKind::TimedOut || e.kind() == io::ErrorKind::WouldBlock => {
+            return RemoteError::Silent(idle);
+        }
+        WireError::Io(e) if e.get_ref().is_some_and(|inner| inner.is::<Cancelled>()) => return RemoteError::Stopped,
+        _ => {}
+    }
+    let said = errors.lock().map(|said| String::from_utf8_lossy(&said).trim().to_owned()).unwrap_or_default();
+    match error {
+        WireError::Ended if !said.is_empty() => RemoteError::Refused(said.replace('\n', "; ")),
+        error => RemoteError::Broken(error),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+struct Cancelled;
+
+/// The agent's output: bounded waiting, the wish to stop, and the limit on bandwidth.
+struct Input {
+    stream: UnixStream,
+    options: Options,
+    /// When the bytes read so far may have arrived, under the limit.
+    paid_until: Instant,
+}
+
+impl Input {
+    fn new(stream: UnixStream, options: Options) -> io::Result<Input> {
+        stream.set_read_timeout(Some(POLL))?;
+        Ok(Input { stream, options, paid_until: Instant::now() })
+    }
+
+    fn stop_if_asked(&self) -> io::Result<()> {
+        if self.options.cancel.is_set() { Err(io::Error::other(Cancelled)) } else { Ok(()) }
+    }
+
+    /// Waits until the link may carry more.
+    fn throttle(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(rate) = self.options.bandwidth.filter(|&rate| rate > 0) else { return Ok(buffer.len()) };
+        loop {
+            let wait = self.paid_until.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                break;
+            }
+            self.stop_if_asked()?;
+            std::thread::sleep(wait.min(POLL));
+        }
+        // A tenth of a second at a time keeps the rate smooth.
+        Ok(buffer.len().min(usize::try_from(rate / 10).unwrap_or(usize::MAX).max(1024)))
+    }
+
+    fn pay(&mut self, bytes: usize) {
+        if let Some(rate) = self.options.bandwidth.filter(|&rate| rate > 0) {
+            #[allow(clippy::cast_precision_loss)] // a rate limit
+            let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
+            self.paid_until = self.paid_until.max(Instant::now()) + cost;
+        }
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = self.throttle(buffer)?;
+        let silent_since = Instant::now();
+        loop {
+            self.stop_if_asked()?;
+            match self.stream.read(&mut buffer[..most]) {
+                Ok(n) => {
+                    self.pay(n);
+                    return Ok(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if silent_since.elapsed() >= self.options.idle {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+/// Our clock, nanoseconds since 1970.
+pub(crate) fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
