@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::entry::OtherKind;
-use crate::error::Class;
+use crate::error::{Class, Classified, one_line};
 use crate::path::{DeviceName, RelPath};
 
 /// Version of the JSON form. Grows when a field changes its meaning or goes.
@@ -226,6 +226,7 @@ pub struct DeviceReport {
     /// Which device.
     pub device: DeviceName,
     /// How the visit ended.
+    #[serde(flatten)]
     pub outcome: Outcome,
     /// What was done.
     #[serde(flatten)]
@@ -306,6 +307,19 @@ pub enum Outcome {
     Stopped,
 }
 
+impl Outcome {
+    /// How a visit ends that `error` broke off: only its class decides.
+    pub fn broken_off(error: &(dyn Classified + 'static)) -> Outcome {
+        let reason = one_line(error);
+        let hint = error.hint();
+        match error.class() {
+            Class::Unreachable => Outcome::Offline { reason, hint },
+            Class::Interrupted => Outcome::Stopped,
+            class => Outcome::Failed { class, reason, hint },
+        }
+    }
+}
+
 /// What a run did.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunReport {
@@ -331,4 +345,52 @@ pub struct StopReason {
     pub reason: String,
     /// What to do.
     pub hint: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("connecting to port 5031")]
+    struct Failure {
+        class: Class,
+        source: std::io::Error,
+    }
+
+    impl Classified for Failure {
+        fn class(&self) -> Class {
+            self.class
+        }
+
+        fn hint(&self) -> Option<String> {
+            Some("look at the tunnel".into())
+        }
+    }
+
+    #[test]
+    fn the_class_decides_how_a_visit_ends() {
+        let outcome =
+            |class| Outcome::broken_off(&Failure { class, source: std::io::ErrorKind::ConnectionRefused.into() });
+        let reason = "connecting to port 5031: connection refused".to_owned();
+        let hint = Some("look at the tunnel".to_owned());
+        assert_eq!(outcome(Class::Unreachable), Outcome::Offline { reason: reason.clone(), hint: hint.clone() });
+        assert_eq!(outcome(Class::Interrupted), Outcome::Stopped);
+        assert_eq!(outcome(Class::HostKey), Outcome::Failed { class: Class::HostKey, reason, hint });
+    }
+
+    #[test]
+    fn a_device_report_is_one_flat_object() {
+        let report = DeviceReport {
+            device: DeviceName::new("raspberry31").unwrap(),
+            outcome: Outcome::Offline { reason: "no tunnel".into(), hint: None },
+            counts: Counts::default(),
+            elapsed_ms: 7,
+        };
+        let json = serde_json::to_value(Event::DeviceFinished(report)).unwrap();
+        assert_eq!(json["event"], "device_finished");
+        assert_eq!(json["outcome"], "offline");
+        assert_eq!(json["reason"], "no tunnel");
+        assert_eq!(json["received"], 0);
+    }
 }
