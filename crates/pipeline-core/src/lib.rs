@@ -23,7 +23,7 @@
 //! | [`catalog`] | SQLite: what was received, from where, and when it was removed |
 //! | [`receipt`] | the proof without which nothing is removed |
 //! | [`sync`], [`run`], [`check`] | one device; many devices; is everything ready |
-//! | [`cancel`] | the wish to stop, seen by all threads |
+//! | [`cancel`], [`clock`] | the wish to stop, seen by all threads; our own clock |
 //!
 //! Nothing in this crate prints, prompts, reads `$HOME` or the environment, or exits.
 
@@ -44,6 +44,8 @@ pub mod cancel;
 pub mod catalog;
 #[cfg(feature = "collector")]
 pub mod check;
+#[cfg(feature = "collector")]
+pub mod clock;
 #[cfg(feature = "collector")]
 pub mod config;
 #[cfg(feature = "collector")]

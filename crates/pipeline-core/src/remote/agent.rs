@@ -9,10 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::{Answer, Remote, RemoteError, Scanned};
 use crate::cancel::Cancel;
+use crate::clock::now_ns;
 use crate::entry::{Entry, Vitals};
 use crate::path::RelPath;
 use crate::receipt::Receipt;
@@ -301,10 +302,4 @@ impl Read for Input {
             }
         }
     }
-}
-
-/// Our clock, nanoseconds since 1970.
-pub(crate) fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

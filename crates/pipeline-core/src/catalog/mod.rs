@@ -1,0 +1,254 @@
+//! SQLite: what was received, from where, and when it was removed.
+//!
+//! Guarantees that a [`Catalogued`] file's row is committed and synced (WAL, `synchronous=FULL`). Lies on local disk, never on the
+//! storage. Rows are never changed but to note the removal, so the catalog is also the history. `docs/catalog.md` explains every
+//! column. Each visit has connections of its own; SQLite orders their writes.
+
+mod visit;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+pub use visit::{Catalogued, Known, Recorder, Task, TaskKind, Visit};
+
+use crate::clock::now_ns;
+use crate::error::{Class, Classified};
+
+const FILE_NAME: &str = "catalog.db";
+const SCHEMA: &str = include_str!("schema.sql");
+const SCHEMA_VERSION: i64 = 1;
+/// How long one writer waits for another. Commits take milliseconds; a minute means that something is broken.
+const BUSY: Duration = Duration::from_secs(60);
+
+/// What goes wrong with the catalog.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// There is none yet.
+    #[error("no catalog in {}", .0.display())]
+    Missing(PathBuf),
+    /// A newer program made it.
+    #[error("the catalog {} is of version {found}, this program knows {SCHEMA_VERSION}", .file.display())]
+    Version {
+        /// The catalog.
+        file: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+    /// It belongs to another storage.
+    #[error("the catalog {} belongs to storage {recorded}, but the storage's marker says {found}", .file.display())]
+    OtherStorage {
+        /// The catalog.
+        file: PathBuf,
+        /// The id that it remembers.
+        recorded: String,
+        /// The id in the marker.
+        found: String,
+    },
+    /// The state directory can't be used.
+    #[error("can't use the state directory {}", .dir.display())]
+    StateDir {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// SQLite failed.
+    #[error("the catalog {} failed: {doing}", .file.display())]
+    Sqlite {
+        /// The catalog.
+        file: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// A row that this program can't have written.
+    #[error("the catalog {} holds a damaged row in {table}", .file.display())]
+    Damaged {
+        /// The catalog.
+        file: PathBuf,
+        /// Where.
+        table: &'static str,
+    },
+}
+
+impl Classified for CatalogError {
+    fn class(&self) -> Class {
+        match self {
+            CatalogError::Missing(_) | CatalogError::Version { .. } | CatalogError::StateDir { .. } => Class::Config,
+            CatalogError::OtherStorage { .. } | CatalogError::Sqlite { .. } | CatalogError::Damaged { .. } => {
+                Class::Storage
+            }
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            CatalogError::Missing(_) => "run `pipeline init` once".into(),
+            CatalogError::Version { .. } => "use the newer program".into(),
+            CatalogError::OtherStorage { .. } => {
+                "is the right share mounted? A new storage needs a `state_dir` of its own".into()
+            }
+            CatalogError::StateDir { .. } => {
+                "make the directory and give it to the user that runs pipeline, or set `state_dir`".into()
+            }
+            CatalogError::Sqlite { .. } => {
+                "is the disk that holds `state_dir` full? Nothing was removed that is not catalogued".into()
+            }
+            CatalogError::Damaged { .. } => "restore the catalog from a backup; nothing was removed".into(),
+        })
+    }
+}
+
+/// The catalog of one collector.
+#[derive(Debug)]
+pub struct Catalog {
+    file: PathBuf,
+    collector: String,
+    storage: String,
+}
+
+/// What the last visit of a device found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LastVisit {
+    /// Part of the card in use, 0 to 1; none where unknown.
+    pub used: Option<f64>,
+    /// Whether it could not be reached.
+    pub unreachable: bool,
+}
+
+impl Catalog {
+    /// Makes the catalog in `state_dir` for the storage with this id, or opens the one that is there.
+    pub fn create(state_dir: &Path, storage: &str) -> Result<Catalog, CatalogError> {
+        let state_error = |source| CatalogError::StateDir { dir: state_dir.to_owned(), source };
+        std::fs::create_dir_all(state_dir).map_err(state_error)?;
+        let file = state_dir.join(FILE_NAME);
+        // A file in the way, or a directory that can't be written, is said in the words of the operating system.
+        std::fs::OpenOptions::new().create(true).append(true).open(&file).map_err(state_error)?;
+        let mut conn = connect(&file)?;
+        let sql = |source| CatalogError::Sqlite { file: file.clone(), doing: "making the tables", source };
+        let transaction = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
+        let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sql)?;
+        if version == 0 {
+            transaction.execute_batch(SCHEMA).map_err(sql)?;
+            let collector: String =
+                transaction.query_row("SELECT lower(hex(randomblob(6)))", [], |row| row.get(0)).map_err(sql)?;
+            let insert = "INSERT INTO meta (key, value) VALUES ('collector', ?1), ('storage', ?2)";
+            transaction.execute(insert, [&collector, storage]).map_err(sql)?;
+            transaction.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION}")).map_err(sql)?;
+        }
+        transaction.commit().map_err(sql)?;
+        drop(conn);
+        Catalog::open(state_dir, storage)
+    }
+
+    /// Opens the catalog in `state_dir`, which must belong to the storage with this id.
+    pub fn open(state_dir: &Path, storage: &str) -> Result<Catalog, CatalogError> {
+        let file = state_dir.join(FILE_NAME);
+        if !file.exists() {
+            return Err(CatalogError::Missing(state_dir.to_owned()));
+        }
+        let conn = connect(&file)?;
+        let sql = |source| CatalogError::Sqlite { file: file.clone(), doing: "opening it", source };
+        let version: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sql)?;
+        if version == 0 {
+            return Err(CatalogError::Missing(state_dir.to_owned()));
+        }
+        if version != SCHEMA_VERSION {
+            return Err(CatalogError::Version { file, found: version });
+        }
+        let meta =
+            |key: &str| conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, String>(0));
+        let (collector, recorded) = (meta("collector").map_err(sql)?, meta("storage").map_err(sql)?);
+        if recorded != storage {
+            return Err(CatalogError::OtherStorage { file, recorded, found: storage.to_owned() });
+        }
+        Ok(Catalog { file, collector, storage: recorded })
+    }
+
+    /// This collector's random id.
+    pub fn collector(&self) -> &str {
+        &self.collector
+    }
+
+    /// The id of the storage that this catalog describes.
+    pub fn storage(&self) -> &str {
+        &self.storage
+    }
+
+    /// Notes that a run begins; returns its number.
+    pub fn begin_run(&self) -> Result<i64, CatalogError> {
+        let conn = connect(&self.file)?;
+        let sql = "INSERT INTO run (started_ns, program) VALUES (?1, ?2)";
+        conn.execute(sql, params![now_ns(), env!("CARGO_PKG_VERSION")])
+            .map_err(|e| self.sqlite("noting the run", e))?;
+        Ok(conn.last_insert_rowid())
+    }
+
+    /// Notes that a run has ended.
+    pub fn finish_run(&self, run: i64) -> Result<(), CatalogError> {
+        let conn = connect(&self.file)?;
+        let sql = "UPDATE run SET finished_ns = ?2 WHERE id = ?1";
+        conn.execute(sql, params![run, now_ns()]).map(drop).map_err(|e| self.sqlite("noting the end of the run", e))
+    }
+
+    /// What the last visits found, by device name.
+    pub fn last_visits(&self) -> Result<HashMap<String, LastVisit>, CatalogError> {
+        let conn = connect(&self.file)?;
+        let query = || {
+            let mut statement =
+                conn.prepare("SELECT device, total_bytes, free_bytes, unreachable FROM source ORDER BY visited_ns")?;
+            let rows = statement.query_map([], |row| {
+                let (total, free): (i64, i64) = (row.get(1)?, row.get(2)?);
+                #[allow(clippy::cast_precision_loss)] // a ratio
+                let used = (total > 0).then(|| 1.0 - free as f64 / total as f64);
+                Ok((row.get(0)?, LastVisit { used, unreachable: row.get(3)? }))
+            })?;
+            rows.collect::<Result<HashMap<_, _>, _>>()
+        };
+        query().map_err(|e| self.sqlite("reading the last visits", e))
+    }
+
+    /// Begins a visit to one source of one device. With `run` 0 (a dry run) nothing is written.
+    pub fn visit(&self, device: &str, source: &[u8], run: i64) -> Result<Visit, CatalogError> {
+        let conn = connect(&self.file)?;
+        let doing = |e| self.sqlite("beginning a visit", e);
+        if run != 0 {
+            let sql = "INSERT INTO source (device, path) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+            conn.execute(sql, params![device, source]).map_err(doing)?;
+        }
+        let sql = "SELECT id, clock_offset_ns FROM source WHERE device = ?1 AND path = ?2";
+        let row = conn
+            .query_row(sql, params![device, source], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+            .map_err(doing)?;
+        // No source has row 0: nothing is known of it.
+        let (id, last_offset_ns) = row.unwrap_or((0, None));
+        Visit::new(self.file.clone(), conn, id, run, last_offset_ns)
+    }
+
+    fn sqlite(&self, doing: &'static str, source: rusqlite::Error) -> CatalogError {
+        CatalogError::Sqlite { file: self.file.clone(), doing, source }
+    }
+}
+
+/// A connection with the settings that the promise needs.
+fn connect(file: &Path) -> Result<Connection, CatalogError> {
+    let open = || {
+        let conn = Connection::open_with_flags(
+            file,
+            rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        conn.busy_timeout(BUSY)?;
+        // cache_size: half a MiB for each of two connections for each device at once.
+        conn.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+             PRAGMA temp_store = FILE; PRAGMA cache_size = -512;",
+        )?;
+        Ok(conn)
+    };
+    open().map_err(|source| CatalogError::Sqlite { file: file.to_owned(), doing: "opening it", source })
+}

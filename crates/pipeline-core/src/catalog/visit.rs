@@ -1,0 +1,381 @@
+//! One visit's view of the catalog: what is known of a file, what is to be done, what was done.
+//!
+//! The list of what is to be done lies in a temporary table on disk, so that memory stays flat however many files there are.
+
+use std::path::PathBuf;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+
+use super::{CatalogError, connect};
+use crate::archive::{ArchivePath, Stored, Verified};
+use crate::clock::now_ns;
+use crate::digest::Digest;
+use crate::entry::{Entry, Identity, Vitals};
+use crate::path::RelPath;
+
+/// A stored file whose row is committed.
+#[derive(Debug)]
+pub struct Catalogued {
+    row: i64,
+    path: RelPath,
+    identity: Identity,
+}
+
+impl Catalogued {
+    pub(crate) fn into_parts(self) -> (i64, RelPath, Identity) {
+        (self.row, self.path, self.identity)
+    }
+
+    /// The size of the file, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.identity.size
+    }
+}
+
+/// The newest file that was received from a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its row.
+    pub row: i64,
+    /// Which file it was.
+    pub identity: Identity,
+    /// Digest of its content.
+    pub digest: Digest,
+    /// Where it is stored.
+    pub archive_path: ArchivePath,
+    /// When, by our clock.
+    pub received_ns: i64,
+}
+
+/// Something that is to be done with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Grows with each task of a visit.
+    pub id: i64,
+    /// The file.
+    pub entry: Entry,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskKind {
+    /// Receive a new file.
+    Receive = 0,
+    /// Remove a file that was received earlier.
+    Release = 1,
+    /// Nothing yet: it was received and waits for `delete.after`, or for its card to fill.
+    Wait = 2,
+}
+
+/// One visit to one source of one device.
+pub struct Visit {
+    file: PathBuf,
+    conn: Connection,
+    source: i64,
+    run: i64,
+    last_offset_ns: Option<i64>,
+}
+
+const IDENTITY: &str = "size, mtime_ns, ctime_ns, dev, ino";
+
+/// Reads [`IDENTITY`] from the columns from `at` on. SQLite has no unsigned 64-bit integers: bits are kept as they are.
+fn identity(row: &Row<'_>, at: usize) -> rusqlite::Result<Identity> {
+    Ok(Identity {
+        size: row.get::<_, i64>(at)?.cast_unsigned(),
+        mtime_ns: row.get(at + 1)?,
+        ctime_ns: row.get(at + 2)?,
+        dev: row.get::<_, i64>(at + 3)?.cast_unsigned(),
+        ino: row.get::<_, i64>(at + 4)?.cast_unsigned(),
+    })
+}
+
+fn invalid<E: std::error::Error + Send + Sync + 'static>(column: usize, error: E) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(error))
+}
+
+fn path(row: &Row<'_>, at: usize) -> rusqlite::Result<RelPath> {
+    RelPath::new(row.get::<_, Vec<u8>>(at)?).map_err(|e| invalid(at, e))
+}
+
+fn archive_path(row: &Row<'_>, at: usize) -> rusqlite::Result<ArchivePath> {
+    ArchivePath::from_bytes(row.get_ref(at)?.as_blob()?).map_err(|e| invalid(at, e))
+}
+
+impl Visit {
+    pub(super) fn new(
+        file: PathBuf,
+        conn: Connection,
+        source: i64,
+        run: i64,
+        last_offset_ns: Option<i64>,
+    ) -> Result<Visit, CatalogError> {
+        let sql = "CREATE TEMP TABLE task (
+                id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, path BLOB NOT NULL, size INTEGER NOT NULL,
+                mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, dev INTEGER NOT NULL, ino INTEGER NOT NULL,
+                received_ns INTEGER NOT NULL);
+            CREATE TEMP TABLE seen (
+                path BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+                dev INTEGER NOT NULL, ino INTEGER NOT NULL, first_ns INTEGER NOT NULL);";
+        let made = conn.execute_batch(sql);
+        let visit = Visit { file, conn, source, run, last_offset_ns };
+        made.map_err(|e| visit.sqlite("beginning a visit", e))?;
+        Ok(visit)
+    }
+
+    /// The device's clock minus ours at the visit before this one.
+    pub fn last_offset_ns(&self) -> Option<i64> {
+        self.last_offset_ns
+    }
+
+    /// Notes that the device answered.
+    pub fn note_vitals(&self, vitals: &Vitals, clock_offset_ns: i64) -> Result<(), CatalogError> {
+        let sql = "UPDATE source SET visited_ns = ?2, clock_offset_ns = ?3, total_bytes = ?4, free_bytes = ?5, unreachable = 0
+                   WHERE id = ?1";
+        let (total, free) = (vitals.total_bytes.cast_signed(), vitals.free_bytes.cast_signed());
+        let done = self.conn.execute(sql, params![self.source, now_ns(), clock_offset_ns, total, free]);
+        done.map(drop).map_err(|e| self.sqlite("noting a visit", e))
+    }
+
+    /// Notes that the device could not be reached.
+    pub fn note_unreachable(&self) -> Result<(), CatalogError> {
+        let done = self.conn.execute("UPDATE source SET unreachable = 1 WHERE id = ?1", [self.source]);
+        done.map(drop).map_err(|e| self.sqlite("noting a visit", e))
+    }
+
+    /// The newest file that was received from `from`, if any.
+    pub fn known(&self, from: &RelPath) -> Result<Option<Known>, CatalogError> {
+        let query = || {
+            let sql = "SELECT id, size, mtime_ns, ctime_ns, dev, ino, sha256, archive_path, received_ns
+                       FROM file WHERE source = ?1 AND path = ?2 ORDER BY id DESC LIMIT 1";
+            let mut statement = self.conn.prepare_cached(sql)?;
+            let known = |row: &Row<'_>| {
+                Ok(Known {
+                    row: row.get(0)?,
+                    identity: identity(row, 1)?,
+                    digest: Digest::from_bytes(row.get(6)?),
+                    archive_path: archive_path(row, 7)?,
+                    received_ns: row.get(8)?,
+                })
+            };
+            statement.query_row(params![self.source, from.as_bytes()], known).optional()
+        };
+        query().map_err(|e| self.sqlite("looking up a file", e))
+    }
+
+    /// When this very file was first seen, by our clock; from now on where it is new. Kept by [`end_tasks`](Visit::end_tasks).
+    pub fn sighted(&self, entry: &Entry, now_ns: i64) -> Result<i64, CatalogError> {
+        let sight = || {
+            let first = self.sighting(entry)?.unwrap_or(now_ns);
+            let sql = format!("INSERT INTO temp.seen (path, {IDENTITY}, first_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)");
+            let id = &entry.identity;
+            self.conn.prepare_cached(&sql)?.execute(params![
+                entry.path.as_bytes(),
+                id.size.cast_signed(),
+                id.mtime_ns,
+                id.ctime_ns,
+                id.dev.cast_signed(),
+                id.ino.cast_signed(),
+                first
+            ])?;
+            Ok(first)
+        };
+        sight().map_err(|e| self.sqlite("noting a sighting", e))
+    }
+
+    fn sighting(&self, entry: &Entry) -> rusqlite::Result<Option<i64>> {
+        let sql = format!("SELECT {IDENTITY}, first_ns FROM sighting WHERE source = ?1 AND path = ?2");
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let found = statement
+            .query_row(params![self.source, entry.path.as_bytes()], |row| Ok((identity(row, 0)?, row.get(5)?)));
+        Ok(found.optional()?.filter(|(seen, _)| *seen == entry.identity).map(|(_, first)| first))
+    }
+
+    /// Begins to write the list of tasks; [`end_tasks`](Visit::end_tasks) must follow. Until then the catalog is only read, so
+    /// that a slow card keeps no other device from committing.
+    pub fn begin_tasks(&self) -> Result<(), CatalogError> {
+        let sql = "DELETE FROM temp.task; DELETE FROM temp.seen; BEGIN DEFERRED";
+        self.conn.execute_batch(sql).map_err(|e| self.sqlite("listing tasks", e))
+    }
+
+    /// Adds a task.
+    pub fn add_task(&self, kind: TaskKind, entry: &Entry, received_ns: i64) -> Result<(), CatalogError> {
+        let add = || {
+            let sql = format!(
+                "INSERT INTO temp.task (kind, path, {IDENTITY}, received_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+            );
+            let id = &entry.identity;
+            self.conn.prepare_cached(&sql)?.execute(params![
+                kind as i64,
+                entry.path.as_bytes(),
+                id.size.cast_signed(),
+                id.mtime_ns,
+                id.ctime_ns,
+                id.dev.cast_signed(),
+                id.ino.cast_signed(),
+                received_ns
+            ])
+        };
+        add().map(drop).map_err(|e| self.sqlite("listing tasks", e))
+    }
+
+    /// Ends the list of tasks, and keeps the sightings of this scan alone.
+    pub fn end_tasks(&mut self) -> Result<(), CatalogError> {
+        let mut end = || {
+            self.conn.execute_batch("COMMIT")?;
+            if self.run == 0 {
+                return Ok(());
+            }
+            let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute("DELETE FROM sighting WHERE source = ?1", [self.source])?;
+            let sql = format!("INSERT INTO sighting (source, path, {IDENTITY}, first_ns) SELECT ?1, * FROM temp.seen");
+            transaction.execute(&sql, [self.source])?;
+            transaction.commit()
+        };
+        end().map_err(|source| sqlite(&self.file, "listing tasks", source))
+    }
+
+    /// Turns waiting files into releases, longest received first, until their sizes sum up to `bytes`. Returns how many and their bytes.
+    pub fn release_oldest(&self, bytes: u64) -> Result<(u64, u64), CatalogError> {
+        let select = || {
+            let sql = "SELECT id, size FROM temp.task WHERE kind = ?1 ORDER BY received_ns, id";
+            let mut statement = self.conn.prepare(sql)?;
+            let mut rows = statement.query([TaskKind::Wait as i64])?;
+            let (mut files, mut sum) = (0, 0);
+            let mut update = self.conn.prepare("UPDATE temp.task SET kind = ?2 WHERE id = ?1")?;
+            // Read first, then write: SQLite does not define what a SELECT sees of changes made under it.
+            let mut chosen = Vec::new();
+            while sum < bytes {
+                let Some(row) = rows.next()? else { break };
+                chosen.push(row.get::<_, i64>(0)?);
+                sum += row.get::<_, i64>(1)?.cast_unsigned();
+                files += 1;
+            }
+            drop(rows);
+            for id in chosen {
+                update.execute([id, TaskKind::Release as i64])?;
+            }
+            Ok((files, sum))
+        };
+        select().map_err(|e| self.sqlite("choosing files to release", e))
+    }
+
+    /// The next tasks of a kind after the one with id `after`, at most `limit`.
+    pub fn tasks(&self, kind: TaskKind, after: i64, limit: usize) -> Result<Vec<Task>, CatalogError> {
+        let query = || {
+            let sql =
+                format!("SELECT id, path, {IDENTITY} FROM temp.task WHERE kind = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+            let mut statement = self.conn.prepare_cached(&sql)?;
+            let task = |row: &Row<'_>| {
+                Ok(Task { id: row.get(0)?, entry: Entry { path: path(row, 1)?, identity: identity(row, 2)? } })
+            };
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            statement.query_map(params![kind as i64, after, limit], task)?.collect::<Result<Vec<Task>, _>>()
+        };
+        query().map_err(|e| self.sqlite("reading tasks", e))
+    }
+
+    /// A file that an earlier run received, whose stored bytes were just verified: as good as one catalogued now.
+    pub fn renew(&self, known: Known, from: RelPath, _verified: &Verified) -> Catalogued {
+        Catalogued { row: known.row, path: from, identity: known.identity }
+    }
+
+    /// Whether a file below `dir` was received and removed from this device.
+    pub fn emptied(&self, dir: &RelPath) -> Result<bool, CatalogError> {
+        let mut first = dir.as_bytes().to_vec();
+        first.push(b'/');
+        let mut end = dir.as_bytes().to_vec();
+        end.push(b'/' + 1);
+        let query = || {
+            let sql = "SELECT EXISTS (SELECT 1 FROM file WHERE source = ?1 AND path > ?2 AND path < ?3 AND removed_ns IS NOT NULL)";
+            self.conn.prepare_cached(sql)?.query_row(params![self.source, first, end], |row| row.get(0))
+        };
+        query().map_err(|e| self.sqlite("looking up a directory", e))
+    }
+
+    /// Notes that files are gone from the device, by their rows.
+    pub fn note_removed(&mut self, rows: &[i64]) -> Result<(), CatalogError> {
+        let mut note = || {
+            let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            {
+                let mut update = transaction.prepare_cached("UPDATE file SET removed_ns = ?2 WHERE id = ?1")?;
+                let now = now_ns();
+                for row in rows {
+                    update.execute([*row, now])?;
+                }
+            }
+            transaction.commit()
+        };
+        note().map_err(|e| self.sqlite("noting removals", e))
+    }
+
+    /// A second connection for the thread that commits.
+    pub fn recorder(&self, clock_offset_ns: i64) -> Result<Recorder, CatalogError> {
+        let conn = connect(&self.file)?;
+        Ok(Recorder { file: self.file.clone(), conn, source: self.source, run: self.run, clock_offset_ns })
+    }
+
+    fn sqlite(&self, doing: &'static str, source: rusqlite::Error) -> CatalogError {
+        sqlite(&self.file, doing, source)
+    }
+}
+
+fn sqlite(file: &std::path::Path, doing: &'static str, source: rusqlite::Error) -> CatalogError {
+    match source {
+        rusqlite::Error::FromSqlConversionFailure(..) => CatalogError::Damaged { file: file.to_owned(), table: "file" },
+        source => CatalogError::Sqlite { file: file.to_owned(), doing, source },
+    }
+}
+
+/// Writes rows for files that have just become durable.
+pub struct Recorder {
+    file: PathBuf,
+    conn: Connection,
+    source: i64,
+    run: i64,
+    clock_offset_ns: i64,
+}
+
+impl Recorder {
+    /// Commits a row for each file, all or none, synced. What comes back may be removed on the device.
+    pub fn record(&mut self, files: Vec<Stored>) -> Result<Vec<Catalogued>, CatalogError> {
+        let mut record = || {
+            let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut done = Vec::with_capacity(files.len());
+            {
+                let sql = format!(
+                    "INSERT INTO file (source, path, {IDENTITY}, clock_offset_ns, sha256, archive_path, received_ns, run)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+                );
+                let mut insert = transaction.prepare_cached(&sql)?;
+                let mut forget = transaction.prepare_cached("DELETE FROM sighting WHERE source = ?1 AND path = ?2")?;
+                let now = now_ns();
+                for file in &files {
+                    let id = file.identity();
+                    insert.execute(params![
+                        self.source,
+                        file.source().as_bytes(),
+                        id.size.cast_signed(),
+                        id.mtime_ns,
+                        id.ctime_ns,
+                        id.dev.cast_signed(),
+                        id.ino.cast_signed(),
+                        self.clock_offset_ns,
+                        file.digest().as_bytes(),
+                        file.archive_path().as_bytes(),
+                        now,
+                        self.run
+                    ])?;
+                    done.push(Catalogued {
+                        row: transaction.last_insert_rowid(),
+                        path: file.source().clone(),
+                        identity: *id,
+                    });
+                    forget.execute(params![self.source, file.source().as_bytes()])?;
+                }
+            }
+            transaction.commit()?;
+            Ok(done)
+        };
+        record().map_err(|e| sqlite(&self.file, "recording files", e))
+    }
+}
