@@ -1,0 +1,27 @@
+# Every target sets up what it needs; nothing here must be run in an order.
+
+# Rust's installer puts cargo here, but only new login shells know it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint audit clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install the system packages that are missing (apt), check the Rust version
+	@scripts/setup.sh
+
+test: setup ## Build, then run every test, the end-to-end ones on real SSH servers included
+	cargo build -p pipeline-cli -p pipeline-agent
+	cargo test --workspace
+
+lint: setup ## Format, clippy, docs, who may depend on whom, licences, unused dependencies
+	@scripts/lint.sh
+
+audit: setup ## Look the dependencies up in the RustSec database (needs the network)
+	@scripts/tool.sh cargo-deny check advisories
+
+clean: ## Remove everything that was built
+	cargo clean
+	rm -rf dist
