@@ -24,6 +24,10 @@ pub const MAX_FRAME_BYTES: usize = 256 * 1024;
 /// The most file content that one [`Reply::Data`] carries, in bytes: what fits a frame with its message header.
 pub const MAX_DATA_BYTES: usize = MAX_FRAME_BYTES - 16;
 
+/// The most bytes of requests that the agent takes in ahead of the one it is answering. A collector that leaves more than
+/// this unanswered, and does not read, may wait for an agent that waits for it.
+pub const MAX_UNANSWERED_BYTES: usize = 1024 * 1024;
+
 /// The most files that one [`Request::Remove`] names.
 pub const MAX_REMOVALS: usize = 4096;
 
@@ -208,10 +212,17 @@ const LONGEST_SKIP: u32 = 32;
 /// Frames smaller than this are sent as they are.
 const MIN_COMPRESSED_BYTES: usize = 256;
 
+/// What [`Reply::Data`] takes besides the content: its tag and a length of up to three bytes.
+const DATA_PREFIX_BYTES: usize = 4;
+/// Content is not cut into pieces smaller than this to fill a frame.
+const MIN_PIECE_BYTES: usize = 16 * 1024;
+
 /// Packs messages into frames. Nothing is sent before [`flush`](FrameWriter::flush) or a full frame.
 pub struct FrameWriter<W> {
     out: W,
+    /// Room for the header and the largest frame; messages end at `end`.
     frame: Vec<u8>,
+    end: usize,
     compression: Option<Compression>,
 }
 
@@ -225,7 +236,7 @@ struct Compression {
 impl<W: Write> FrameWriter<W> {
     /// Sends frames as they are.
     pub fn plain(out: W) -> FrameWriter<W> {
-        FrameWriter { out, frame: vec![0; HEADER_BYTES], compression: None }
+        FrameWriter { out, frame: vec![0; HEADER_BYTES + MAX_FRAME_BYTES], end: HEADER_BYTES, compression: None }
     }
 
     /// Compresses each frame where that pays.
@@ -236,30 +247,46 @@ impl<W: Write> FrameWriter<W> {
             skip: 0,
             next_skip: 1,
         };
-        Ok(FrameWriter { out, frame: vec![0; HEADER_BYTES], compression: Some(compression) })
+        Ok(FrameWriter { compression: Some(compression), ..FrameWriter::plain(out) })
     }
 
     /// Adds a message; sends the frame first where it would not fit.
     pub fn push(&mut self, message: &impl Serialize) -> Result<(), WireError> {
-        let start = self.frame.len();
-        self.frame = match postcard::to_extend(message, std::mem::take(&mut self.frame)) {
-            Ok(frame) => frame,
-            Err(error) => {
-                self.frame = vec![0; HEADER_BYTES];
-                return Err(WireError::Message(error));
-            }
-        };
-        let message_bytes = self.frame.len() - start;
-        if message_bytes > MAX_FRAME_BYTES {
-            self.frame.truncate(start);
-            return Err(WireError::TooLarge);
+        if self.put(message)? {
+            return Ok(());
         }
-        if self.frame.len() > HEADER_BYTES + MAX_FRAME_BYTES {
-            let last = self.frame.split_off(start);
+        self.send()?;
+        if self.put(message)? { Ok(()) } else { Err(WireError::TooLarge) }
+    }
+
+    /// Adds a [`Reply::Data`] of at most `wanted` bytes, which `fill` writes straight into the frame; sends the frame first
+    /// where there is little room. Returns what `fill` returned: how many bytes it wrote. Nothing is added for none, or an error.
+    pub fn push_data<E>(
+        &mut self,
+        wanted: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Result<usize, E>, WireError> {
+        let wanted = wanted.min(MAX_DATA_BYTES);
+        if self.room_for_data() < wanted.min(MIN_PIECE_BYTES) {
             self.send()?;
-            self.frame.extend_from_slice(&last);
         }
-        Ok(())
+        let data_at = self.end + DATA_PREFIX_BYTES;
+        let data_bytes = wanted.min(self.room_for_data());
+        let written = match fill(&mut self.frame[data_at..data_at + data_bytes]) {
+            Ok(written) => written.min(data_bytes),
+            Err(error) => return Ok(Err(error)),
+        };
+        if written == 0 {
+            return Ok(Ok(0));
+        }
+        let prefix = &mut self.frame[self.end..data_at];
+        let mut prefix_bytes = postcard::to_slice(&Reply::Data(&[]), prefix).map_err(WireError::Message)?.len() - 1;
+        prefix_bytes += postcard::to_slice(&written, &mut prefix[prefix_bytes..]).map_err(WireError::Message)?.len();
+        if prefix_bytes < DATA_PREFIX_BYTES {
+            self.frame.copy_within(data_at..data_at + written, self.end + prefix_bytes);
+        }
+        self.end += prefix_bytes + written;
+        Ok(Ok(written))
     }
 
     /// Sends what has been pushed.
@@ -270,24 +297,38 @@ impl<W: Write> FrameWriter<W> {
 
     /// Bytes that are pushed and not yet sent.
     pub fn pending_bytes(&self) -> usize {
-        self.frame.len() - HEADER_BYTES
+        self.end - HEADER_BYTES
+    }
+
+    fn room_for_data(&self) -> usize {
+        self.frame.len().saturating_sub(self.end + DATA_PREFIX_BYTES)
+    }
+
+    /// Adds a message if it fits.
+    fn put(&mut self, message: &impl Serialize) -> Result<bool, WireError> {
+        match postcard::to_slice(message, &mut self.frame[self.end..]) {
+            Ok(used) => self.end += used.len(),
+            Err(postcard::Error::SerializeBufferFull) => return Ok(false),
+            Err(error) => return Err(WireError::Message(error)),
+        }
+        Ok(true)
     }
 
     fn send(&mut self) -> Result<(), WireError> {
-        let plain = self.frame.len() - HEADER_BYTES;
+        let plain = self.pending_bytes();
         if plain == 0 {
             return Ok(());
         }
-        let packed = self.compression.as_mut().and_then(|c| c.pack(&self.frame[HEADER_BYTES..]));
+        let packed = self.compression.as_mut().and_then(|c| c.pack(&self.frame[HEADER_BYTES..self.end]));
         let frame = match packed {
             Some(packed) => packed,
             None => {
                 write_header(&mut self.frame, PLAIN, plain, plain);
-                &self.frame[..]
+                &self.frame[..self.end]
             }
         };
         self.out.write_all(frame).map_err(WireError::Io)?;
-        self.frame.truncate(HEADER_BYTES);
+        self.end = HEADER_BYTES;
         Ok(())
     }
 }
@@ -436,42 +477,4 @@ fn read_exact(input: &mut impl Read, buffer: &mut [u8]) -> Result<(), WireError>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_survive_frames_of_every_kind() {
-        let text = "temperature,humidity\n".repeat(4000).into_bytes();
-        let mut noise = vec![0u8; MAX_DATA_BYTES];
-        let mut x = 1u64;
-        for byte in &mut noise {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-            *byte = x.to_le_bytes()[3];
-        }
-        let messages = [&text[..], &text, &noise, &text, b"", &noise, &text[..7]];
-        let mut bytes = Vec::new();
-        let mut writer = FrameWriter::compressed(&mut bytes).unwrap();
-        for message in messages {
-            writer.push(&Reply::Data(message)).unwrap();
-        }
-        writer.flush().unwrap();
-        assert!(bytes.len() < 2 * noise.len() + 2 * text.len());
-        let mut reader = FrameReader::new(&bytes[..]);
-        for message in messages {
-            assert_eq!(reader.next::<Reply>().unwrap().unwrap(), Reply::Data(message));
-        }
-        assert!(reader.next::<Reply>().unwrap().is_none());
-    }
-
-    #[test]
-    fn a_message_that_fits_no_frame_is_refused_and_the_stream_goes_on() {
-        let mut bytes = Vec::new();
-        let mut writer = FrameWriter::plain(&mut bytes);
-        assert!(matches!(writer.push(&Reply::Data(&vec![0; MAX_FRAME_BYTES + 1])), Err(WireError::TooLarge)));
-        writer.push(&Reply::Scanned { files: 7 }).unwrap();
-        writer.flush().unwrap();
-        assert_eq!(FrameReader::new(&bytes[..]).next::<Reply>().unwrap().unwrap(), Reply::Scanned { files: 7 });
-    }
-}
+mod tests;
