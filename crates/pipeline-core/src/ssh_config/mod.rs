@@ -1,0 +1,151 @@
+//! OpenSSH client configs: what an alias stands for, and the route to it.
+//!
+//! Guarantees that for the keywords it reads, an alias means what `ssh -G -F FILE ALIAS` says: a test compares the two on a
+//! table of real-life configs. Never runs a command: a `Match exec` that would decide about a host is an error. Keywords that
+//! do not bear on the route or on keys are passed over, a `StrictHostKeyChecking no` among them: checking is always strict.
+//! Files are read once, by [`SshConfig::load`]. Connecting, known_hosts and keys are left to [`crate::ssh`].
+//!
+//! Written here because the crate ssh2-config (0.9) has neither `Match` nor tokens, and asks the process for its home.
+
+mod error;
+mod jump;
+mod line;
+mod pattern;
+mod read;
+mod resolve;
+mod tokens;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use crate::config::Surroundings;
+use read::{Kind, Line, Reader, Step};
+
+pub use error::SshConfigError;
+pub use jump::Hop;
+
+const SYSTEM_FILE: &str = "/etc/ssh/ssh_config";
+
+/// A config with everything that it includes.
+#[derive(Clone, Debug)]
+pub struct SshConfig {
+    file: PathBuf,
+    /// In the order in which they count.
+    files: Vec<Vec<Line>>,
+    notes: Vec<String>,
+    surroundings: Surroundings,
+}
+
+/// How to reach one host and who it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostParams {
+    /// The name that was looked up.
+    pub alias: String,
+    /// Name or address to connect to, as seen from the hop before.
+    pub hostname: String,
+    /// Port to connect to.
+    pub port: u16,
+    /// Login.
+    pub user: String,
+    /// Private keys to offer, in order. May not exist.
+    pub identity_files: Vec<PathBuf>,
+    /// Whether `identity_files` are OpenSSH's defaults, so that a missing one means nothing.
+    pub default_identities: bool,
+    /// Offer no key of the ssh agent but those in `identity_files`.
+    pub identities_only: bool,
+    /// Socket of the ssh agent; none: do not ask it.
+    pub identity_agent: Option<PathBuf>,
+    /// Where the host key must stand; the user's files first.
+    pub user_known_hosts_files: Vec<PathBuf>,
+    /// Files for the whole machine.
+    pub global_known_hosts_files: Vec<PathBuf>,
+    /// Name to look up in the known_hosts files in place of the host name and port.
+    pub host_key_alias: Option<String>,
+    /// Hops to pass through, first hop first. [`SshConfig::route`] follows them.
+    pub proxy_jump: Vec<Hop>,
+    /// A command that would make the connection. Not supported: [`SshConfig::route`] refuses it.
+    pub proxy_command: Option<String>,
+}
+
+impl SshConfig {
+    /// Reads a config as `ssh -F FILE` does; `~/.ssh/config` as `ssh` without `-F`, that is together with the machine's own.
+    pub fn load(file: &Path, surroundings: &Surroundings) -> Result<SshConfig, SshConfigError> {
+        let system = Path::new(SYSTEM_FILE);
+        let with_system = file == surroundings.home.join(".ssh/config") && system.exists();
+        SshConfig::load_both(file, with_system.then_some(system), surroundings)
+    }
+
+    fn load_both(file: &Path, system: Option<&Path>, surroundings: &Surroundings) -> Result<SshConfig, SshConfigError> {
+        let mut reader = Reader { surroundings, kind: Kind::User, notes: Vec::new() };
+        let mut files = vec![reader.read(file, 0)?];
+        if let Some(system) = system {
+            reader.kind = Kind::System;
+            files.push(reader.read(system, 0)?);
+        }
+        Ok(SshConfig { file: file.to_owned(), files, notes: reader.notes, surroundings: surroundings.clone() })
+    }
+
+    /// The file that was read.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What is in the files, changes how `ssh` reaches hosts, and is not followed here; one line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The names that `Host` lines give without wildcards, in the order of the files.
+    pub fn aliases(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for file in &self.files {
+            collect(file, false, &mut found);
+        }
+        let mut seen = HashSet::new();
+        found.retain(|(alias, nested)| seen.insert(*alias) && (!nested || self.names(alias)));
+        found.into_iter().map(|(alias, _)| alias.to_owned()).collect()
+    }
+
+    /// Whether some `Host` line names or matches this alias, other than by a mere `*`.
+    pub fn names(&self, alias: &str) -> bool {
+        self.files.iter().any(|file| named(file, alias))
+    }
+}
+
+/// Collects concrete names; `true` beside those inside a block, whose own condition must hold too.
+fn collect<'a>(lines: &'a [Line], nested: bool, found: &mut Vec<(&'a str, bool)>) {
+    let mut in_block = nested;
+    for line in lines {
+        match &line.step {
+            Step::Host(patterns) => {
+                in_block = true;
+                let names = patterns.iter().filter(|p| !p.starts_with('!') && pattern::is_concrete(p));
+                // A name that the same line takes back again needs the closer look too.
+                let negated = patterns.iter().any(|p| p.starts_with('!'));
+                found.extend(names.map(|name| (name.as_str(), nested || negated)));
+            }
+            Step::Match(_) => in_block = true,
+            Step::Include(files) => files.iter().for_each(|file| collect(file, in_block, found)),
+            Step::Set(_) => {}
+        }
+    }
+}
+
+/// Whether a `Host` line that counts for `alias` names it. A `Match` around an `Include` is taken to hold.
+fn named(lines: &[Line], alias: &str) -> bool {
+    let mut active = true;
+    for line in lines {
+        match &line.step {
+            Step::Host(patterns) => {
+                active = resolve::host_line_matches(patterns, alias);
+                if active && patterns.iter().any(|p| p != "*" && !p.starts_with('!') && pattern::matches(alias, p)) {
+                    return true;
+                }
+            }
+            Step::Match(_) => active = true,
+            Step::Include(files) if active && files.iter().any(|file| named(file, alias)) => return true,
+            Step::Include(_) | Step::Set(_) => {}
+        }
+    }
+    false
+}
