@@ -231,6 +231,8 @@ fn argument(name: &str, rest: &mut &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
