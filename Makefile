@@ -4,13 +4,20 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint audit clean
+# The agent by itself: built together with the rest it would get their features.
+PROGRAMS = cargo build --release -p pipeline-cli -p local-fleet && cargo build --release -p pipeline-agent
+
+.PHONY: help setup fleet test lint audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the system packages that are missing (apt), check the Rust version
 	@scripts/setup.sh
+
+fleet: setup ## Keep a jump host and four Pis up on loopback, to play with; Ctrl-C ends it
+	$(PROGRAMS)
+	target/release/local-fleet up
 
 test: setup ## Build, then run every test, the end-to-end ones on real SSH servers included
 	cargo build -p pipeline-cli -p pipeline-agent
