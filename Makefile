@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # The agent by itself: built together with the rest it would get their features.
 PROGRAMS = cargo build --release -p pipeline-cli -p local-fleet && cargo build --release -p pipeline-agent
 
-.PHONY: help setup fleet test lint audit clean
+.PHONY: help setup fleet test lint agents audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: setup ## Build, then run every test, the end-to-end ones on real SSH serve
 
 lint: setup ## Format, clippy, docs, who may depend on whom, licences, unused dependencies
 	@scripts/lint.sh
+
+agents: setup ## Build the static agents for every kind of device into dist/agents
+	@scripts/agents.sh
 
 audit: setup ## Look the dependencies up in the RustSec database (needs the network)
 	@scripts/tool.sh cargo-deny check advisories

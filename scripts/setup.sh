@@ -25,8 +25,12 @@ install_packages() {
     fi
     export DEBIAN_FRONTEND=noninteractive
     # One broken third-party source must not stand in the way.
-    apt-get update -qq || true
-    apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@" </dev/null
+    said=$(apt-get update -qq 2>&1) || true
+    said="$said
+$(apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@" </dev/null 2>&1)" || {
+        printf '%s\n' "$said" >&2
+        exit 1
+    }
     if [ "$server" = absent ] && command -v systemctl >/dev/null; then
         systemctl disable ssh.service ssh.socket >/dev/null 2>&1 || true
     fi

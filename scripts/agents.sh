@@ -1,0 +1,104 @@
+#!/bin/bash
+# Builds pipeline-agent for every kind of device, `agents.sh [ARCH...]`, into dist/agents/pipeline-agent-ARCH; ARCH is what
+# `uname -m` says on the device.
+#
+# The agents are static: they run on any Linux of that architecture, whatever its C library. They are linked with glibc by
+# Debian's cross compilers rather than with musl, because those bring a C compiler (zstd needs one), its headers and a linker
+# that fit each other, and because the same recipe then serves two sources of Rust's standard library:
+#   1. rustup, where it can add a target;
+#   2. Debian's own rustc, where the package for the foreign architecture is unpacked beside it. Nothing is installed, and
+#      apt's settings stay as they are.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+host=$(rustc -vV | sed -n 's/^host: //p')
+build=$PWD/target/agents
+
+fail() {
+    printf 'agents: %s\n' "$*" >&2
+    exit 1
+}
+
+# Sets target, debian (architecture), cc and packages for an architecture.
+describe() {
+    case $1 in
+    x86_64) target=x86_64-unknown-linux-gnu debian=amd64 cc=x86_64-linux-gnu-gcc packages="gcc-x86-64-linux-gnu" ;;
+    aarch64) target=aarch64-unknown-linux-gnu debian=arm64 cc=aarch64-linux-gnu-gcc packages="gcc-aarch64-linux-gnu" ;;
+    armv7l) target=armv7-unknown-linux-gnueabihf debian=armhf cc=arm-linux-gnueabihf-gcc packages="gcc-arm-linux-gnueabihf" ;;
+    *) fail "$1 is not one of x86_64, aarch64, armv7l" ;;
+    esac
+    packages="$packages libc6-dev-$debian-cross"
+    if [ "$target" = "$host" ]; then
+        cc=cc packages=gcc
+    fi
+}
+
+has_std() {
+    compgen -G "$1/lib/rustlib/$target/lib/libstd-*.rlib" >/dev/null
+}
+
+# Sets sysroot to where the target's standard library is, after getting it if need be.
+find_std() {
+    sysroot=$(rustc --print sysroot)
+    ! has_std "$sysroot" || return 0
+    if command -v rustup >/dev/null && [[ $sysroot == "$(rustup show home)"/* ]]; then
+        rustup --quiet target add "$target" || fail "rustup could not add the target $target"
+        return 0
+    fi
+    local real package version
+    real=$(readlink -f "$(command -v rustc)")
+    package=$(dpkg-query -S "$real" 2>/dev/null | cut -d : -f 1) ||
+        fail "no standard library for $target: please install Rust from https://rustup.rs"
+    version=$(dpkg-query -W -f '${Version}' "$package")
+    package=${package/#rustc/libstd-rust}-dev
+    sysroot=$build/std-$version
+    has_std "$sysroot" || unpack_std "$package=$version"
+}
+
+# Unpacks Debian's package of the foreign architecture into sysroot. apt gets lists of its own for that architecture alone.
+unpack_std() {
+    local apt=$build/apt-$debian
+    mkdir -p "$apt"/{state/lists/partial,cache/archives/partial,deb} "$sysroot"
+    cat >"$apt/apt.conf" <<CONF
+APT::Architecture "$debian";
+APT::Architectures { "$debian"; };
+APT::Sandbox::User "";
+Dir::State "$apt/state";
+Dir::State::status "/dev/null";
+Dir::Cache "$apt/cache";
+CONF
+    echo "agents: getting $1 for $debian"
+    # A source that lacks the architecture fails the update; what matters is whether the package is there afterwards.
+    APT_CONFIG=$apt/apt.conf apt-get update -qq >/dev/null 2>&1 || true
+    (cd "$apt/deb" && rm -f ./*.deb && APT_CONFIG=$apt/apt.conf apt-get download -qq "$1" >/dev/null 2>&1) ||
+        fail "apt has no $1 for $debian: please install Rust from https://rustup.rs"
+    dpkg -x "$apt"/deb/*.deb "$sysroot/unpacked"
+    mkdir -p "$sysroot/lib/rustlib"
+    ln -sfn "$(echo "$sysroot"/unpacked/usr/lib*/rustlib/"$target")" "$sysroot/lib/rustlib/$target"
+    has_std "$sysroot" || fail "$1 for $debian does not hold the standard library for $target"
+}
+
+build_agent() {
+    local flags out upper program=$build/$target/agent/pipeline-agent
+    flags="-C target-feature=+crt-static --remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+    # Kernels with 16 or 64 KiB pages load only what is aligned to them.
+    flags="$flags -C link-arg=-Wl,-z,max-page-size=65536"
+    [ "$sysroot" = "$(rustc --print sysroot)" ] || flags="$flags --sysroot $sysroot"
+    upper=${target^^}
+    # CARGO_ENCODED_RUSTFLAGS and RUSTFLAGS would replace the target's flags.
+    env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS \
+        "CC_${target//-/_}=$cc" "CARGO_TARGET_${upper//-/_}_LINKER=$cc" "CARGO_TARGET_${upper//-/_}_RUSTFLAGS=$flags" \
+        cargo build --locked -p pipeline-agent --profile agent --target "$target" --target-dir "$build"
+    # No interpreter and no shared library, or it would not start on another system.
+    ! readelf -ld "$program" | grep -qE 'INTERP|\(NEEDED\)' || fail "$program is not static"
+    out=dist/agents/pipeline-agent-$1
+    install -D -m 755 "$program" "$out"
+    echo "$out: $(stat -c %s "$out") bytes"
+}
+
+[ $# -gt 0 ] || set -- x86_64 aarch64 armv7l
+for arch; do
+    describe "$arch"
+    scripts/setup.sh "$cc:$packages"
+    find_std
+    build_agent "$arch"
+done
