@@ -3,11 +3,11 @@
 # Rust's installer puts cargo here, but only new login shells know it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.DEFAULT_GOAL := help
 # The agent by itself: built together with the rest it would get their features.
 PROGRAMS = cargo build --release -p pipeline-cli -p local-fleet && cargo build --release -p pipeline-agent
 
-.PHONY: help setup fleet test lint agents audit clean
+.DEFAULT_GOAL := help
+.PHONY: help setup fleet test lint bench agents audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,11 +20,15 @@ fleet: setup ## Keep a jump host and four Pis up on loopback, to play with; Ctrl
 	target/release/local-fleet up
 
 test: setup ## Build, then run every test, the end-to-end ones on real SSH servers included
-	cargo build -p pipeline-cli -p pipeline-agent
+	cargo build -p pipeline-cli
+	cargo build -p pipeline-agent
 	cargo test --workspace
 
 lint: setup ## Format, clippy, docs, who may depend on whom, licences, unused dependencies
 	@scripts/lint.sh
+
+bench: setup ## Time pipeline beside rsync on a fleet on loopback
+	@scripts/bench.sh
 
 agents: setup ## Build the static agents for every kind of device into dist/agents
 	@scripts/agents.sh
