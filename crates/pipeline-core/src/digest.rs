@@ -59,7 +59,7 @@ impl serde::Serialize for Digest {
 }
 
 /// Computes a [`Digest`] piece by piece and counts the bytes.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Hasher {
     state: sha2::Sha256,
     bytes: u64,

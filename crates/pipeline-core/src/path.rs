@@ -35,6 +35,9 @@ pub enum PathError {
     /// It holds `..`, `.`, or `//`, or ends in `/`.
     #[error("the path has an empty, '.' or '..' component")]
     Component,
+    /// It lies where the archive keeps its own files.
+    #[error("the path is reserved for the archive's own files")]
+    Reserved,
 }
 
 impl RelPath {

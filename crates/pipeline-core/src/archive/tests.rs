@@ -1,0 +1,115 @@
+//! The archive on real directories.
+
+#![allow(clippy::unwrap_used)]
+
+mod commits;
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::entry::Identity;
+
+/// A storage in a temporary directory, initialised.
+struct Storage {
+    temp: tempfile::TempDir,
+}
+
+impl Storage {
+    fn new() -> Storage {
+        Storage::within(&std::env::temp_dir())
+    }
+
+    fn within(dir: &Path) -> Storage {
+        let temp = tempfile::tempdir_in(dir).unwrap();
+        assert!(Archive::init(temp.path()).unwrap().created);
+        Storage { temp }
+    }
+
+    fn path(&self) -> &Path {
+        self.temp.path()
+    }
+
+    fn open(&self) -> Archive {
+        Archive::open(self.path(), "collector", ReadBack::Auto).unwrap()
+    }
+
+    /// Every path below the root that is not our own, with the content of files.
+    fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        files_below(self.path())
+            .into_iter()
+            .filter(|(path, _)| !path.starts_with(PRIVATE_DIR) && !path.starts_with(MANIFEST_DIR))
+            .collect()
+    }
+
+    /// What lies in staging, of any device.
+    fn staged(&self) -> usize {
+        files_below(&self.path().join(PRIVATE_DIR).join("staging")).len()
+    }
+
+    /// All manifests of a device, one after the other.
+    fn manifest(&self, device: &str) -> Vec<u8> {
+        let mut files = files_below(&self.path().join(MANIFEST_DIR).join(device));
+        files.sort();
+        files.into_iter().flat_map(|(_, text)| text).collect()
+    }
+
+    /// Runs the real `sha256sum -c` on every manifest. Panics where it finds fault.
+    fn sha256sum(&self) {
+        let mut manifests = files_below(&self.path().join(MANIFEST_DIR));
+        manifests.sort();
+        assert!(!manifests.is_empty());
+        for (manifest, _) in manifests {
+            let mut command = std::process::Command::new("sha256sum");
+            command.args(["-c", "--strict", "--quiet"]).arg(Path::new(MANIFEST_DIR).join(&manifest));
+            let output = command.current_dir(self.path()).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+/// Regular files below a directory, sorted, with paths relative to it.
+fn files_below(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().map(Result::unwrap);
+    let files = entries.filter(|entry| entry.file_type().is_file());
+    files.map(|f| (f.path().strip_prefix(dir).unwrap().to_owned(), std::fs::read(f.path()).unwrap())).collect()
+}
+
+fn rel(path: impl AsRef<[u8]>) -> RelPath {
+    RelPath::new(path.as_ref()).unwrap()
+}
+
+fn device() -> DeviceName {
+    DeviceName::new("raspberry31").unwrap()
+}
+
+fn identity(content: &[u8]) -> Identity {
+    let mtime_ns = 1_700_000_000_123_456_789;
+    Identity { dev: 1, ino: 2, size: content.len() as u64, mtime_ns, ctime_ns: mtime_ns }
+}
+
+/// Where the default layout puts a file of [`device`].
+fn target(archive: &Archive, path: impl AsRef<[u8]>) -> ArchivePath {
+    archive.place("{host}/{path}", &device(), b"photos", &rel(path)).unwrap()
+}
+
+/// Brings a file to staging, in slices.
+fn stage(archive: &Archive, staging: &mut Staging, path: impl AsRef<[u8]>, content: &[u8]) -> Staged {
+    let target = target(archive, &path);
+    let mut incoming = staging.create(rel(path), identity(content), target).unwrap();
+    content.chunks(3).for_each(|slice| incoming.write(slice).unwrap());
+    incoming.finish(&Digest::of(content)).unwrap()
+}
+
+/// Brings files all the way.
+fn store(archive: &Archive, files: &[(&str, &[u8])]) -> Vec<Commit> {
+    let mut staging = archive.staging(&device()).unwrap();
+    let staged = files.iter().map(|(path, content)| stage(archive, &mut staging, path, content)).collect();
+    archive.commit(&device(), staged).unwrap()
+}
+
+fn stored(commit: &Commit) -> &Stored {
+    match commit {
+        Commit::Stored(stored) => stored,
+        other => panic!("not stored: {other:?}"),
+    }
+}
