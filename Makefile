@@ -7,13 +7,17 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 PROGRAMS = cargo build --release -p pipeline-cli -p local-fleet && cargo build --release -p pipeline-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fleet test lint bench agents audit clean
+.PHONY: help setup demo fleet test lint bench agents audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the system packages that are missing (apt), check the Rust version
 	@scripts/setup.sh
+
+demo: setup ## Run the main job on a real fleet on loopback, explained, in a temporary directory
+	$(PROGRAMS)
+	target/release/local-fleet demo
 
 fleet: setup ## Keep a jump host and four Pis up on loopback, to play with; Ctrl-C ends it
 	$(PROGRAMS)

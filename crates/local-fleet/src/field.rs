@@ -44,6 +44,9 @@ pub fn fill(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
+/// The first line of the [`Logger`]'s file.
+pub const CSV_HEADER: &str = "time,celsius\n";
+
 /// When a photo was taken: on the hour, that many days ago.
 fn taken(now: &Zoned, days_ago: i64, hour: u64) -> Zoned {
     let hour = i8::try_from(9 + hour).unwrap_or(23);
@@ -113,7 +116,7 @@ impl Logger {
         let path = pi.source().join("temperature.csv");
         let mut file =
             OpenOptions::new().create(true).append(true).open(&path).map_err(Error::file("create", &path))?;
-        file.write_all(b"time,celsius\n").and_then(|()| append(&mut file)).map_err(Error::file("write", &path))?;
+        file.write_all(CSV_HEADER.as_bytes()).and_then(|()| append(&mut file)).map_err(Error::file("write", &path))?;
         let (stop, stopped) = channel();
         let thread = std::thread::spawn(move || {
             while stopped.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {

@@ -3,6 +3,7 @@
 //! Below the root: `awsbox/` and `raspberryN/` (machines), `ssh/` (the collector's config, key and known_hosts), `home/` (the
 //! collector's), `storage/`, `state/` and `pipeline.yaml`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,11 +12,12 @@ use std::time::SystemTime;
 
 use tempfile::TempDir;
 
+use crate::files::{self, FileFacts};
 use crate::machine::{Machine, Settings, source};
 use crate::port::Port;
 use crate::programs::{self, Programs, system};
 use crate::settings::{self, Client};
-use crate::{Error, Result, files, keys};
+use crate::{Error, Result, keys};
 
 /// A running fleet. Dropping it ends every process and removes the directory.
 #[derive(Debug)]
@@ -255,6 +257,24 @@ impl Fleet {
     /// Writes a file below a Pi's source, parents included, and gives it that modification time.
     pub fn write(&self, pi: usize, path: &[u8], content: &[u8], modified: SystemTime) -> Result<()> {
         files::write(&self.pi(pi).source(), path, content, modified)
+    }
+
+    /// What the Pis hold at this moment, by the path that the default layout gives it: `raspberry1/…`.
+    pub fn offered(&self) -> Result<BTreeMap<Vec<u8>, FileFacts>> {
+        let mut offered = BTreeMap::new();
+        for pi in &self.pis {
+            for (path, facts) in files::snapshot(&pi.source())? {
+                offered.insert([pi.name().as_bytes(), b"/", &path].concat(), facts);
+            }
+        }
+        Ok(offered)
+    }
+
+    /// What the storage holds of the Pis' files at this moment: everything but `.pipeline` and the manifests.
+    pub fn archived(&self) -> Result<BTreeMap<Vec<u8>, FileFacts>> {
+        let mut archived = files::snapshot(&self.storage())?;
+        archived.retain(|path, _| !path.starts_with(b".pipeline/") && !path.starts_with(b"SHA256SUMS/"));
+        Ok(archived)
     }
 
     /// A program of this workspace, ready to be given its subcommand.

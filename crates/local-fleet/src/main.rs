@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use local_fleet::{Error, leash};
+use local_fleet::leash;
 
+mod demo;
+mod narrator;
 mod up;
 
 /// A jump host and Raspberry Pis on loopback, with real sshds.
@@ -19,6 +21,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs the main job on a fleet of its own and explains what happens.
+    Demo,
     /// Starts a fleet, fills it, says how to play with it, and keeps it up until Ctrl-C.
     Up {
         /// How many Pis that work; one more is offline, and one accepts and says nothing.
@@ -36,30 +40,29 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Demo => return demo::demo(),
         Command::Up { pis } => up::up(pis),
         Command::Leash { program, args } => leash::keep(&program, &args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
+        Err(error) => complain(&error, error.hint()),
     }
 }
 
 /// One line that says what and why, one that says what to do.
-fn complain(error: &Error) {
-    let mut line = format!("error: {error}");
-    let mut source = std::error::Error::source(error);
+fn complain(error: &dyn std::error::Error, hint: Option<&str>) -> ExitCode {
+    let mut text = format!("error: {error}");
+    let mut source = error.source();
     while let Some(cause) = source {
-        let text = cause.to_string();
-        let plain = text.split(" (os error ").next().unwrap_or(&text);
-        line = format!("{line}: {plain}");
+        let cause_text = cause.to_string();
+        let plain = cause_text.split(" (os error ").next().unwrap_or(&cause_text);
+        text = format!("{text}: {plain}");
         source = cause.source();
     }
-    if let Some(hint) = error.hint() {
-        line = format!("{line}\nhint: {hint}");
+    if let Some(hint) = hint {
+        text = format!("{text}\nhint: {hint}");
     }
-    writeln!(io::stderr(), "{line}").ok();
+    writeln!(io::stderr(), "{text}").ok();
+    ExitCode::FAILURE
 }
