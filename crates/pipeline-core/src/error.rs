@@ -52,7 +52,7 @@ pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// `std::io::Error` says "Permission denied (os error 13)"; people need only the first half.
-fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
     let text = cause.to_string();
     match text.find(" (os error ") {
         Some(end) => text[..end].to_lowercase(),

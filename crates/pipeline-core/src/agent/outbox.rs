@@ -1,0 +1,60 @@
+//! Answers on their way out: packed into full frames, but never held back for long.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use crate::wire::{FrameWriter, Reply, WireError};
+
+/// The longest that an answer waits for more to share its frame, while more is being worked on. Much shorter than any
+/// collector's patience with silence: a thousand removals on a slow card fill no frame for minutes.
+const MAX_WAIT: Duration = Duration::from_millis(500);
+
+/// Where answers go. Sends when a frame is full, when the oldest answer has waited [`MAX_WAIT`], and when told.
+pub(super) struct Outbox<W> {
+    writer: FrameWriter<W>,
+    /// When something was last sent, or there was nothing to send.
+    empty_at: Instant,
+}
+
+impl<W: Write> Outbox<W> {
+    pub(super) fn new(output: W) -> io::Result<Outbox<W>> {
+        Ok(Outbox { writer: FrameWriter::compressed(output)?, empty_at: Instant::now() })
+    }
+
+    pub(super) fn push(&mut self, reply: &Reply<'_>) -> Result<(), WireError> {
+        let before = self.before_push();
+        self.writer.push(reply)?;
+        self.after_push(before)
+    }
+
+    /// Content that `fill` writes in place; see [`FrameWriter::push_data`].
+    pub(super) fn push_data<E>(
+        &mut self,
+        wanted: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Result<usize, E>, WireError> {
+        let before = self.before_push();
+        let filled = self.writer.push_data(wanted, fill)?;
+        self.after_push(before)?;
+        Ok(filled)
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), WireError> {
+        self.writer.flush()
+    }
+
+    fn before_push(&mut self) -> usize {
+        let pending = self.writer.pending_bytes();
+        if pending == 0 {
+            self.empty_at = Instant::now();
+        }
+        pending
+    }
+
+    fn after_push(&mut self, pending_before: usize) -> Result<(), WireError> {
+        if self.writer.pending_bytes() < pending_before {
+            self.empty_at = Instant::now();
+        }
+        if self.empty_at.elapsed() > MAX_WAIT { self.flush() } else { Ok(()) }
+    }
+}
