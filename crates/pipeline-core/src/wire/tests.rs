@@ -266,3 +266,50 @@ proptest! {
         }
     }
 }
+
+/// `docs/wire.md` shows one message of each kind; what it shows is what is sent.
+#[test]
+fn the_documented_bytes_are_the_bytes() {
+    let identity = Identity { dev: 2049, ino: 12, size: 300, mtime_ns: 1_700_000_000_000_000_000, ctime_ns: -1 };
+    let file = FileRef { id: 7, path: path(b"a/b"), identity };
+    let vitals = Vitals { clock_ns: 1, total_bytes: 1 << 30, free_bytes: 1 << 20, total_files: 100, free_files: 99 };
+    let digest = Digest::from_bytes([0xab; 32]);
+    let requests = [
+        Request::Open { protocol: PROTOCOL, root: b"/data".to_vec() },
+        Request::Scan,
+        Request::Fetch(file.clone()),
+        Request::Remove(vec![file]),
+        Request::Prune { dirs: vec![path(b"a")], quiet_ns: 3_600_000_000_000 },
+    ];
+    let replies = [
+        Reply::Opened { version: "0.1.0", vitals },
+        Reply::Found(Entry { path: path(b"a/b"), identity }),
+        Reply::Other { path: path(b"l"), kind: OtherKind::Symlink },
+        Reply::EmptyDir { path: path(b"d"), mtime_ns: 64 },
+        Reply::Unreadable { path: None, reason: "no" },
+        Reply::Scanned { files: 1 },
+        Reply::Data(b"abc"),
+        Reply::Fetched { id: 7, end: FetchEnd::Complete(digest) },
+        Reply::Removed { id: 7, end: RemoveEnd::Failed("no".into()) },
+        Reply::Pruned { path: path(b"d"), removed: true },
+        Reply::Refused { reason: "no" },
+    ];
+    let page = include_str!("../../../../docs/wire.md");
+    let shown = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+    let all = requests.iter().map(|m| postcard::to_stdvec(m).unwrap());
+    for bytes in all.chain(replies.iter().map(|m| postcard::to_stdvec(m).unwrap())) {
+        assert!(page.contains(&format!("`{}`", shown(&bytes))), "not in docs/wire.md: {}", shown(&bytes));
+    }
+    let mut frame = Vec::new();
+    let mut writer = FrameWriter::plain(&mut frame);
+    writer.push(&Request::Scan).unwrap();
+    writer.flush().unwrap();
+    assert!(page.contains(&format!("`{}`", shown(&frame))), "not in docs/wire.md: {}", shown(&frame));
+    assert!(page.contains(&format!("`{}`", shown(&MAGIC))));
+    for limit in [MAX_FRAME_BYTES, MAX_DATA_BYTES, MAX_REMOVALS, MAX_UNANSWERED_BYTES, crate::path::MAX_PATH_BYTES] {
+        let digits = limit.to_string();
+        let thousands =
+            digits.as_bytes().rchunks(3).rev().map(|d| std::str::from_utf8(d).unwrap()).collect::<Vec<_>>().join(",");
+        assert!(page.contains(&thousands), "the limit {thousands} is not in docs/wire.md");
+    }
+}
