@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod commits;
+mod crash;
+mod limits;
+mod marker;
+mod reading;
 
 use std::path::{Path, PathBuf};
 
@@ -65,6 +69,24 @@ impl Storage {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
     }
+}
+
+/// Where a test that runs in a process of its own finds its storage.
+const CHILD_DIR: &str = "PIPELINE_TEST_STORAGE";
+
+/// Begins a process that runs one test of this binary by itself. It is marked `ignore` and does nothing elsewhere.
+fn child(wrapper: &[&str], test: &str, storage: &Path) -> std::process::Command {
+    let mut line: Vec<std::ffi::OsString> = wrapper.iter().map(Into::into).collect();
+    line.push(std::env::current_exe().unwrap().into());
+    line.extend(["--exact", &format!("archive::tests::{test}"), "--ignored", "--nocapture"].map(Into::into));
+    let mut command = std::process::Command::new(&line[0]);
+    command.args(&line[1..]).env(CHILD_DIR, storage);
+    command
+}
+
+/// The storage of this process, if it is a child.
+fn child_dir() -> Option<PathBuf> {
+    std::env::var_os(CHILD_DIR).map(PathBuf::from)
 }
 
 /// Regular files below a directory, sorted, with paths relative to it.
