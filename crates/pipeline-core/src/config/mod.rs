@@ -3,11 +3,13 @@
 //! Unknown keys and impossible values are errors with line and column. Nothing here reads the environment: the caller says
 //! where home is.
 
+mod filter;
 mod surroundings;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use filter::{Filter, FilterError};
 pub use surroundings::Surroundings;
 
 /// Everything the file says, with defaults filled in and `~` expanded.
