@@ -1,22 +1,38 @@
 //! YAML to settings: the one file that both programs read.
 //!
-//! Unknown keys and impossible values are errors with line and column. Nothing here reads the environment: the caller says
-//! where home is.
+//! Guarantees that what comes out can be used as it is: every value was checked, `~` is expanded, defaults are filled in. What
+//! can't be is one error with file, line and column: an unknown key at any depth, a wrong type, an impossible value. Nothing
+//! here reads the environment: the caller passes its [`Surroundings`]. Whether the paths and hosts exist is left to others.
 
+mod error;
 mod filter;
+mod hosts;
+mod keys;
+mod layout;
+mod nearest;
+mod section;
 mod surroundings;
+#[cfg(test)]
+mod tests;
+mod units;
+mod yaml;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::path::DeviceName;
+
+pub use error::{ConfigError, Place};
 pub use filter::{Filter, FilterError};
+pub use hosts::{HostPattern, HostPatternError, MAX_NAMES};
+pub(crate) use nearest::nearest;
 pub use surroundings::Surroundings;
 
 /// Everything the file says, with defaults filled in and `~` expanded.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Patterns of OpenSSH aliases: names, `[1-9,12]` ranges, `*`, `!name`.
-    pub hosts: Vec<String>,
+    pub hosts: Vec<HostPattern>,
     /// Archive root.
     pub storage: PathBuf,
     /// OpenSSH client config that names the devices.
@@ -29,6 +45,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Whether the agent may be used.
     pub agent: AgentMode,
+    /// When stored bytes are read back past the page cache before a receipt.
+    pub read_back: ReadBack,
     /// Prometheus textfile to write after each run.
     pub metrics: Option<PathBuf>,
     /// URL to call after each run.
@@ -36,7 +54,7 @@ pub struct Config {
     /// What holds for a device unless overridden.
     pub defaults: DeviceSettings,
     /// Overrides by host pattern, in the order of the file; later ones win.
-    pub devices: Vec<(String, Overrides)>,
+    pub devices: Vec<(HostPattern, Overrides)>,
     /// For `keytool`.
     pub onboarding: Onboarding,
 }
@@ -86,10 +104,21 @@ pub struct Overrides {
     pub exclude: Option<Vec<String>>,
     /// See [`DeviceSettings::settle`].
     pub settle: Option<Duration>,
-    /// See [`DeviceSettings::delete`].
-    pub delete: Option<DeletePolicy>,
-    /// See [`DeviceSettings::bandwidth`].
-    pub bandwidth: Option<u64>,
+    /// See [`DeviceSettings::delete`]; merged key by key.
+    pub delete: DeleteOverrides,
+    /// See [`DeviceSettings::bandwidth`]; `Some(None)` takes the limit away.
+    pub bandwidth: Option<Option<u64>>,
+}
+
+/// What a `delete` section says; the rest stays as it was.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteOverrides {
+    /// See [`DeletePolicy::after`].
+    pub after: Option<Option<Duration>>,
+    /// [`DeletePolicy::high_water`] and [`DeletePolicy::low_water`], which go together.
+    pub water: Option<Option<(u8, u8)>>,
+    /// See [`DeletePolicy::max_files`].
+    pub max_files: Option<Option<u64>>,
 }
 
 /// Bounds on waiting.
@@ -110,6 +139,15 @@ pub enum AgentMode {
     Never,
 }
 
+/// When stored bytes are read back past the page cache before a receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadBack {
+    /// On network file systems.
+    Auto,
+    /// Everywhere.
+    Always,
+}
+
 /// For `keytool`; `pipeline` only checks the form.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Onboarding {
@@ -123,4 +161,78 @@ pub struct Onboarding {
     pub base_port: u16,
     /// Type of new keys.
     pub key_type: String,
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn load(file: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+        let bytes = std::fs::read(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count();
+            let place = Place { file: file.to_owned(), position: Some((line, 1)) };
+            ConfigError::Syntax { place, problem: "the line is not UTF-8".into() }
+        })?;
+        Config::parse(&text, file, surroundings)
+    }
+
+    /// Reads the text of a file; `file` is named in errors.
+    pub fn parse(text: &str, file: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+        keys::read(&yaml::Document::parse(text, file)?, surroundings)
+    }
+
+    /// What holds for one device: the defaults and, entry by entry, what `devices` says for patterns that match it.
+    pub fn device(&self, name: &DeviceName) -> DeviceSettings {
+        let matching = self.devices.iter().filter(|(pattern, _)| pattern.matches(name.as_str()));
+        matching.fold(self.defaults.clone(), |settings, (_, overrides)| overrides.over(settings))
+    }
+}
+
+impl Overrides {
+    fn over(&self, settings: DeviceSettings) -> DeviceSettings {
+        DeviceSettings {
+            source: self.source.clone().unwrap_or(settings.source),
+            layout: self.layout.clone().unwrap_or(settings.layout),
+            include: self.include.clone().unwrap_or(settings.include),
+            exclude: self.exclude.clone().unwrap_or(settings.exclude),
+            settle: self.settle.unwrap_or(settings.settle),
+            delete: self.delete.over(&settings.delete),
+            bandwidth: self.bandwidth.unwrap_or(settings.bandwidth),
+        }
+    }
+}
+
+impl DeleteOverrides {
+    fn over(&self, policy: &DeletePolicy) -> DeletePolicy {
+        let water = self.water.unwrap_or_else(|| policy.high_water.zip(policy.low_water));
+        DeletePolicy {
+            after: self.after.unwrap_or(policy.after),
+            high_water: water.map(|(high, _)| high),
+            low_water: water.map(|(_, low)| low),
+            max_files: self.max_files.unwrap_or(policy.max_files),
+        }
+    }
+}
+
+impl Default for DeletePolicy {
+    fn default() -> DeletePolicy {
+        DeletePolicy { after: Some(Duration::ZERO), high_water: None, low_water: None, max_files: None }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts { connect: Duration::from_secs(15), idle: Duration::from_secs(60) }
+    }
+}
+
+impl Default for Onboarding {
+    fn default() -> Onboarding {
+        Onboarding {
+            jump: "awsbox".into(),
+            name: "raspberry{id}".into(),
+            user: "pi".into(),
+            base_port: 5000,
+            key_type: "ed25519".into(),
+        }
+    }
 }

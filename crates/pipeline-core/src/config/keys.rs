@@ -1,0 +1,239 @@
+//! Every key of the file: its name, its form, its default.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::section::Section;
+use super::yaml::Document;
+use super::{
+    AgentMode, Config, DeleteOverrides, DeletePolicy, DeviceSettings, Filter, HostPattern, Onboarding, Overrides,
+    ReadBack, Surroundings, Timeouts, layout, units,
+};
+use crate::path::DeviceName;
+
+const TOP: &[&str] = &[
+    "hosts",
+    "source",
+    "storage",
+    "ssh_config",
+    "layout",
+    "include",
+    "exclude",
+    "settle",
+    "delete",
+    "jobs",
+    "bandwidth",
+    "timeouts",
+    "state_dir",
+    "agent",
+    "read_back",
+    "metrics",
+    "ping",
+    "devices",
+    "onboarding",
+];
+const DEVICE: &[&str] = &["source", "layout", "include", "exclude", "settle", "delete", "bandwidth"];
+const DELETE: &[&str] = &["after", "high_water", "low_water", "max_files"];
+const TIMEOUTS: &[&str] = &["connect", "idle"];
+const ONBOARDING: &[&str] = &["jump", "name", "user", "base_port", "key_type"];
+
+/// Every key at every depth, for the test that the example shows them all.
+#[cfg(test)]
+pub(super) const ALL: &[&[&str]] = &[TOP, DEVICE, DELETE, TIMEOUTS, ONBOARDING];
+
+const HOSTS: &str =
+    "hosts is a list of names and patterns in quotes: [\"raspberry31\", \"raspberry[1-9,12]\", \"!raspberry7\"]";
+const SOURCE: &str = "source is the full path of a directory on the device: /home/pi/beephotos";
+const STORAGE: &str = "storage is the full path of a directory on this machine: /mnt/san/shared/Shared";
+const GLOBS: &str = "globs are in quotes, in a list: [\"*.jpg\", \"raw/**/*.csv\", \"cache/\"]";
+const FULL_PATH: &str = "a full path, or one that starts with ~/";
+const DELETE_SECTION: &str = "delete is a section; to keep all files on the device: delete: { after: never }";
+const AFTER: &str = "after is a duration such as 0s, 10m or 30d, or never";
+
+/// Reads a whole file.
+pub(super) fn read(document: &Document<'_>, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+    let top = Section::root(document, TOP)?;
+    let path = |text: &str| surroundings.expand_home(text).filter(|path| path.is_absolute() && !text.contains('\0'));
+
+    let hosts = top.list("hosts", HOSTS, HostPattern::parse)?;
+    let hosts = top.required("hosts", HOSTS, hosts)?;
+    if hosts.iter().all(HostPattern::is_negated) {
+        return Err(top.refuse("hosts", "no host is named".into(), HOSTS));
+    }
+    let given = device(&top)?;
+    let storage = top.text("storage", STORAGE, path)?;
+    let defaults = DeviceSettings {
+        source: top.required("source", SOURCE, given.source)?,
+        layout: given.layout.unwrap_or_else(|| "{host}/{path}".into()),
+        include: given.include.unwrap_or_default(),
+        exclude: given.exclude.unwrap_or_else(|| vec!["*.tmp".into(), "*.part".into()]),
+        settle: given.settle.unwrap_or(Duration::from_secs(10)),
+        delete: given.delete.over(&DeletePolicy::default()),
+        bandwidth: given.bandwidth.flatten(),
+    };
+    let storage = top.required("storage", STORAGE, storage)?;
+
+    let state_dir = if surroundings.is_root() {
+        PathBuf::from("/var/lib/pipeline")
+    } else {
+        let state = surroundings.xdg_state_home.clone().unwrap_or_else(|| surroundings.home.join(".local/state"));
+        state.join("pipeline")
+    };
+    let timeouts = match top.section("timeouts", TIMEOUTS, "timeouts is a section: { connect: 15s, idle: 60s }")? {
+        Some(section) => timeouts(&section)?,
+        None => Timeouts::default(),
+    };
+    let onboarding = match top.section("onboarding", ONBOARDING, "onboarding is a section")? {
+        Some(section) => onboarding(&section)?,
+        None => Onboarding::default(),
+    };
+    let jobs = top.number("jobs", 1..=1000)?;
+    Ok(Config {
+        hosts,
+        storage,
+        ssh_config: top.text("ssh_config", FULL_PATH, path)?.unwrap_or_else(|| surroundings.home.join(".ssh/config")),
+        jobs: jobs.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(8),
+        timeouts,
+        state_dir: top.text("state_dir", FULL_PATH, path)?.unwrap_or(state_dir),
+        agent: top
+            .choice("agent", &[("auto", AgentMode::Auto), ("never", AgentMode::Never)])?
+            .unwrap_or(AgentMode::Auto),
+        read_back: top
+            .choice("read_back", &[("auto", ReadBack::Auto), ("always", ReadBack::Always)])?
+            .unwrap_or(ReadBack::Auto),
+        metrics: top.text("metrics", FULL_PATH, path)?,
+        ping: top.text("ping", "ping is a URL: https://hc-ping.com/…", url)?,
+        defaults,
+        devices: devices(&top)?,
+        onboarding,
+    })
+}
+
+/// The keys that may differ from device to device, here or below `devices`.
+fn device(section: &Section<'_>) -> Result<Overrides, ConfigError> {
+    let glob = |text: &str| Filter::new(&[text.to_owned()], &[]).map(|_| text.to_owned());
+    let delete = match section.section("delete", DELETE, DELETE_SECTION)? {
+        Some(section) => delete(&section)?,
+        None => DeleteOverrides::default(),
+    };
+    Ok(Overrides {
+        source: section.text("source", SOURCE, source)?,
+        layout: section.text("layout", layout::ALLOWED, layout::check)?,
+        include: section.list("include", GLOBS, glob)?,
+        exclude: section.list("exclude", GLOBS, glob)?,
+        settle: section.text("settle", units::DURATION, units::duration)?,
+        delete,
+        bandwidth: nullable(section, "bandwidth", section.text("bandwidth", units::RATE, units::rate)?),
+    })
+}
+
+fn delete(section: &Section<'_>) -> Result<DeleteOverrides, ConfigError> {
+    let after = section.text("after", AFTER, |text| match text {
+        "never" => Some(None),
+        text => units::duration(text).map(Some),
+    })?;
+    // 'after: null' could be meant as never, and would delete at once.
+    if after.is_none() && section.has("after") {
+        return Err(section.refuse("after", "nothing is not allowed".into(), AFTER));
+    }
+    let high = section.text("high_water", units::PERCENT, units::percent)?;
+    let low = section.text("low_water", units::PERCENT, units::percent)?;
+    match (high, low) {
+        (Some(high), None) => {
+            let allowed = "high_water and low_water go together: { high_water: 80%, low_water: 60% }";
+            return Err(section.refuse("high_water", format!("'{high}%' without a low_water"), allowed));
+        }
+        (None, Some(low)) => {
+            let allowed = "high_water and low_water go together: { high_water: 80%, low_water: 60% }";
+            return Err(section.refuse("low_water", format!("'{low}%' without a high_water"), allowed));
+        }
+        (Some(high), Some(low)) if low >= high => {
+            let allowed = "low_water is below high_water: removal starts at the one and stops at the other";
+            return Err(section.refuse(
+                "low_water",
+                format!("'{low}%' is not below the high_water of {high}%"),
+                allowed,
+            ));
+        }
+        _ => {}
+    }
+    let water = section.has("high_water") || section.has("low_water");
+    Ok(DeleteOverrides {
+        after,
+        water: water.then(|| high.zip(low)),
+        max_files: nullable(section, "max_files", section.number("max_files", 1..=u64::MAX)?),
+    })
+}
+
+/// Tells a key that is absent from one that is `null`, which takes a limit away.
+fn nullable<T>(section: &Section<'_>, key: &str, value: Option<T>) -> Option<Option<T>> {
+    section.has(key).then_some(value)
+}
+
+fn timeouts(section: &Section<'_>) -> Result<Timeouts, ConfigError> {
+    let wait = |text: &str| units::duration(text).filter(|wait| !wait.is_zero());
+    let allowed = "a duration of at least 1s, such as 15s or 2m";
+    let defaults = Timeouts::default();
+    Ok(Timeouts {
+        connect: section.text("connect", allowed, wait)?.unwrap_or(defaults.connect),
+        idle: section.text("idle", allowed, wait)?.unwrap_or(defaults.idle),
+    })
+}
+
+fn onboarding(section: &Section<'_>) -> Result<Onboarding, ConfigError> {
+    let alias = |text: &str| DeviceName::new(text).ok().map(|_| text.to_owned());
+    let name = |text: &str| {
+        let sample = text.replacen("{id}", "1", 1);
+        (sample != text && DeviceName::new(sample).is_ok()).then(|| text.to_owned())
+    };
+    let user = |text: &str| {
+        let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        (text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') && text.chars().all(letter))
+            .then(|| text.to_owned())
+    };
+    let key_type = |text: &str| ["ed25519", "ecdsa", "rsa"].contains(&text).then(|| text.to_owned());
+    let base_port = section.number("base_port", 1024..=65535)?;
+    let defaults = Onboarding::default();
+    Ok(Onboarding {
+        jump: section.text("jump", "jump is an OpenSSH alias: awsbox", alias)?.unwrap_or(defaults.jump),
+        name: section
+            .text("name", "name is an alias with {id} in it: \"raspberry{id}\"", name)?
+            .unwrap_or(defaults.name),
+        user: section.text("user", "user is a login on the devices: pi", user)?.unwrap_or(defaults.user),
+        base_port: base_port.and_then(|port| u16::try_from(port).ok()).unwrap_or(defaults.base_port),
+        key_type: section.text("key_type", "key_type is ed25519, ecdsa or rsa", key_type)?.unwrap_or(defaults.key_type),
+    })
+}
+
+fn devices(top: &Section<'_>) -> Result<Vec<(HostPattern, Overrides)>, ConfigError> {
+    let allowed = "a section with what differs: { source: /data }";
+    let Some(section) = top.section("devices", &[], "devices is a section of host patterns")? else {
+        return Ok(Vec::new());
+    };
+    let mut devices = Vec::new();
+    for (key, overrides) in section.sections(DEVICE, allowed)? {
+        let allowed = "the keys of devices are host patterns such as \"raspberry3[0-5]\"";
+        let pattern = HostPattern::parse(key).map_err(|error| section.refuse_key(key, error.to_string(), allowed))?;
+        if pattern.is_negated() {
+            return Err(section.refuse_key(key, "a pattern behind '!' is not allowed".into(), allowed));
+        }
+        devices.push((pattern, device(&overrides)?));
+    }
+    Ok(devices)
+}
+
+/// A directory on a device: absolute, without `..`, not the root, in its shortest form.
+fn source(text: &str) -> Option<PathBuf> {
+    let path: PathBuf = Path::new(text).components().collect();
+    let sound = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    (path.is_absolute() && sound && path.file_name().is_some() && !text.contains('\0')).then_some(path)
+}
+
+fn url(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    let sound = !rest.starts_with(['/', ':'])
+        && !rest.is_empty()
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    sound.then(|| text.to_owned())
+}
