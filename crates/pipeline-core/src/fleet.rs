@@ -45,7 +45,7 @@ pub enum FleetError {
         file: PathBuf,
     },
     /// What is left out is everything.
-    #[error("hosts leaves every device out")]
+    #[error("the patterns behind '!' leave every device out")]
     Empty,
     /// A host on the command line is not a pattern.
     #[error(transparent)]
@@ -81,7 +81,7 @@ impl Classified for FleetError {
                  \"raspberry[1-99]\""
                     .into()
             }
-            FleetError::Empty => "take a '!' pattern out of hosts".into(),
+            FleetError::Empty => "take one of them out".into(),
             FleetError::Pattern(_) => "hosts are like raspberry31, 'raspberry[1-9,12]' or 'raspberry*'".into(),
             FleetError::NotInFleet { near, .. } => {
                 format!("{}the fleet is what hosts in the configuration names", did_you_mean(near))
@@ -150,5 +150,128 @@ pub fn select(devices: &[Device], patterns: &[String]) -> Result<Vec<Device>, Fl
         let fits = |pattern: &&HostPattern| pattern.matches(device.name.as_str());
         (with.is_empty() || with.iter().any(fits)) && !without.iter().any(fits)
     };
-    Ok(devices.iter().filter(wanted).cloned().collect())
+    let selected: Vec<Device> = devices.iter().filter(wanted).cloned().collect();
+    if selected.is_empty() && !devices.is_empty() { Err(FleetError::Empty) } else { Ok(selected) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Surroundings;
+
+    const SSH: &str = "Host raspberry1 raspberry2\nHost raspberry10\n  HostName x\nHost awsbox git@host\n\
+                       Host cam-* !cam-9 !awsbox\n  User pi\nHost *\n  Port 22\n";
+
+    fn surroundings() -> Surroundings {
+        Surroundings {
+            home: "/home/bee".into(),
+            user: "bee".into(),
+            uid: rustix::process::getuid().as_raw(),
+            xdg_state_home: None,
+            env: BTreeMap::new(),
+        }
+    }
+
+    fn ssh_config(text: &str) -> SshConfig {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config");
+        std::fs::write(&file, text).unwrap();
+        SshConfig::load(&file, &surroundings()).unwrap()
+    }
+
+    fn config(hosts: &str) -> Config {
+        let text = format!(
+            "hosts: {hosts}\nsource: /data\nstorage: /srv\ndevices: {{ 'raspberry[2-9]': {{ source: /other }} }}\n"
+        );
+        Config::parse(&text, Path::new("p.yaml"), &surroundings()).unwrap()
+    }
+
+    fn names(devices: &[Device]) -> Vec<&str> {
+        devices.iter().map(|device| device.name.as_str()).collect()
+    }
+
+    #[test]
+    fn patterns_to_devices() {
+        let ssh_config = ssh_config(SSH);
+        let table: [(&str, &[&str]); 9] = [
+            ("[raspberry2, raspberry1]", &["raspberry2", "raspberry1"]),
+            ("['raspberry[10,1-2]']", &["raspberry10", "raspberry1", "raspberry2"]),
+            ("['raspberry*']", &["raspberry1", "raspberry2", "raspberry10"]),
+            ("['raspberry?']", &["raspberry1", "raspberry2"]),
+            ("['raspberry*', raspberry1, raspberry2]", &["raspberry1", "raspberry2", "raspberry10"]),
+            ("['*', '!awsbox']", &["raspberry1", "raspberry2", "raspberry10"]),
+            ("['!raspberry1*', 'raspberry*']", &["raspberry2"]),
+            ("['raspberry[1-10]', '!raspberry[3-9]']", &["raspberry1", "raspberry2", "raspberry10"]),
+            ("['cam-[07-08]', cam-x]", &["cam-07", "cam-08", "cam-x"]),
+        ];
+        for (hosts, expected) in table {
+            assert_eq!(names(&resolve(&config(hosts), &ssh_config).unwrap()), expected, "{hosts}");
+        }
+    }
+
+    #[test]
+    fn each_device_has_its_own_settings() {
+        let devices = resolve(&config("['raspberry[1-2]']"), &ssh_config(SSH)).unwrap();
+        let sources: Vec<&Path> = devices.iter().map(|device| device.settings.source.as_path()).collect();
+        assert_eq!(sources, [Path::new("/data"), Path::new("/other")]);
+    }
+
+    #[test]
+    fn what_is_no_fleet() {
+        let ssh_config = ssh_config(SSH);
+        let table = [
+            ("[rasberry1]", "unknown host alias 'rasberry1': F has no entry for it", "did you mean 'raspberry1' or"),
+            ("['raspberry[1-5]']", "unknown host alias 'raspberry3' and 2 more: F has no entry for it", "did you mean"),
+            ("[zebra]", "unknown host alias 'zebra': F has no entry for it", "'keytool add-pi' writes the entry"),
+            ("[cam-9]", "unknown host alias 'cam-9': F has no entry for it", "'keytool add-pi' writes the entry"),
+            ("['bee*']", "'bee*' matches no host alias in F", "a '*' or '?' matches the names"),
+            ("['cam-*']", "'cam-*' matches no host alias in F", "a '*' or '?' matches the names"),
+            ("['git*']", "'git*' matches no host alias in F", "a '*' or '?' matches the names"),
+            ("['raspberry*', '!*']", "the patterns behind '!' leave every device out", "take one of them out"),
+        ];
+        for (hosts, message, hint) in table {
+            let error = resolve(&config(hosts), &ssh_config).unwrap_err();
+            let said = error.to_string().replace(ssh_config.file().to_str().unwrap(), "F");
+            assert_eq!(said, message, "{hosts}");
+            assert!(error.hint().unwrap().starts_with(hint), "{hosts}: {:?}", error.hint());
+            assert_eq!(error.class(), Class::Config);
+        }
+    }
+
+    #[test]
+    fn an_alias_inside_a_block_that_does_not_count_is_none() {
+        let ssh_config = ssh_config("Host pi1 pi2 !pi2\nMatch host x\n  Port 1\nHost pi3\n");
+        assert_eq!(ssh_config.aliases(), ["pi1", "pi3"]);
+        assert!(!ssh_config.names("pi2"));
+    }
+
+    #[test]
+    fn selection_on_the_command_line() {
+        let devices = resolve(&config("[raspberry10, 'raspberry[1-2]']"), &ssh_config(SSH)).unwrap();
+        let select = |patterns: &[&str]| {
+            select(&devices, &patterns.iter().map(|&text| text.to_owned()).collect::<Vec<_>>())
+                .map(|devices| names(&devices).join(" "))
+                .map_err(|error| error.to_string())
+        };
+        let table: [(&[&str], Result<&str, &str>); 10] = [
+            (&[], Ok("raspberry10 raspberry1 raspberry2")),
+            (&["raspberry2", "raspberry10"], Ok("raspberry10 raspberry2")),
+            (&["raspberry[1-9]"], Ok("raspberry1 raspberry2")),
+            (&["raspberry?", "raspberry1"], Ok("raspberry1 raspberry2")),
+            (&["!raspberry1"], Ok("raspberry10 raspberry2")),
+            (&["raspberry*", "!raspberry1*"], Ok("raspberry2")),
+            (&["raspberry1", "!raspberry1"], Err("the patterns behind '!' leave every device out")),
+            (&["raspberry1", "raspberry3"], Err("'raspberry3' is not a device of this fleet")),
+            (&["raspberry[3-9]"], Err("'raspberry[3-9]' is not a device of this fleet")),
+            (&["raspberry["], Err("'raspberry[' has a '[' that is not closed")),
+        ];
+        for (patterns, expected) in table {
+            assert_eq!(select(patterns), expected.map(str::to_owned).map_err(str::to_owned), "{patterns:?}");
+        }
+    }
 }
