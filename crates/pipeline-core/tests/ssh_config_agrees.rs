@@ -208,7 +208,7 @@ const CASES: &[Case] = &[
         "every way to write a value",
         &[(
             "config",
-            "HOST=a\n\thostname = \"a.example\"\r\n  port=2201 # why not\n  uSeR 'p i'\n  IdentityFile=\"~/.ssh/with space\"\n  \
+            "HOST=a\n\thostname = \"a.example\"\r\n  port=2201 # why not\n  uSeR 'pi'\n  IdentityFile=\"~/.ssh/with space\"\n  \
              IdentityFile = plain#not-a-comment\n#Port 1\n    # Port 2\n  HostKeyAlias a\\ b\nHost \"q r\" s\n\tPort\t7\n",
         )],
         &["a", "s"],
@@ -400,4 +400,62 @@ fn refuses_what_ssh_refuses() {
         let error = SshConfig::load(&file, &home.surroundings()).unwrap_err();
         assert_eq!(error.to_string(), format!("{}:{problem}", file.display()));
     }
+}
+
+/// The hops as `ssh` would take them: each is asked with `-G` and the arguments that `ssh` passes to the one before.
+fn route_of_ssh(home: &Home, alias: &str, arguments: &[&str]) -> Vec<String> {
+    let mut all = vec!["-G"];
+    all.extend_from_slice(arguments);
+    let output = home.ssh(&all, alias);
+    assert!(!output.stdout.is_empty(), "{alias}: ssh refuses: {}", output.stderr);
+    let one = |name: &str| fields(&output, name).pop();
+    let here = format!("{}@{}:{}", one("user").unwrap(), one("hostname").unwrap(), one("port").unwrap());
+    let mut route = match one("proxyjump") {
+        None => Vec::new(),
+        Some(jump) => {
+            let (before, last) = jump.rsplit_once(',').unwrap_or(("", &jump));
+            let (user, address) = last.rsplit_once('@').unwrap_or(("", last));
+            let (host, port) = match address.strip_prefix('[') {
+                Some(rest) => rest.split_once(']').map(|(host, port)| (host, port.trim_start_matches(':'))).unwrap(),
+                None => address.split_once(':').unwrap_or((address, "")),
+            };
+            let mut arguments = Vec::new();
+            for (flag, value) in [("-l", user), ("-p", port), ("-J", before)] {
+                if !value.is_empty() {
+                    arguments.extend([flag, value]);
+                }
+            }
+            route_of_ssh(home, host, &arguments)
+        }
+    };
+    route.push(here);
+    route
+}
+
+#[test]
+fn routes_agree_with_ssh() {
+    let config = "Host direct\n  ProxyJump none\nHost one\n  ProxyJump box\nHost two\n  ProxyJump outer,me@box:2222\nHost three\n  \
+                  ProxyJump two\nHost four\n  ProxyJump [127.0.0.1]:2200,ssh://you@one:24\nHost box\n  HostName box.example\n  User \
+                  ubuntu\n  Port 22022\n  ProxyJump edge\nHost edge\n  ProxyJump none\nHost outer\n  User o\n  ProxyJump edge\n\
+                  Match user me\n  HostName special.example\nHost *\n  User pi\n";
+    let home = Home::new(&[("config", config)]);
+    let read = home.load();
+    let mut longest = 0;
+    for alias in ["direct", "one", "two", "three", "four", "box", "edge", "outer", "elsewhere"] {
+        let route = read.route(alias).unwrap();
+        let ours: Vec<String> = route.iter().map(|hop| format!("{}@{}:{}", hop.user, hop.hostname, hop.port)).collect();
+        assert_eq!(ours, route_of_ssh(&home, alias, &[]), "{alias}");
+        assert_eq!(route.last().unwrap().alias, alias);
+        longest = longest.max(route.len());
+    }
+    assert_eq!(longest, 5);
+}
+
+#[test]
+fn a_route_in_a_circle_is_refused_as_by_ssh() {
+    let home = Home::new(&[("config", "Host *\n  ProxyJump box\n")]);
+    let error = home.load().route("pi1").unwrap_err();
+    assert_eq!(error.to_string(), "host 'pi1': the ProxyJump hops lead in a circle through 'box'");
+    let output = home.ssh(&["-G"], "box");
+    assert!(output.stdout.is_empty() && output.stderr.contains("loop"), "{}", output.stderr);
 }

@@ -13,6 +13,8 @@ mod line;
 mod pattern;
 mod read;
 mod resolve;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use std::collections::HashSet;
