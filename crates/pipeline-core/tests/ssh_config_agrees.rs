@@ -266,7 +266,7 @@ const CASES: &[Case] = &[
         &[(
             "config",
             "Host a\n  UserKnownHostsFile /x/one ~/.ssh/two\n  GlobalKnownHostsFile /etc/a ~/b\nHost b\n  UserKnownHostsFile none\n  \
-             GlobalKnownHostsFile none\nHost c\n  UserKnownHostsFile /dev/null\n  UserKnownHostsFile /x/late\n",
+             GlobalKnownHostsFile none\nHost c\n  UserKnownHostsFile /dev/null\n  UserKnownHostsFile /x/late\nHost d\n  GlobalKnownHostsFile /x/early\nHost *\n  GlobalKnownHostsFile /x/late\n",
         )],
         &["a", "b", "c", "d"],
     ),
