@@ -6,14 +6,30 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # The agent by itself: built together with the rest it would get their features.
 PROGRAMS = cargo build --release -p pipeline-cli -p local-fleet && cargo build --release -p pipeline-agent
 
+# Where `make install` puts things; DESTDIR goes in front of it, for packages.
+PREFIX = /usr/local
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet test lint bench agents audit clean
+.PHONY: help setup build install demo fleet test lint bench agents audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the system packages that are missing (apt), check the Rust version
 	@scripts/setup.sh
+
+build: setup ## Build pipeline and the agents for every kind of device, to be installed
+	cargo build --release --locked -p pipeline-cli
+	@scripts/agents.sh
+
+# Builds nothing, so that it can run as root where root has no Rust.
+install: ## Install what `make build` built, and the systemd units, below PREFIX (/usr/local)
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/pipeline
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/pipeline/agents dist/agents/pipeline-agent-*
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in systemd/pipeline-sync.service systemd/pipeline-sync.timer; do \
+		sed 's#/usr/bin/pipeline#$(PREFIX)/bin/pipeline#' $$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; \
+	done
 
 demo: setup ## Run the main job on a real fleet on loopback, explained, in a temporary directory
 	$(PROGRAMS)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Holds the documents to the code: CONTRIBUTING.md lists exactly the dependencies of the workspace, and every test that
-# ARCHITECTURE.md names as holding an invariant exists.
+# Holds the documents to the code: CONTRIBUTING.md lists exactly the dependencies of the workspace, every test that
+# ARCHITECTURE.md names as holding an invariant exists, and every relative link leads to a file.
 set -eu
 cd "$(dirname "$0")/.."
 status=0
@@ -25,4 +25,11 @@ tests=$(sed -n '/^## Invariants/,/^## /p' ARCHITECTURE.md | sed -n 's/^| I[0-9] 
 for name in $tests; do
     grep -rqE "fn ${name##*::}\b" --include='*.rs' crates || complain "ARCHITECTURE.md names the test $name, which does not exist"
 done
+
+dead=$(git ls-files '*.md' | while read -r document; do
+    grep -o ']([^)#: ]*[)#]' "$document" | tr -d ']()#' | sort -u | while read -r link; do
+        [ -e "$(dirname "$document")/$link" ] || echo "$document -> $link"
+    done
+done)
+[ -z "$dead" ] || complain "links that lead nowhere: $dead"
 exit "$status"
