@@ -1,0 +1,243 @@
+//! Who are we? Public-key authentication with the user's files and ssh agent.
+//!
+//! Guarantees that keys are offered in the order that the OpenSSH config gives, each at most once, that nothing is asked of a
+//! person, and that a refusal names what was offered and what could not be. Offers no more than it must: sshd counts every key
+//! that does not fit (`MaxAuthTries`). Leaves to others: the session, and the proof that the server is the right one.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use libssh2_sys as raw;
+use ssh2::Agent;
+
+use super::identity::{Identity, KeyProblem};
+use super::patience::{Impatience, Patience};
+use super::session::{CallError, Transport, error_code};
+use crate::error::{Class, Classified};
+use crate::ssh_config::HostParams;
+
+/// Why a server did not let us in.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// It refused every key.
+    #[error("user '{user}' is refused with {}{}", offered.join(", "), not_offered(problems))]
+    Refused {
+        /// The login.
+        user: String,
+        /// What was offered, in order.
+        offered: Vec<String>,
+        /// What could not be offered.
+        problems: Vec<(PathBuf, KeyProblem)>,
+    },
+    /// It ended the connection in the middle.
+    #[error("the server ended the connection after {} for user '{user}'", keys(offered.len()))]
+    Ended {
+        /// The login.
+        user: String,
+        /// What was offered, in order.
+        offered: Vec<String>,
+    },
+    /// There was nothing to offer.
+    #[error("no key to offer for user '{user}'{}", not_offered(problems))]
+    NoKey {
+        /// The login.
+        user: String,
+        /// What could not be offered.
+        problems: Vec<(PathBuf, KeyProblem)>,
+    },
+    /// No end within the time given.
+    #[error("timed out")]
+    TimedOut,
+    /// Somebody asked to stop.
+    #[error("stopped")]
+    Cancelled,
+    /// The exchange itself failed.
+    #[error("the exchange failed")]
+    Failed(#[source] ssh2::Error),
+}
+
+fn keys(count: usize) -> String {
+    if count == 1 { "1 key".into() } else { format!("{count} keys") }
+}
+
+fn not_offered(problems: &[(PathBuf, KeyProblem)]) -> String {
+    let list: Vec<String> = problems.iter().map(|(path, why)| format!("{} ({why})", path.display())).collect();
+    if list.is_empty() { String::new() } else { format!("; not offered: {}", list.join(", ")) }
+}
+
+impl Classified for AuthError {
+    fn class(&self) -> Class {
+        match self {
+            AuthError::Refused { .. } | AuthError::NoKey { .. } => Class::Config,
+            AuthError::Ended { offered, .. } if offered.len() > 1 => Class::Config,
+            AuthError::TimedOut => Class::Unreachable,
+            AuthError::Ended { .. } | AuthError::Failed(_) => Class::Transient,
+            AuthError::Cancelled => Class::Interrupted,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            AuthError::NoKey { problems, .. } => problems.first().map(|(path, why)| remedy(path, why)),
+            AuthError::Refused { user, problems, .. } => Some(match problems.first() {
+                Some((path, why)) => remedy(path, why),
+                None => format!("the public key must stand in ~{user}/.ssh/authorized_keys there"),
+            }),
+            AuthError::Ended { .. } => Some(
+                "'IdentitiesOnly yes' and one IdentityFile in the OpenSSH config keep the number of keys small".into(),
+            ),
+            AuthError::TimedOut | AuthError::Cancelled | AuthError::Failed(_) => None,
+        }
+    }
+}
+
+fn remedy(path: &Path, why: &KeyProblem) -> String {
+    let path = path.display();
+    match why {
+        KeyProblem::Missing => format!("'IdentityFile {path}' in the OpenSSH config must name a private key"),
+        KeyProblem::Unreadable(_) => format!("make {path} readable for the user that runs this, and for nobody else"),
+        KeyProblem::TooOpen(_) => format!("chmod 600 {path}"),
+        KeyProblem::Encrypted => {
+            format!("'ssh-add {path}' where an ssh agent runs; unattended, use a key without passphrase")
+        }
+        KeyProblem::NoAgent(_) => format!("'SSH_AUTH_SOCK={path} ssh-add -l' must list the keys"),
+        KeyProblem::NotAKey | KeyProblem::Unusable(_) => format!("'ssh-keygen -yf {path}' must accept the key"),
+    }
+}
+
+/// Authenticates, and returns the time that the server took to accept: about a round trip.
+pub fn authenticate(transport: &Transport, host: &HostParams, patience: &Patience) -> Result<Duration, AuthError> {
+    let mut attempt = Attempt { transport, user: &host.user, patience, offered: Vec::new() };
+    let mut problems = Vec::new();
+    let mut agent = AgentKeys::default();
+    // The agent is asked when it is first needed.
+    let mut socket = host.identity_agent.as_deref();
+    let mut ask = |agent: &mut AgentKeys, problems: &mut Vec<(PathBuf, KeyProblem)>| {
+        let Some(socket) = socket.take() else { return };
+        match AgentKeys::connect(transport, socket) {
+            Ok(keys) => *agent = keys,
+            Err(error) => problems.push((socket.to_owned(), KeyProblem::NoAgent(error.message().to_lowercase()))),
+        }
+    };
+    let mut refused = Vec::new();
+    for path in &host.identity_files {
+        let identity = Identity::load(path);
+        let why = match &identity.private {
+            Ok(private) => match attempt.file(path, private)? {
+                Offer::Accepted(took) => return Ok(took),
+                Offer::Refused => {
+                    refused.extend(identity.public);
+                    continue;
+                }
+                Offer::Unusable(words) => KeyProblem::Unusable(words),
+            },
+            Err(_) => KeyProblem::NotAKey,
+        };
+        let why = identity.private.err().unwrap_or(why);
+        if identity.public.is_some() {
+            ask(&mut agent, &mut problems);
+        }
+        match agent.take(identity.public.as_deref()) {
+            Some(key) => {
+                if let Offer::Accepted(took) = attempt.agent(&agent, &key)? {
+                    return Ok(took);
+                }
+            }
+            None if host.default_identities && matches!(why, KeyProblem::Missing) => {}
+            None => problems.push((path.clone(), why)),
+        }
+    }
+    if !host.identities_only {
+        ask(&mut agent, &mut problems);
+        agent.keys.retain(|key| !refused.iter().any(|public| public == key.blob()));
+        while let Some(key) = agent.keys.pop_front() {
+            if let Offer::Accepted(took) = attempt.agent(&agent, &key)? {
+                return Ok(took);
+            }
+        }
+    }
+    let user = host.user.clone();
+    Err(match attempt.offered {
+        offered if offered.is_empty() => AuthError::NoKey { user, problems },
+        offered => AuthError::Refused { user, offered, problems },
+    })
+}
+
+/// How a server took a key.
+enum Offer {
+    /// We are in; how long it took.
+    Accepted(Duration),
+    Refused,
+    /// The key could not even be offered; libssh2's words.
+    Unusable(String),
+}
+
+struct Attempt<'a> {
+    transport: &'a Transport,
+    user: &'a str,
+    patience: &'a Patience,
+    offered: Vec<String>,
+}
+
+impl Attempt<'_> {
+    fn file(&mut self, path: &Path, private: &str) -> Result<Offer, AuthError> {
+        let session = &self.transport.session;
+        self.offer(path.display().to_string(), || session.userauth_pubkey_memory(self.user, None, private, None))
+    }
+
+    fn agent(&mut self, agent: &AgentKeys, key: &ssh2::PublicKey) -> Result<Offer, AuthError> {
+        let Some(agent) = &agent.agent else { return Ok(Offer::Refused) };
+        self.offer(format!("{} of the ssh agent", key.comment()), || agent.userauth(self.user, key))
+    }
+
+    fn offer(&mut self, what: String, call: impl FnMut() -> Result<(), ssh2::Error>) -> Result<Offer, AuthError> {
+        let began = Instant::now();
+        let error = match self.transport.drive(self.patience, call) {
+            Ok(()) => return Ok(Offer::Accepted(began.elapsed())),
+            Err(CallError::Impatient(Impatience::TimedOut)) => return Err(AuthError::TimedOut),
+            Err(CallError::Impatient(Impatience::Cancelled)) => return Err(AuthError::Cancelled),
+            Err(CallError::Ssh(error)) => error,
+        };
+        match error_code(&error) {
+            raw::LIBSSH2_ERROR_AUTHENTICATION_FAILED | raw::LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED => {
+                self.offered.push(what);
+                Ok(Offer::Refused)
+            }
+            raw::LIBSSH2_ERROR_FILE
+            | raw::LIBSSH2_ERROR_METHOD_NOT_SUPPORTED
+            | raw::LIBSSH2_ERROR_ALGO_UNSUPPORTED
+            | raw::LIBSSH2_ERROR_AGENT_PROTOCOL => Ok(Offer::Unusable(error.message().to_lowercase())),
+            raw::LIBSSH2_ERROR_SOCKET_DISCONNECT | raw::LIBSSH2_ERROR_SOCKET_RECV | raw::LIBSSH2_ERROR_SOCKET_SEND => {
+                self.offered.push(what);
+                Err(AuthError::Ended { user: self.user.to_owned(), offered: std::mem::take(&mut self.offered) })
+            }
+            _ => Err(AuthError::Failed(error)),
+        }
+    }
+}
+
+/// What the ssh agent holds and has not been offered yet.
+#[derive(Default)]
+struct AgentKeys {
+    agent: Option<Agent>,
+    keys: VecDeque<ssh2::PublicKey>,
+}
+
+impl AgentKeys {
+    /// Asks the agent at `socket` for its keys.
+    fn connect(transport: &Transport, socket: &Path) -> Result<AgentKeys, ssh2::Error> {
+        let mut agent = transport.session.agent()?;
+        agent.set_identity_path(socket)?;
+        agent.connect()?;
+        agent.list_identities()?;
+        let keys = agent.identities()?.into();
+        Ok(AgentKeys { agent: Some(agent), keys })
+    }
+
+    /// The agent's key with this public half; it is not offered again.
+    fn take(&mut self, public: Option<&[u8]>) -> Option<ssh2::PublicKey> {
+        let index = self.keys.iter().position(|key| Some(key.blob()) == public)?;
+        self.keys.remove(index)
+    }
+}

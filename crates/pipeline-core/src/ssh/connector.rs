@@ -1,0 +1,152 @@
+//! [`Connector`]: what a run connects its devices with.
+//!
+//! Guarantees that devices with the same hops on their way share one connection through them, and that every error says which
+//! of the many ways a device can be away this is. Leaves the order of a visit, and whether to try again, to the engine.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::deploy::{Agents, DeployError, Deployment};
+use super::error::SshError;
+use super::hop::{Connection, Hop, Terms, connect};
+use super::mux::{ExecLane, MIN_WINDOW};
+use crate::cancel::Cancel;
+use crate::config::Timeouts;
+use crate::event::Observer;
+use crate::fleet::Device;
+use crate::remote::agent::{self, AgentRemote, Link};
+use crate::remote::{Connect, ConnectError, Remote, RemoteError};
+use crate::ssh_config::{HostParams, SshConfig};
+use crate::wire::WireError;
+
+/// What all devices together may have under way beyond their default windows. A device whose consumer stalls costs its
+/// window in memory.
+const WINDOW_BUDGET_BYTES: usize = 24 * 1024 * 1024;
+
+/// What holds for all connections of a run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bounds on waiting.
+    pub timeouts: Timeouts,
+    /// How many devices are connected at once: they share a budget of memory.
+    pub jobs: usize,
+    /// Where to look for the agents to put on devices; the first directory that has one counts.
+    pub agent_dirs: Vec<PathBuf>,
+    /// The wish to stop.
+    pub cancel: Cancel,
+}
+
+/// Connects to devices over SSH, as the OpenSSH config says. One serves a whole run.
+pub struct Connector {
+    config: SshConfig,
+    terms: Terms,
+    agents: Agents,
+    hops: Mutex<Vec<Arc<Hop>>>,
+}
+
+impl Connector {
+    /// Connects nowhere yet.
+    pub fn new(config: SshConfig, options: Options) -> Connector {
+        let share = WINDOW_BUDGET_BYTES / options.jobs.max(1);
+        let max_window = u32::try_from(share).unwrap_or(u32::MAX).max(MIN_WINDOW);
+        let terms = Terms { timeouts: options.timeouts, max_window, cancel: options.cancel };
+        Connector { config, terms, agents: Agents::new(options.agent_dirs), hops: Mutex::default() }
+    }
+
+    /// Connects to a device and has the right agent run there for its source.
+    pub fn link(&self, device: &Device, observer: &dyn Observer) -> Result<Link, SshError> {
+        let connection = self.reach(device, observer)?;
+        let (lane, _) = self.deployment(device, &connection, observer).start(source(device))?;
+        Ok(link(lane, connection))
+    }
+
+    /// The hops on the way to a device, and the device itself. Hops are shared.
+    fn route(&self, device: &Device) -> Result<(Option<Arc<Hop>>, HostParams), SshError> {
+        let mut route = self.config.route(device.name.as_str())?;
+        let last = route.pop().ok_or(SshError::Stopped)?;
+        let mut hops = self.hops.lock().unwrap_or_else(|e| e.into_inner());
+        let mut before: Option<Arc<Hop>> = None;
+        for host in route {
+            let known = hops.iter().find(|hop| hop.is(&host, before.as_ref())).cloned();
+            let hop = known.unwrap_or_else(|| {
+                let hop = Arc::new(Hop::new(host, before.take()));
+                hops.push(hop.clone());
+                hop
+            });
+            before = Some(hop);
+        }
+        Ok((before, last))
+    }
+
+    fn reach(&self, device: &Device, observer: &dyn Observer) -> Result<Arc<Connection>, SshError> {
+        let (before, host) = self.route(device)?;
+        connect(&host, before.as_deref(), &self.terms, observer).map(Arc::new)
+    }
+
+    fn deployment<'a>(
+        &'a self,
+        device: &'a Device,
+        connection: &'a Connection,
+        observer: &'a dyn Observer,
+    ) -> Deployment<'a> {
+        Deployment {
+            agents: &self.agents,
+            mux: &connection.mux,
+            device: &device.name,
+            cancel: &self.terms.cancel,
+            observer,
+            limit: self.terms.timeouts.idle,
+        }
+    }
+
+    fn open(&self, device: &Device, observer: &dyn Observer) -> Result<AgentRemote, SshError> {
+        let connection = self.reach(device, observer)?;
+        let deployment = self.deployment(device, &connection, observer);
+        let (lane, fresh) = deployment.start(source(device))?;
+        let greet = |lane| {
+            let options = agent::Options {
+                idle: self.terms.timeouts.idle,
+                bandwidth: device.settings.bandwidth,
+                cancel: self.terms.cancel.clone(),
+            };
+            AgentRemote::open(link(lane, connection.clone()), &device.settings.source, options)
+        };
+        let opened = match greet(lane) {
+            // A card that lost power while it wrote: the name is right and the content is not.
+            Err(error) if !fresh && is_no_agent(&error) => greet(deployment.reinstall(source(device))?),
+            opened => opened,
+        };
+        opened.map_err(|error| match error {
+            RemoteError::NotStarted(words) => DeployError::of_start(words).into(),
+            error => error.into(),
+        })
+    }
+}
+
+impl Connect for Connector {
+    fn connect(&self, device: &Device, observer: &dyn Observer) -> Result<Box<dyn Remote>, ConnectError> {
+        match self.open(device, observer) {
+            Ok(remote) => Ok(Box::new(remote)),
+            Err(error) => Err(Box::new(error)),
+        }
+    }
+
+    fn shared_connection_broke(&self, device: &Device, since: Instant) -> bool {
+        matches!(self.route(device), Ok((Some(hop), _)) if hop.broke_after(since))
+    }
+}
+
+/// Whether something else than an agent was started.
+fn is_no_agent(error: &RemoteError) -> bool {
+    matches!(error, RemoteError::NotStarted(_) | RemoteError::Broken(WireError::NotAnAgent(_)))
+}
+
+fn source(device: &Device) -> &[u8] {
+    device.settings.source.as_os_str().as_bytes()
+}
+
+fn link(lane: ExecLane, connection: Arc<Connection>) -> Link {
+    Link { stream: lane.stream, errors: lane.errors, guard: Box::new(connection) }
+}

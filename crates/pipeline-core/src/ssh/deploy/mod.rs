@@ -1,0 +1,214 @@
+//! Gets the agent to run on a device, and puts it there first where it is missing.
+//!
+//! Guarantees: where the right agent is there, starting it is one command and one round trip; an agent is known by the digest
+//! in its name, and has that name only after its content was checked on the device; every way in which it can fail to start
+//! has its own error. Nothing needs root, and nothing outside `~/.cache/pipeline` is touched.
+//!
+//! Leaves to others: the connection (`connector`), and talking to the agent once it runs ([`crate::remote::agent`]).
+
+mod binaries;
+mod error;
+mod script;
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::mux::{ExecLane, Mux};
+use super::patience::{Impatience, LOOK, Patience};
+use crate::cancel::Cancel;
+use crate::event::{Event, Observer};
+use crate::path::DeviceName;
+use binaries::{Arch, Binary};
+
+pub use error::DeployError;
+
+/// What start-up files may print before our own answer. More is no noise but a stream.
+const MAX_NOISE_BYTES: usize = 64 * 1024;
+/// An upload takes as long as the link needs; that the device still lives is watched by its connection.
+const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// The agents of this collector.
+#[derive(Debug)]
+pub struct Agents {
+    dirs: Vec<PathBuf>,
+    found: OnceLock<Vec<Binary>>,
+}
+
+/// Where and how to deploy.
+pub(super) struct Deployment<'a> {
+    pub(super) agents: &'a Agents,
+    pub(super) mux: &'a Mux,
+    pub(super) device: &'a DeviceName,
+    pub(super) cancel: &'a Cancel,
+    pub(super) observer: &'a dyn Observer,
+    /// How long the device may take to answer.
+    pub(super) limit: Duration,
+}
+
+/// What a device says when it is asked to start its agent.
+enum Answer {
+    Started,
+    /// No agent for this machine is there.
+    Missing(String),
+}
+
+impl Agents {
+    /// Looks for agents in `dirs` when they are first needed.
+    pub fn new(dirs: Vec<PathBuf>) -> Agents {
+        Agents { dirs, found: OnceLock::new() }
+    }
+
+    fn binaries(&self) -> Result<&[Binary], DeployError> {
+        if let Some(found) = self.found.get() {
+            return Ok(found);
+        }
+        let found = binaries::find(&self.dirs)?;
+        Ok(self.found.get_or_init(|| found))
+    }
+
+    fn for_machine(&self, machine: &str) -> Result<&Binary, DeployError> {
+        let arch = Arch::of_machine(machine);
+        let binary = self.binaries()?.iter().find(|binary| Some(binary.arch) == arch);
+        binary.ok_or_else(|| DeployError::NoBinary { machine: machine.to_owned(), dirs: self.dirs.clone() })
+    }
+}
+
+impl Deployment<'_> {
+    /// Starts the agent for `source`, installing it first where it is missing; whether it was installed.
+    pub(super) fn start(&self, source: &[u8]) -> Result<(ExecLane, bool), DeployError> {
+        match self.try_start(self.agents.binaries()?, source)? {
+            (lane, Answer::Started) => Ok((lane, false)),
+            (_, Answer::Missing(machine)) => self.install(&machine, source).map(|lane| (lane, true)),
+        }
+    }
+
+    /// Installs the agent although one of that name is there, because that one did not start, and starts it.
+    pub(super) fn reinstall(&self, source: &[u8]) -> Result<ExecLane, DeployError> {
+        // With nothing to choose from, the device only says what it is.
+        match self.try_start(&[], source)? {
+            (_, Answer::Missing(machine)) => self.install(&machine, source),
+            (_, Answer::Started) => Err(DeployError::Noise("start".into())),
+        }
+    }
+
+    fn install(&self, machine: &str, source: &[u8]) -> Result<ExecLane, DeployError> {
+        let binary = self.agents.for_machine(machine)?;
+        self.upload(binary)?;
+        self.observer.event(&Event::AgentInstalled {
+            device: self.device.clone(),
+            name: binary.name.clone(),
+            bytes: binary.bytes,
+        });
+        match self.try_start(self.agents.binaries()?, source)? {
+            (lane, Answer::Started) => Ok(lane),
+            (_, Answer::Missing(_)) => Err(DeployError::Vanished { name: binary.name.clone() }),
+        }
+    }
+
+    fn try_start(&self, binaries: &[Binary], source: &[u8]) -> Result<(ExecLane, Answer), DeployError> {
+        let lane = self.exec(&script::start(binaries, source))?;
+        let answer = self.answer(&lane, self.limit)?;
+        let answer = match answer.split_once(' ').unwrap_or((&answer, "")) {
+            ("start", _) => Answer::Started,
+            ("missing", machine) => Answer::Missing(machine.to_owned()),
+            ("homeless", _) => return Err(DeployError::Homeless),
+            _ => return Err(DeployError::Noise(answer)),
+        };
+        Ok((lane, answer))
+    }
+
+    fn upload(&self, binary: &Binary) -> Result<(), DeployError> {
+        let unreadable = |source| DeployError::Read { path: binary.path.clone(), source };
+        let mut file = File::open(&binary.path).map_err(unreadable)?;
+        let lane = self.exec(&script::install(binary))?;
+        let patience = Patience::new(INSTALL_LIMIT, self.cancel);
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let n = file.read(&mut buffer).map_err(unreadable)?;
+            // A device that gives up early says why in its answer.
+            if n == 0 || !send(&lane.stream, &buffer[..n], &patience)? {
+                break;
+            }
+        }
+        let _already_closed = lane.stream.shutdown(Shutdown::Write);
+        let answer = self.answer(&lane, patience.left())?;
+        match answer.split_once(' ').unwrap_or((&answer, "")) {
+            ("ready", _) => Ok(()),
+            ("failed", step) => Err(DeployError::of_step(step, words(&lane))),
+            _ => Err(DeployError::Noise(answer)),
+        }
+    }
+
+    fn exec(&self, command: &str) -> Result<ExecLane, DeployError> {
+        self.mux.exec(command, &Patience::new(self.limit, self.cancel)).map_err(DeployError::Exec)
+    }
+
+    /// The line after [`script::MARK`]. What comes before it is noise, what comes after is left unread.
+    fn answer(&self, lane: &ExecLane, limit: Duration) -> Result<String, DeployError> {
+        let patience = Patience::new(limit, self.cancel);
+        let mut seen = Vec::new();
+        let mark = script::MARK.as_bytes();
+        let mut start = None;
+        loop {
+            let mut byte = [0];
+            if !receive(&lane.stream, &mut byte, &patience)? {
+                return Err(DeployError::unanswered(&seen, words(lane)));
+            }
+            match start {
+                Some(start) if byte == *b"\n" => return Ok(String::from_utf8_lossy(&seen[start..]).trim().to_owned()),
+                _ => seen.push(byte[0]),
+            }
+            if seen.ends_with(mark) {
+                start = Some(seen.len());
+            }
+            if seen.len() > MAX_NOISE_BYTES {
+                return Err(DeployError::Noise(error::beginning(&seen)));
+            }
+        }
+    }
+}
+
+/// Writes it all; false where the other side takes no more.
+fn send(mut stream: &UnixStream, mut bytes: &[u8], patience: &Patience) -> Result<bool, DeployError> {
+    stream.set_write_timeout(Some(LOOK)).map_err(DeployError::Local)?;
+    while !bytes.is_empty() {
+        check(patience)?;
+        match stream.write(bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// Reads one byte; false at the end.
+fn receive(mut stream: &UnixStream, byte: &mut [u8; 1], patience: &Patience) -> Result<bool, DeployError> {
+    stream.set_read_timeout(Some(LOOK)).map_err(DeployError::Local)?;
+    loop {
+        match stream.read(byte) {
+            Ok(n) => return Ok(n > 0),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => check(patience)?,
+            Err(_) => return Ok(false),
+        }
+    }
+}
+
+fn check(patience: &Patience) -> Result<(), DeployError> {
+    match patience.slice() {
+        Ok(_) => Ok(()),
+        Err(Impatience::TimedOut) => Err(DeployError::Silent),
+        Err(Impatience::Cancelled) => Err(DeployError::Stopped),
+    }
+}
+
+/// What the device's shell said on stderr, on one line.
+fn words(lane: &ExecLane) -> String {
+    let tail = lane.errors.lock().unwrap_or_else(|e| e.into_inner());
+    error::one_line(&tail)
+}

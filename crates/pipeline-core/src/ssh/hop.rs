@@ -1,0 +1,283 @@
+//! Machines on the way: connections that devices share.
+//!
+//! A [`Hop`] is connected by the first device that needs it, while the others wait. Guarantees: one attempt in a run, however
+//! many devices wait for it; once it is up and breaks, one more, after a pause; after that its error is everybody's. Several
+//! hops nest, each over a lane of the one before.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::auth;
+use super::error::{Address, SshError};
+use super::host_key::HostKeys;
+use super::mux::{self, Mux, OpenError};
+use super::patience::{LOOK, Patience};
+use super::session::{HandshakeError, TcpError, Transport, connect_tcp};
+use crate::cancel::Cancel;
+use crate::config::Timeouts;
+use crate::error::one_line;
+use crate::event::{Event, Observer};
+use crate::ssh_config::HostParams;
+
+/// Lets a jump host that was restarted come up again.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
+
+/// A machine's session, and what keeps the way to it open.
+pub(super) struct Connection {
+    pub(super) mux: Mux,
+    /// Dropped after `mux`.
+    _before: Option<Arc<Connection>>,
+}
+
+/// What holds for every connection of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) timeouts: Timeouts,
+    /// The most bytes that a peer may have under way on one lane.
+    pub(super) max_window: u32,
+    pub(super) cancel: Cancel,
+}
+
+/// A machine on the way.
+pub(super) struct Hop {
+    host: HostParams,
+    before: Option<Arc<Hop>>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    link: Link,
+    /// When the connection was last found broken.
+    broke: Option<Instant>,
+    reconnected: bool,
+}
+
+enum Link {
+    Idle,
+    Connecting,
+    Up(Arc<Connection>),
+    Failed(Arc<SshError>),
+}
+
+impl Hop {
+    pub(super) fn new(host: HostParams, before: Option<Arc<Hop>>) -> Hop {
+        let state = State { link: Link::Idle, broke: None, reconnected: false };
+        Hop { host, before, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    pub(super) fn alias(&self) -> &str {
+        &self.host.alias
+    }
+
+    /// Whether this is the machine that `host` describes, reached over `before`.
+    pub(super) fn is(&self, host: &HostParams, before: Option<&Arc<Hop>>) -> bool {
+        self.host == *host
+            && match (&self.before, before) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                (None, None) => true,
+                _ => false,
+            }
+    }
+
+    /// Whether this connection, or one that it runs over, broke after `since`.
+    pub(super) fn broke_after(&self, since: Instant) -> bool {
+        let state = self.lock();
+        let just_now = match &state.link {
+            Link::Up(connection) => connection.mux.failure().map(|failure| failure.at),
+            _ => None,
+        };
+        let broke = just_now.max(state.broke).is_some_and(|at| at >= since);
+        drop(state);
+        broke || self.before.as_ref().is_some_and(|before| before.broke_after(since))
+    }
+
+    /// The connection; makes it where there is none, or waits for whoever is making it.
+    pub(super) fn connection(&self, terms: &Terms, observer: &dyn Observer) -> Result<Arc<Connection>, SshError> {
+        let mut state = self.lock();
+        let reason = loop {
+            match &state.link {
+                Link::Up(connection) => match connection.mux.failure() {
+                    None => return Ok(connection.clone()),
+                    Some(failure) => {
+                        let failure = failure.clone();
+                        state.broke = Some(failure.at);
+                        if !std::mem::replace(&mut state.reconnected, true) {
+                            break Some(failure.error.to_string());
+                        }
+                        let lost = SshError::HopLost { hop: self.host.alias.clone(), source: failure.error };
+                        state.link = Link::Failed(self.announce(lost, observer));
+                    }
+                },
+                Link::Failed(error) => return Err(self.shared(error)),
+                Link::Idle => break None,
+                Link::Connecting if terms.cancel.is_set() => return Err(SshError::Stopped),
+                Link::Connecting => {
+                    state = self.changed.wait_timeout(state, LOOK).unwrap_or_else(|e| e.into_inner()).0;
+                }
+            }
+        };
+        state.link = Link::Connecting;
+        drop(state);
+        let made = self.connect(reason, terms, observer);
+        let mut state = self.lock();
+        let result = match made {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                state.link = Link::Up(connection.clone());
+                Ok(connection)
+            }
+            Err(error) => {
+                let error = self.announce(error, observer);
+                state.link = Link::Failed(error.clone());
+                Err(self.shared(&error))
+            }
+        };
+        drop(state);
+        self.changed.notify_all();
+        result
+    }
+
+    /// `reason` says what broke where this is the second attempt.
+    fn connect(&self, reason: Option<String>, terms: &Terms, observer: &dyn Observer) -> Result<Connection, SshError> {
+        if let Some(reason) = reason {
+            observer.event(&Event::JumpReconnecting { host: self.host.alias.clone(), reason });
+            Patience::new(RECONNECT_PAUSE, &terms.cancel).pause().map_err(|_| SshError::Stopped)?;
+        }
+        connect(&self.host, self.before.as_deref(), terms, observer)
+    }
+
+    /// One line for what concerns every device behind this hop, beside the word about each of them.
+    fn announce(&self, error: SshError, observer: &dyn Observer) -> Arc<SshError> {
+        let is_own = !matches!(error, SshError::Hop { .. } | SshError::Stopped);
+        let error = Arc::new(error);
+        if is_own {
+            let message = one_line(&SshError::Hop { hop: self.host.alias.clone(), source: error.clone() });
+            observer.event(&Event::Noted { device: None, message });
+        }
+        error
+    }
+
+    /// The error as a device behind this hop meets it.
+    fn shared(&self, error: &Arc<SshError>) -> SshError {
+        match &**error {
+            SshError::Stopped => SshError::Stopped,
+            // It names the hop before this one already.
+            SshError::Hop { hop, source } => SshError::Hop { hop: hop.clone(), source: source.clone() },
+            _ => SshError::Hop { hop: self.host.alias.clone(), source: error.clone() },
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// Connects to a machine, directly or over `before`, makes sure that it is the right one, and logs in.
+pub(super) fn connect(
+    host: &HostParams,
+    before: Option<&Hop>,
+    terms: &Terms,
+    observer: &dyn Observer,
+) -> Result<Connection, SshError> {
+    let keys = HostKeys::load(host).map_err(|source| SshError::HostKey { host: host.alias.clone(), source })?;
+    let over = before.map(|hop| hop.connection(terms, observer)).transpose()?;
+    let approach = Approach {
+        host,
+        via: before.map(Hop::alias),
+        over: over.as_deref(),
+        limit: terms.timeouts.connect,
+        patience: Patience::new(terms.timeouts.connect, &terms.cancel),
+    };
+    let mux = approach.transport(&keys).and_then(|transport| approach.log_in(transport, terms));
+    // Whatever was met on the way: if the hop has gone, that is the reason.
+    let lost = over.as_ref().and_then(|over| over.mux.failure());
+    match (mux, lost, before) {
+        (Err(error), Some(failure), Some(before)) if !matches!(error, SshError::Stopped) => {
+            Err(SshError::HopLost { hop: before.host.alias.clone(), source: failure.error.clone() })
+        }
+        (mux, _, _) => Ok(Connection { mux: mux?, _before: over }),
+    }
+}
+
+/// One attempt to get to one machine.
+struct Approach<'a> {
+    host: &'a HostParams,
+    via: Option<&'a str>,
+    over: Option<&'a Connection>,
+    limit: Duration,
+    patience: Patience,
+}
+
+impl Approach<'_> {
+    fn transport(&self, keys: &HostKeys) -> Result<Transport, SshError> {
+        let HostParams { hostname, port, .. } = self.host;
+        let shaken = match self.over {
+            Some(over) => {
+                let lane = over.mux.open_tcp(hostname, *port, &self.patience).map_err(|e| self.no_lane(e))?;
+                Transport::handshake(lane, keys, &self.patience)
+            }
+            None => {
+                let stream = connect_tcp(hostname, *port, &self.patience).map_err(|source| match source {
+                    TcpError::Cancelled => SshError::Stopped,
+                    source => SshError::Tcp { host: self.host.alias.clone(), source },
+                })?;
+                Transport::handshake(stream, keys, &self.patience)
+            }
+        };
+        shaken.map_err(|error| self.no_session(error))
+    }
+
+    fn log_in(&self, transport: Transport, terms: &Terms) -> Result<Mux, SshError> {
+        let host = self.host.alias.clone();
+        let round_trip = auth::authenticate(&transport, self.host, &self.patience).map_err(|source| match source {
+            auth::AuthError::TimedOut => self.timed_out("the authentication"),
+            auth::AuthError::Cancelled => SshError::Stopped,
+            source => SshError::Auth { host: host.clone(), source },
+        })?;
+        let options = mux::Options {
+            name: format!("ssh {host}"),
+            window: window(round_trip, terms.max_window),
+            silence: terms.timeouts.idle,
+        };
+        let Transport { session, socket } = transport;
+        Mux::start(session, socket, options).map_err(|source| SshError::Local { doing: "start a thread", source })
+    }
+
+    fn no_lane(&self, error: OpenError) -> SshError {
+        let (via, address) = (self.via.unwrap_or_default().to_owned(), self.address().name);
+        match error {
+            OpenError::Cancelled => SshError::Stopped,
+            OpenError::Refused => SshError::NoTunnel { via, address },
+            source => SshError::NoLane { via, address, source },
+        }
+    }
+
+    fn no_session(&self, error: HandshakeError) -> SshError {
+        let host = self.host.alias.clone();
+        match error {
+            HandshakeError::ClosedAtOnce => SshError::ClosedAtOnce { address: self.address() },
+            HandshakeError::NoBanner => SshError::NoBanner { address: self.address(), waited: self.limit },
+            HandshakeError::TimedOut => self.timed_out("the key exchange"),
+            HandshakeError::Cancelled => SshError::Stopped,
+            HandshakeError::Failed(source) => SshError::Handshake { host, source },
+            HandshakeError::HostKey(source) => SshError::HostKey { host, source },
+        }
+    }
+
+    fn timed_out(&self, doing: &'static str) -> SshError {
+        SshError::TimedOut { host: self.host.alias.clone(), doing, waited: self.limit }
+    }
+
+    fn address(&self) -> Address {
+        let HostParams { hostname, port, .. } = self.host;
+        Address { name: format!("{hostname}:{port}"), via: self.via.map(str::to_owned) }
+    }
+}
+
+/// The window for a link: enough for 200 Mbit/s at its round-trip time, and never less than what is best on a short one.
+fn window(round_trip: Duration, max_window: u32) -> u32 {
+    const BYTES_PER_MILLISECOND: u128 = 25_000;
+    let bytes = round_trip.as_millis().saturating_mul(BYTES_PER_MILLISECOND);
+    u32::try_from(bytes).unwrap_or(u32::MAX).min(max_window).max(mux::MIN_WINDOW)
+}
