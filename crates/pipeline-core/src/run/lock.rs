@@ -1,0 +1,95 @@
+//! One run at a time for each state directory.
+//!
+//! A lock of the operating system, so that it ends with its process however that ends; the file's text says who holds it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Class, Classified};
+
+const FILE_NAME: &str = "lock";
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another run holds it.
+    #[error("another run is under way: {holder}")]
+    Held {
+        /// What the lock file says: process and time.
+        holder: String,
+        /// The lock file.
+        file: PathBuf,
+    },
+    /// The state directory can't be used.
+    #[error("can't lock {}", .file.display())]
+    Io {
+        /// The lock file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Classified for LockError {
+    fn class(&self) -> Class {
+        match self {
+            LockError::Held { .. } => Class::Locked,
+            LockError::Io { .. } => Class::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            LockError::Held { .. } => "wait until it ends; the lock goes with its process".into(),
+            LockError::Io { .. } => "run `pipeline init` once, as the user that runs `pipeline sync`".into(),
+        })
+    }
+}
+
+impl Lock {
+    /// Takes the lock of a state directory, without waiting.
+    pub fn acquire(state_dir: &Path) -> Result<Lock, LockError> {
+        let path = state_dir.join(FILE_NAME);
+        let io = |source| LockError::Io { file: path.clone(), source };
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // It may be just now writing: then the text is short, which is no harm.
+                let _ = file.read_to_string(&mut holder);
+                return Err(LockError::Held { holder: holder.trim().to_owned(), file: path });
+            }
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
+        let since = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+        let text = format!("process {} since {since}\n", std::process::id());
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(io)?;
+        Ok(Lock { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_second_run_is_told_who_holds_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Lock::acquire(dir.path()).unwrap();
+        let error = Lock::acquire(dir.path()).unwrap_err();
+        assert_eq!(error.class(), Class::Locked);
+        assert!(error.to_string().contains(&format!("process {} since 2", std::process::id())), "{error}");
+        drop(first);
+        Lock::acquire(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,259 @@
+//! One run over many devices: lock, order, pool, brake.
+//!
+//! Guarantees that one bad device is one bad device (invariant I8): devices share a bounded pool and nothing else, and every wait in
+//! a visit is bounded. A storage that fails ends the run, because nothing safe can be done without it.
+
+mod lock;
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+pub use lock::{Lock, LockError};
+
+use crate::archive::{Archive, ArchiveError};
+use crate::cancel::Cancel;
+use crate::catalog::{Catalog, CatalogError, LastVisit};
+use crate::config::Config;
+use crate::error::{Class, Classified};
+use crate::event::{Counts, DeviceReport, Event, Observer, Outcome, RunReport, StopReason, files};
+use crate::fleet::Device;
+use crate::remote::Connect;
+use crate::sync::{Mode, Run, Visited, visit};
+
+/// What to run over.
+pub struct Setup<'a> {
+    /// The user's settings.
+    pub config: &'a Config,
+    /// The devices, in the order of the configuration.
+    pub devices: &'a [Device],
+    /// Makes connections.
+    pub connect: &'a dyn Connect,
+    /// Say what would be done; change nothing.
+    pub dry_run: bool,
+    /// Whether received files may leave the devices.
+    pub delete: bool,
+}
+
+/// What keeps a run from beginning.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Another run is under way, or the lock can't be had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The storage can't be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The catalog can't be used.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl Classified for RunError {
+    fn class(&self) -> Class {
+        match self {
+            RunError::Lock(error) => error.class(),
+            RunError::Archive(error) => error.class(),
+            RunError::Catalog(error) => error.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            RunError::Lock(error) => error.hint(),
+            RunError::Archive(error) => error.hint(),
+            RunError::Catalog(error) => error.hint(),
+        }
+    }
+}
+
+/// Makes storage and state directory ready: marker, capabilities, catalog. Harmless when repeated.
+pub fn init(config: &Config) -> Result<crate::archive::Init, RunError> {
+    let made = Archive::init(&config.storage)?;
+    Catalog::create(&config.state_dir, made.marker.id())?;
+    Ok(made)
+}
+
+/// Opens storage and catalog and checks that they belong together.
+pub fn open(config: &Config) -> Result<(Archive, Catalog), RunError> {
+    let id = Archive::read_marker(&config.storage)?.id().to_owned();
+    let catalog = Catalog::open(&config.state_dir, &id)?;
+    let archive = Archive::open(&config.storage, catalog.collector(), config.read_back)?;
+    Ok((archive, catalog))
+}
+
+/// Visits every device. Sets `cancel` itself where the storage fails.
+///
+/// Errors are what keeps the run from beginning; whatever happens later is in the report.
+pub fn sync(setup: &Setup<'_>, observer: &dyn Observer, cancel: &Cancel) -> Result<RunReport, RunError> {
+    let started = Instant::now();
+    // A dry run changes nothing, so it may look while another run works.
+    let _lock = if setup.dry_run { None } else { Some(Lock::acquire(&setup.config.state_dir)?) };
+    let (archive, catalog) = open(setup.config)?;
+    let number = if setup.dry_run { 0 } else { catalog.begin_run()? };
+    observer.event(&Event::RunStarted { run: number, devices: setup.devices.len(), dry_run: setup.dry_run });
+    let run = Run { archive: &archive, catalog: &catalog, connect: setup.connect, observer, cancel, number, delete: setup.delete };
+    let pool = Pool { run, jobs: setup.config.jobs, stopped_by: Mutex::new(None) };
+    let order = order(setup.devices, &catalog.last_visits()?);
+    let reports = visits(setup, &pool, order);
+    if number != 0 {
+        catalog.finish_run(number)?;
+    }
+    let mut counts = Counts::default();
+    reports.iter().for_each(|report| counts += report.counts);
+    let stopped_by = lock(&pool.stopped_by).take();
+    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let report = RunReport { run: number, devices: reports, counts, stopped_by, elapsed_ms };
+    observer.event(&Event::RunFinished(report.clone()));
+    Ok(report)
+}
+
+/// One visit to each device; with a brake, a second one for removals once their number is known.
+fn visits(setup: &Setup<'_>, pool: &Pool<'_>, order: Vec<usize>) -> Vec<DeviceReport> {
+    let brake = setup.config.defaults.delete.max_files.filter(|_| setup.delete);
+    let mode = match (setup.dry_run, brake) {
+        (true, _) => Mode::DryRun,
+        (false, Some(_)) => Mode::ReceiveOnly,
+        (false, None) => Mode::ReceiveAndRemove,
+    };
+    let mut visited = pool.visit_all(setup.devices, order, mode);
+    let due = visited.iter().map(|v| v.due).sum::<u64>();
+    match brake {
+        Some(most) if due > most => {
+            let reason = format!("{} are due for removal, more than delete.max_files: {most}", files(due));
+            let hint = "nothing was removed; look at what is due (`--dry-run`), then raise delete.max_files for one run";
+            pool.stop(StopReason { class: Class::Brake, reason, hint: Some(hint.into()) });
+        }
+        Some(_) if mode == Mode::ReceiveOnly => {
+            let with_due = (0..visited.len()).filter(|&at| visited[at].due > 0).collect();
+            for (at, second) in pool.visit_all(setup.devices, with_due, Mode::RemoveOnly).into_iter().enumerate() {
+                visited[at].report.add(second.report);
+            }
+        }
+        _ => {}
+    }
+    visited.into_iter().map(|v| v.report).collect()
+}
+
+/// Fullest card first, as of the last visit. Never visited: at once, nothing is known of it. Unreachable then: last, for it may cost
+/// a time-out.
+fn order(devices: &[Device], last_visits: &std::collections::HashMap<String, LastVisit>) -> Vec<usize> {
+    let urgency = |at: &usize| match last_visits.get(devices[*at].name.as_str()) {
+        None => (0, 0.0),
+        Some(last) if last.unreachable => (2, 0.0),
+        Some(last) => (1, -last.used.unwrap_or(1.0)),
+    };
+    let mut order: Vec<usize> = (0..devices.len()).collect();
+    order.sort_by(|a, b| urgency(a).partial_cmp(&urgency(b)).unwrap_or(std::cmp::Ordering::Equal));
+    order
+}
+
+struct Pool<'a> {
+    run: Run<'a>,
+    jobs: usize,
+    stopped_by: Mutex<Option<StopReason>>,
+}
+
+impl Pool<'_> {
+    /// Visits the devices at these places, `jobs` at a time. The result is in the order of `devices`; others are `Stopped`.
+    fn visit_all(&self, devices: &[Device], order: Vec<usize>, mode: Mode) -> Vec<Visited> {
+        let not_visited = |device: &Device| {
+            let (device, counts) = (device.name.clone(), Counts::default());
+            Visited { report: DeviceReport { device, outcome: Outcome::Stopped, counts, elapsed_ms: 0 }, due: 0 }
+        };
+        let mut visited: Vec<Visited> = devices.iter().map(not_visited).collect();
+        let threads = self.jobs.min(order.len());
+        let queue = Mutex::new(VecDeque::from(order));
+        let done = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(at) = self.next(&queue) {
+                        let visited = self.visit_twice(&devices[at], mode);
+                        lock(&done).push((at, visited));
+                    }
+                });
+            }
+        });
+        for (at, visit) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            visited[at] = visit;
+        }
+        visited
+    }
+
+    fn next(&self, queue: &Mutex<VecDeque<usize>>) -> Option<usize> {
+        if self.run.cancel.is_set() { None } else { lock(queue).pop_front() }
+    }
+
+    /// A visit; once more where it broke off only because a connection broke that many devices share.
+    fn visit_twice(&self, device: &Device, mode: Mode) -> Visited {
+        let since = Instant::now();
+        let mut visited = self.visit_once(device, mode);
+        let transient = matches!(visited.report.outcome, Outcome::Failed { class: Class::Transient, .. });
+        if transient && !self.run.cancel.is_set() && self.run.connect.shared_connection_broke(device, since) {
+            let second = self.visit_once(device, mode);
+            visited.due += second.due;
+            visited.report.add(second.report);
+        }
+        visited
+    }
+
+    fn visit_once(&self, device: &Device, mode: Mode) -> Visited {
+        let visited = visit(&self.run, device, mode);
+        if let Outcome::Failed { class: class @ Class::Storage, reason, hint } = &visited.report.outcome {
+            self.stop(StopReason { class: *class, reason: reason.clone(), hint: hint.clone() });
+            self.run.cancel.set();
+        }
+        visited
+    }
+
+    fn stop(&self, reason: StopReason) {
+        lock(&self.stopped_by).get_or_insert(reason);
+    }
+}
+
+/// A poisoned lock means that a visit panicked, which the scope passes on; what it guards here is never half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the state directory can hold lock and catalog.
+pub fn check_state_dir(dir: &Path) -> Result<(), LockError> {
+    Lock::acquire(dir).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::config::{DeletePolicy, DeviceSettings};
+    use crate::path::DeviceName;
+
+    #[test]
+    fn fullest_card_first_and_unreachable_ones_last() {
+        let device = |name: &str| Device {
+            name: DeviceName::new(name).unwrap(),
+            settings: DeviceSettings {
+                source: "/data".into(),
+                layout: "{host}/{path}".into(),
+                include: vec![],
+                exclude: vec![],
+                settle: std::time::Duration::ZERO,
+                delete: DeletePolicy { after: None, high_water: None, low_water: None, max_files: None },
+                bandwidth: None,
+            },
+        };
+        let devices = ["gone", "empty", "full", "new"].map(device);
+        let last = |used, unreachable| LastVisit { used, unreachable };
+        let visits = [
+            ("gone".to_owned(), last(Some(0.99), true)),
+            ("empty".to_owned(), last(Some(0.1), false)),
+            ("full".to_owned(), last(Some(0.9), false)),
+        ];
+        let order = order(&devices, &visits.into_iter().collect());
+        let names: Vec<_> = order.iter().map(|&at| devices[at].name.as_str()).collect();
+        assert_eq!(names, ["new", "full", "empty", "gone"]);
+    }
+}

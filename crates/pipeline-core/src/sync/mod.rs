@@ -1,0 +1,239 @@
+//! One visit to one device: the only room that knows the order of the stages.
+//!
+//! ```text
+//! connect → scan + plan (look) → transfer → verify → commit → catalog (committer) → receipt → remove (flow) → report
+//! ```
+//!
+//! Guarantees that a file is removed only after its receipt, and that whatever breaks off leaves every file on the device or in
+//! the archive. A file's problem is an event and a count; a device's problem ends the visit; a storage problem ends the run.
+
+mod committer;
+mod flow;
+mod look;
+
+use std::time::Instant;
+
+use crate::archive::{Archive, ArchiveError};
+use crate::cancel::Cancel;
+use crate::catalog::{Catalog, CatalogError, Visit};
+use crate::config::DeviceSettings;
+use crate::error::{Class, Classified, one_line};
+use crate::event::{Counts, DeviceReport, Event, Observer, Outcome};
+use crate::fleet::Device;
+use crate::path::{DeviceName, RelPath};
+use crate::remote::{Connect, ConnectError, Remote, RemoteError};
+use crate::transfer::TransferError;
+
+/// What a visit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Say what would be done; change nothing.
+    DryRun,
+    /// Receive, and remove what is due.
+    ReceiveAndRemove,
+    /// Receive; count what is due and leave it.
+    ReceiveOnly,
+    /// Remove what is due; receive nothing.
+    RemoveOnly,
+}
+
+impl Mode {
+    fn receives(self) -> bool {
+        self != Mode::RemoveOnly
+    }
+
+    fn removes(self) -> bool {
+        matches!(self, Mode::ReceiveAndRemove | Mode::RemoveOnly)
+    }
+}
+
+/// What all visits of a run share.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// The storage.
+    pub archive: &'a Archive,
+    /// What was received.
+    pub catalog: &'a Catalog,
+    /// Makes connections.
+    pub connect: &'a dyn Connect,
+    /// Listens.
+    pub observer: &'a dyn Observer,
+    /// The wish to stop.
+    pub cancel: &'a Cancel,
+    /// The catalog's number; 0 for a dry run.
+    pub number: i64,
+    /// Whether the user wants received files to leave at all (`--no-delete` does not).
+    pub delete: bool,
+}
+
+/// How a visit went.
+#[derive(Debug)]
+pub struct Visited {
+    /// For people and the exit status.
+    pub report: DeviceReport,
+    /// Files that were due and were left, in [`Mode::ReceiveOnly`].
+    pub due: u64,
+}
+
+/// What ends a visit before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The device could not be connected.
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// The connection broke, or the device misbehaved.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The storage failed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A filter that can't be used.
+    #[error(transparent)]
+    Filter(#[from] crate::config::FilterError),
+}
+
+impl From<TransferError> for SyncError {
+    fn from(error: TransferError) -> SyncError {
+        match error {
+            TransferError::Archive(error) => SyncError::Archive(error),
+            TransferError::Protocol(what) => SyncError::Remote(RemoteError::Protocol(what)),
+        }
+    }
+}
+
+impl SyncError {
+    fn classified(&self) -> &dyn Classified {
+        match self {
+            SyncError::Connect(error) => error.as_ref(),
+            SyncError::Remote(error) => error,
+            SyncError::Archive(error) => error,
+            SyncError::Catalog(error) => error,
+            SyncError::Filter(error) => error,
+        }
+    }
+}
+
+impl Classified for SyncError {
+    fn class(&self) -> Class {
+        self.classified().class()
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.classified().hint()
+    }
+}
+
+/// Visits one device from connection to report. Never panics on what a device sends.
+pub fn visit(run: &Run<'_>, device: &Device, mode: Mode) -> Visited {
+    let started = Instant::now();
+    let mut session = Session { run, device, mode, counts: Counts::default(), due: 0, damaged: false };
+    run.observer.event(&Event::DeviceStarted { device: device.name.clone() });
+    let result = session.stages();
+    let outcome = session.outcome(result);
+    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let report = DeviceReport { device: device.name.clone(), outcome, counts: session.counts, elapsed_ms };
+    run.observer.event(&Event::DeviceFinished(report.clone()));
+    Visited { report, due: session.due }
+}
+
+/// A visit under way.
+struct Session<'a> {
+    run: &'a Run<'a>,
+    device: &'a Device,
+    mode: Mode,
+    counts: Counts,
+    due: u64,
+    /// The stored bytes of some file are not what was stored.
+    damaged: bool,
+}
+
+impl Session<'_> {
+    /// The stages in their order.
+    fn stages(&mut self) -> Result<(), SyncError> {
+        let source = std::os::unix::ffi::OsStrExt::as_bytes(self.settings().source.as_os_str());
+        let mut visit = self.run.catalog.visit(self.name().as_str(), source, self.run.number)?;
+        let mut remote = match self.run.connect.connect(self.device, self.run.observer) {
+            Ok(remote) => remote,
+            Err(error) => {
+                if self.run.number != 0 {
+                    visit.note_unreachable()?;
+                }
+                return Err(SyncError::Connect(error));
+            }
+        };
+        self.greet(remote.as_ref(), &visit)?;
+        let plan = self.look(remote.as_mut(), &mut visit)?;
+        if self.mode == Mode::DryRun {
+            return self.tell_plan(&visit, &plan);
+        }
+        self.flow(remote.as_mut(), &mut visit)?;
+        self.prune(remote.as_mut(), plan.prune)
+    }
+
+    /// Notes that the device answered, and how it is.
+    fn greet(&self, remote: &dyn Remote, visit: &Visit) -> Result<(), SyncError> {
+        let (vitals, offset_ns) = (remote.vitals(), remote.clock_offset_ns());
+        self.tell(&Event::DeviceConnected {
+            device: self.name().clone(),
+            clock_offset_ms: offset_ns / 1_000_000,
+            total_bytes: vitals.total_bytes,
+            free_bytes: vitals.free_bytes,
+        });
+        if self.run.number != 0 {
+            visit.note_vitals(vitals, offset_ns)?;
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, result: Result<(), SyncError>) -> Outcome {
+        match result {
+            Ok(()) if self.damaged => Outcome::Failed {
+                class: Class::Integrity,
+                reason: "stored files are not what was stored".into(),
+                hint: Some("the devices keep these files: restore the storage's copies, or move them away".into()),
+            },
+            Ok(()) if self.counts.failed > 0 => Outcome::Failed {
+                class: Class::Transient,
+                reason: format!("{} could not be handled", crate::event::files(self.counts.failed)),
+                hint: None,
+            },
+            Ok(()) => Outcome::Done,
+            Err(_) if self.run.cancel.is_set() => Outcome::Stopped,
+            Err(error) => match error.class() {
+                Class::Unreachable => Outcome::Offline { reason: one_line(&error), hint: error.hint() },
+                Class::Interrupted => Outcome::Stopped,
+                class => Outcome::Failed { class, reason: one_line(&error), hint: error.hint() },
+            },
+        }
+    }
+
+    fn name(&self) -> &DeviceName {
+        &self.device.name
+    }
+
+    fn settings(&self) -> &DeviceSettings {
+        &self.device.settings
+    }
+
+    fn tell(&self, event: &Event) {
+        self.run.observer.event(event);
+    }
+
+    fn deferred(&mut self, path: RelPath, reason: &str) {
+        self.counts.deferred += 1;
+        self.tell(&Event::FileDeferred { device: self.name().clone(), path, reason: reason.into() });
+    }
+
+    fn kept(&mut self, path: RelPath, reason: &str) {
+        self.counts.kept += 1;
+        self.tell(&Event::FileKept { device: self.name().clone(), path, reason: reason.into() });
+    }
+
+    fn failed(&mut self, path: Option<RelPath>, reason: String) {
+        self.counts.failed += 1;
+        self.tell(&Event::FileFailed { device: self.name().clone(), path, reason });
+    }
+}
