@@ -235,6 +235,27 @@ pub struct DeviceReport {
     pub elapsed_ms: u64,
 }
 
+impl DeviceReport {
+    /// Adds a second visit in the same run: what was done sums up, how it is now is as the second visit found it.
+    pub fn add(&mut self, second: DeviceReport) {
+        let first = std::mem::replace(&mut self.counts, second.counts);
+        self.counts.received += first.received;
+        self.counts.received_bytes += first.received_bytes;
+        self.counts.removed += first.removed;
+        self.counts.removed_bytes += first.removed_bytes;
+        self.counts.versions += first.versions;
+        self.counts.clashes += first.clashes;
+        self.counts.pruned += first.pruned;
+        self.outcome = second.outcome;
+        self.elapsed_ms += second.elapsed_ms;
+    }
+}
+
+/// "1 file", "7 files".
+pub fn files(number: u64) -> String {
+    if number == 1 { "1 file".into() } else { format!("{number} files") }
+}
+
 /// Sums of a visit or a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {

@@ -26,6 +26,11 @@ impl Catalogued {
         (self.row, self.path, self.identity)
     }
 
+    /// Where the file lies on the device.
+    pub fn path(&self) -> &RelPath {
+        &self.path
+    }
+
     /// The size of the file, in bytes.
     pub fn bytes(&self) -> u64 {
         self.identity.size
@@ -274,11 +279,6 @@ impl Visit {
         query().map_err(|e| self.sqlite("reading tasks", e))
     }
 
-    /// A file that an earlier run received, whose stored bytes were just verified: as good as one catalogued now.
-    pub fn renew(&self, known: Known, from: RelPath, _verified: &Verified) -> Catalogued {
-        Catalogued { row: known.row, path: from, identity: known.identity }
-    }
-
     /// Whether a file below `dir` was received and removed from this device.
     pub fn emptied(&self, dir: &RelPath) -> Result<bool, CatalogError> {
         let mut first = dir.as_bytes().to_vec();
@@ -336,6 +336,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// A file that an earlier run received, whose stored bytes were just verified: as good as one catalogued now.
+    pub fn renew(&self, known: &Known, from: RelPath, _verified: &Verified) -> Catalogued {
+        Catalogued { row: known.row, path: from, identity: known.identity }
+    }
+
     /// Commits a row for each file, all or none, synced. What comes back may be removed on the device.
     pub fn record(&mut self, files: Vec<Stored>) -> Result<Vec<Catalogued>, CatalogError> {
         let mut record = || {

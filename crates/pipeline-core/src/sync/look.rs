@@ -90,12 +90,13 @@ impl Session<'_> {
         counts.files += 1;
         let received_ns = known.as_ref().map_or(0, |known| known.received_ns);
         match decide(entry, known.as_ref(), policy, moment, || visit.sighted(entry, moment.now_ns))? {
-            Decision::Receive if self.mode.receives() => {
+            // The second visit of a run with a brake: all but releases was told by the first.
+            Decision::Receive | Decision::Defer(_) | Decision::Keep if !self.mode.receives() => {}
+            Decision::Receive => {
                 counts.receive += 1;
                 counts.receive_bytes += entry.identity.size;
                 visit.add_task(TaskKind::Receive, entry, 0)?;
             }
-            Decision::Receive => {}
             Decision::Release => {
                 counts.release += 1;
                 counts.release_bytes += entry.identity.size;

@@ -17,7 +17,7 @@ use crate::archive::{Archive, ArchiveError};
 use crate::cancel::Cancel;
 use crate::catalog::{Catalog, CatalogError, Visit};
 use crate::config::DeviceSettings;
-use crate::error::{Class, Classified, one_line};
+use crate::error::{Class, Classified};
 use crate::event::{Counts, DeviceReport, Event, Observer, Outcome};
 use crate::fleet::Device;
 use crate::path::{DeviceName, RelPath};
@@ -158,7 +158,7 @@ impl Session<'_> {
         let mut remote = match self.run.connect.connect(self.device, self.run.observer) {
             Ok(remote) => remote,
             Err(error) => {
-                if self.run.number != 0 {
+                if self.run.number != 0 && error.class() == Class::Unreachable {
                     visit.note_unreachable()?;
                 }
                 return Err(SyncError::Connect(error));
@@ -202,11 +202,7 @@ impl Session<'_> {
             },
             Ok(()) => Outcome::Done,
             Err(_) if self.run.cancel.is_set() => Outcome::Stopped,
-            Err(error) => match error.class() {
-                Class::Unreachable => Outcome::Offline { reason: one_line(&error), hint: error.hint() },
-                Class::Interrupted => Outcome::Stopped,
-                class => Outcome::Failed { class, reason: one_line(&error), hint: error.hint() },
-            },
+            Err(error) => Outcome::broken_off(&error),
         }
     }
 
