@@ -58,7 +58,8 @@ impl Lock {
     pub fn acquire(state_dir: &Path) -> Result<Lock, LockError> {
         let path = state_dir.join(FILE_NAME);
         let io = |source| LockError::Io { file: path.clone(), source };
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -93,7 +93,15 @@ pub fn sync(setup: &Setup<'_>, observer: &dyn Observer, cancel: &Cancel) -> Resu
     let (archive, catalog) = open(setup.config)?;
     let number = if setup.dry_run { 0 } else { catalog.begin_run()? };
     observer.event(&Event::RunStarted { run: number, devices: setup.devices.len(), dry_run: setup.dry_run });
-    let run = Run { archive: &archive, catalog: &catalog, connect: setup.connect, observer, cancel, number, delete: setup.delete };
+    let run = Run {
+        archive: &archive,
+        catalog: &catalog,
+        connect: setup.connect,
+        observer,
+        cancel,
+        number,
+        delete: setup.delete,
+    };
     let pool = Pool { run, jobs: setup.config.jobs, stopped_by: Mutex::new(None) };
     let order = order(setup.devices, &catalog.last_visits()?);
     let reports = visits(setup, &pool, order);
@@ -122,7 +130,8 @@ fn visits(setup: &Setup<'_>, pool: &Pool<'_>, order: Vec<usize>) -> Vec<DeviceRe
     match brake {
         Some(most) if due > most => {
             let reason = format!("{} are due for removal, more than delete.max_files: {most}", files(due));
-            let hint = "nothing was removed; look at what is due (`--dry-run`), then raise delete.max_files for one run";
+            let hint =
+                "nothing was removed; look at what is due (`--dry-run`), then raise delete.max_files for one run";
             pool.stop(StopReason { class: Class::Brake, reason, hint: Some(hint.into()) });
         }
         Some(_) if mode == Mode::ReceiveOnly => {

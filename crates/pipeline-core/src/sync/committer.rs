@@ -129,7 +129,12 @@ fn serve(
     }
 }
 
-fn commit(archive: &Archive, device: &DeviceName, recorder: &mut Recorder, staged: Vec<Staged>) -> Result<Done, SyncError> {
+fn commit(
+    archive: &Archive,
+    device: &DeviceName,
+    recorder: &mut Recorder,
+    staged: Vec<Staged>,
+) -> Result<Done, SyncError> {
     // I6: nothing is put into a storage that is not the one this archive was opened on.
     archive.confirm()?;
     let (mut stored, mut occupied) = (Vec::with_capacity(staged.len()), Vec::new());

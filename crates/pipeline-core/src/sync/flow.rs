@@ -146,7 +146,10 @@ impl Session<'_> {
                 if let Some(done) = flow.committer.wait(POLL)? {
                     self.done(flow, done);
                 }
-            } else if flow.licensed.is_empty() && flow.receive.peek(flow.visit)?.is_none() && flow.release.peek(flow.visit)?.is_none() {
+            } else if flow.licensed.is_empty()
+                && flow.receive.peek(flow.visit)?.is_none()
+                && flow.release.peek(flow.visit)?.is_none()
+            {
                 return Ok(());
             }
         }
@@ -240,7 +243,8 @@ impl Session<'_> {
         while let Some(task) = flow.receive.peek(flow.visit)? {
             let request_bytes = task.entry.path.as_bytes().len() + REQUEST_BYTES;
             let bytes = task.entry.identity.size;
-            let full = flow.asked_bytes + request_bytes > MAX_ASKED_BYTES || flow.content_bytes + bytes > MAX_CONTENT_BYTES;
+            let full =
+                flow.asked_bytes + request_bytes > MAX_ASKED_BYTES || flow.content_bytes + bytes > MAX_CONTENT_BYTES;
             if full && flow.transfer.due() + wanted.len() > 0 {
                 break;
             }
@@ -307,7 +311,8 @@ impl Session<'_> {
                 }
             }
             Answer::Removed(id, end) => {
-                let asked = flow.removing.remove(&id).ok_or(RemoteError::Protocol("it removed what nobody asked for"))?;
+                let asked =
+                    flow.removing.remove(&id).ok_or(RemoteError::Protocol("it removed what nobody asked for"))?;
                 flow.asked_bytes -= asked.request_bytes;
                 self.removal_ended(flow, asked, end);
                 if flow.removing.is_empty() || flow.removed.len() >= BATCH_FILES {
@@ -343,7 +348,9 @@ impl Session<'_> {
             }
             RemoveEnd::Changed => self.deferred(asked.file, "changed after it was received: kept"),
             RemoveEnd::Busy => self.deferred(asked.file, "open for writing: kept"),
-            RemoveEnd::Failed(reason) => self.failed(Some(asked.file), format!("received, but it can't be removed: {reason}")),
+            RemoveEnd::Failed(reason) => {
+                self.failed(Some(asked.file), format!("received, but it can't be removed: {reason}"))
+            }
         }
     }
 
@@ -382,7 +389,9 @@ impl Flow<'_, '_> {
 
     fn batch_is_due(&self) -> bool {
         !self.batch.is_empty()
-            && (self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES || self.batch_since.elapsed() >= BATCH_AGE)
+            && (self.batch.len() >= BATCH_FILES
+                || self.batch_bytes >= BATCH_BYTES
+                || self.batch_since.elapsed() >= BATCH_AGE)
     }
 
     fn submit_batch(&mut self) {

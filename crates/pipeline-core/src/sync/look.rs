@@ -41,7 +41,9 @@ impl Session<'_> {
         visit.begin_tasks()?;
         let scanned = remote.scan(&mut |item| {
             let done = match item {
-                Scanned::File(entry) if filter.takes(&entry.path) => self.file(visit, &entry, &policy, &moment, &mut plan),
+                Scanned::File(entry) if filter.takes(&entry.path) => {
+                    self.file(visit, &entry, &policy, &moment, &mut plan)
+                }
                 Scanned::File(_) => Ok(()),
                 Scanned::Other(path, kind) => {
                     self.other(path, kind);

@@ -16,7 +16,7 @@ use std::time::Instant;
 use crate::archive::{Archive, ArchiveError};
 use crate::cancel::Cancel;
 use crate::catalog::{Catalog, CatalogError, Visit};
-use crate::config::DeviceSettings;
+use crate::config::{DeviceSettings, FilterError};
 use crate::error::{Class, Classified};
 use crate::event::{Counts, DeviceReport, Event, Observer, Outcome};
 use crate::fleet::Device;
@@ -75,24 +75,55 @@ pub struct Visited {
     pub due: u64,
 }
 
-/// What ends a visit before its time.
-#[derive(Debug, thiserror::Error)]
+/// What ends a visit before its time: the error of the room where it happened, as it is.
+#[derive(Debug)]
 pub enum SyncError {
     /// The device could not be connected.
-    #[error(transparent)]
     Connect(ConnectError),
     /// The connection broke, or the device misbehaved.
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
+    Remote(RemoteError),
     /// The storage failed.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
+    Archive(ArchiveError),
     /// The catalog failed.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
+    Catalog(CatalogError),
     /// A filter that can't be used.
-    #[error(transparent)]
-    Filter(#[from] crate::config::FilterError),
+    Filter(FilterError),
+}
+
+impl From<RemoteError> for SyncError {
+    fn from(error: RemoteError) -> SyncError {
+        SyncError::Remote(error)
+    }
+}
+
+impl From<ArchiveError> for SyncError {
+    fn from(error: ArchiveError) -> SyncError {
+        SyncError::Archive(error)
+    }
+}
+
+impl From<CatalogError> for SyncError {
+    fn from(error: CatalogError) -> SyncError {
+        SyncError::Catalog(error)
+    }
+}
+
+impl From<FilterError> for SyncError {
+    fn from(error: FilterError) -> SyncError {
+        SyncError::Filter(error)
+    }
+}
+
+impl std::fmt::Display for SyncError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.classified())
+    }
+}
+
+impl std::error::Error for SyncError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.classified().source()
+    }
 }
 
 impl From<TransferError> for SyncError {
@@ -105,7 +136,7 @@ impl From<TransferError> for SyncError {
 }
 
 impl SyncError {
-    fn classified(&self) -> &dyn Classified {
+    fn classified(&self) -> &(dyn Classified + 'static) {
         match self {
             SyncError::Connect(error) => error.as_ref(),
             SyncError::Remote(error) => error,
