@@ -30,12 +30,28 @@ const NAMES: [&str; 6] = ["a", "b.csv", "day 1/x.jpg", "day 1/y.jpg", "-n", "dee
 
 #[derive(Clone, Debug)]
 enum Change {
-    Write { name: usize, seed: u8, bytes: usize },
-    Append { name: usize, seed: u8, bytes: usize },
+    Write {
+        name: usize,
+        seed: u8,
+        bytes: usize,
+    },
+    Append {
+        name: usize,
+        seed: u8,
+        bytes: usize,
+    },
     /// In place, same size, mtime put back: only ctime tells.
-    Rewrite { name: usize, seed: u8 },
-    RenameOver { from: usize, to: usize },
-    Delete { name: usize },
+    Rewrite {
+        name: usize,
+        seed: u8,
+    },
+    RenameOver {
+        from: usize,
+        to: usize,
+    },
+    Delete {
+        name: usize,
+    },
 }
 
 #[derive(Clone, Debug)]

@@ -121,7 +121,7 @@ pub struct LastVisit {
 }
 
 impl Catalog {
-    /// Makes the catalog in `state_dir` for the storage with this id, or opens the one that is there.
+    /// Makes the catalog in `state_dir` for the storage with this id, or opens the one that is there, which must be for it too.
     pub fn create(state_dir: &Path, storage: &str) -> Result<Catalog, CatalogError> {
         let state_error = |source| CatalogError::StateDir { dir: state_dir.to_owned(), source };
         std::fs::create_dir_all(state_dir).map_err(state_error)?;
@@ -142,11 +142,16 @@ impl Catalog {
         }
         transaction.commit().map_err(sql)?;
         drop(conn);
-        Catalog::open(state_dir, storage)
+        let catalog = Catalog::open(state_dir)?;
+        if catalog.storage != storage {
+            let (file, recorded) = (catalog.file, catalog.storage);
+            return Err(CatalogError::OtherStorage { file, recorded, found: storage.to_owned() });
+        }
+        Ok(catalog)
     }
 
-    /// Opens the catalog in `state_dir`, which must belong to the storage with this id.
-    pub fn open(state_dir: &Path, storage: &str) -> Result<Catalog, CatalogError> {
+    /// Opens the catalog in `state_dir`.
+    pub fn open(state_dir: &Path) -> Result<Catalog, CatalogError> {
         let file = state_dir.join(FILE_NAME);
         if !file.exists() {
             return Err(CatalogError::Missing(state_dir.to_owned()));
@@ -162,11 +167,8 @@ impl Catalog {
         }
         let meta =
             |key: &str| conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, String>(0));
-        let (collector, recorded) = (meta("collector").map_err(sql)?, meta("storage").map_err(sql)?);
-        if recorded != storage {
-            return Err(CatalogError::OtherStorage { file, recorded, found: storage.to_owned() });
-        }
-        Ok(Catalog { file, collector, storage: recorded })
+        let (collector, storage) = (meta("collector").map_err(sql)?, meta("storage").map_err(sql)?);
+        Ok(Catalog { file, collector, storage })
     }
 
     /// This collector's random id.

@@ -77,9 +77,9 @@ pub fn init(config: &Config) -> Result<crate::archive::Init, RunError> {
 
 /// Opens storage and catalog and checks that they belong together.
 pub fn open(config: &Config) -> Result<(Archive, Catalog), RunError> {
-    let id = Archive::read_marker(&config.storage)?.id().to_owned();
-    let catalog = Catalog::open(&config.state_dir, &id)?;
+    let catalog = Catalog::open(&config.state_dir)?;
     let archive = Archive::open(&config.storage, catalog.collector(), config.read_back)?;
+    archive.expect(catalog.storage())?;
     Ok((archive, catalog))
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Done {
     pub(super) catalogued: Vec<Catalogued>,
     /// Their archive path holds other content.
     pub(super) occupied: Vec<RelPath>,
+    /// The storage can't take them, and why.
+    pub(super) refused: Vec<(RelPath, String)>,
     /// Their stored bytes are not what was stored, and why.
     pub(super) damaged: Vec<(RelPath, String)>,
 }
@@ -137,15 +139,16 @@ fn commit(
 ) -> Result<Done, SyncError> {
     // I6: nothing is put into a storage that is not the one this archive was opened on.
     archive.confirm()?;
-    let (mut stored, mut occupied) = (Vec::with_capacity(staged.len()), Vec::new());
+    let (mut stored, mut occupied, mut refused) = (Vec::with_capacity(staged.len()), Vec::new(), Vec::new());
     for commit in archive.commit(device, staged)? {
         match commit {
             Commit::Stored(file) => stored.push(file),
             Commit::Occupied(path) => occupied.push(path),
+            Commit::Refused(path, reason) => refused.push((path, reason)),
         }
     }
     let catalogued = recorder.record(stored)?;
-    Ok(Done { received: true, catalogued, occupied, damaged: Vec::new() })
+    Ok(Done { received: true, catalogued, occupied, refused, damaged: Vec::new() })
 }
 
 fn verify(archive: &Archive, recorder: &Recorder, files: Vec<(Known, RelPath)>) -> Result<Done, SyncError> {
@@ -157,5 +160,5 @@ fn verify(archive: &Archive, recorder: &Recorder, files: Vec<(Known, RelPath)>) 
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Done { received: false, catalogued, occupied: Vec::new(), damaged })
+    Ok(Done { received: false, catalogued, occupied: Vec::new(), refused: Vec::new(), damaged })
 }

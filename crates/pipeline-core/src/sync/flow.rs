@@ -193,6 +193,9 @@ impl Session<'_> {
         for path in done.occupied {
             self.kept(path, OCCUPIED);
         }
+        for (path, reason) in done.refused {
+            self.failed(Some(path), reason);
+        }
         for (path, reason) in done.damaged {
             self.damaged = true;
             self.failed(Some(path), reason);
@@ -249,10 +252,7 @@ impl Session<'_> {
                 break;
             }
             let Some(task) = flow.receive.page.pop_front() else { break };
-            let Some(target) = self.target(&task.entry)? else {
-                self.kept(task.entry.path, OCCUPIED);
-                continue;
-            };
+            let Some(target) = self.target(&task.entry)? else { continue };
             flow.asked_bytes += request_bytes;
             flow.content_bytes += bytes;
             wanted.push((task.entry, target));

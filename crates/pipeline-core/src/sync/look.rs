@@ -1,13 +1,15 @@
 //! Scan and plan: what lies on the device, and what is to be done with it.
 
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::{Mode, Session, SyncError};
-use crate::archive::{ArchivePath, Found};
+use crate::archive::{ArchiveError, ArchivePath};
 use crate::catalog::{TaskKind, Visit};
 use crate::clock::now_ns;
 use crate::config::Filter;
 use crate::entry::{Entry, OtherKind};
+use crate::error::one_line;
 use crate::event::{Event, PlanCounts, PlannedAction};
 use crate::path::RelPath;
 use crate::plan::{Decision, DeviceClock, Moment, Policy, decide, pressure_bytes};
@@ -176,7 +178,6 @@ impl Session<'_> {
                 after = last.id;
                 for task in page {
                     if kind == TaskKind::Receive && self.target(&task.entry)?.is_none() {
-                        self.kept(task.entry.path, OCCUPIED);
                         continue;
                     }
                     self.planned(task.entry.path, task.entry.identity.size, action);
@@ -191,18 +192,26 @@ impl Session<'_> {
         self.tell(&Event::FilePlanned { device: self.name().clone(), path, bytes, action, reason: None });
     }
 
-    /// Where a new file goes; none where the archive holds other content there.
+    /// Where a new file goes; none where it can't go anywhere, which is told.
     ///
-    /// A file of the same size is let through: a killed run may have left the very content there, which the commit finds out.
-    pub(super) fn target(&self, entry: &Entry) -> Result<Option<ArchivePath>, SyncError> {
+    /// A path that holds a file of the same size is let through: a killed run may have left the very content there, which the
+    /// commit finds out.
+    pub(super) fn target(&mut self, entry: &Entry) -> Result<Option<ArchivePath>, SyncError> {
         let settings = self.settings();
-        let source_name = settings.source.file_name().map(std::os::unix::ffi::OsStrExt::as_bytes).unwrap_or_default();
-        let target = self.run.archive.place(&settings.layout, self.name(), source_name, &entry.path)?;
-        Ok(match self.run.archive.find(&target)? {
-            Found::Nothing => Some(target),
-            Found::File { bytes } if bytes == entry.identity.size => Some(target),
-            Found::File { .. } | Found::Other => None,
-        })
+        let source_name = settings.source.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+        let target = match self.run.archive.place(&settings.layout, self.name(), source_name, &entry.path) {
+            Ok(target) => target,
+            Err(error @ ArchiveError::NoPlace { .. }) => {
+                self.failed(Some(entry.path.clone()), one_line(&error));
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if self.run.archive.find(&target)?.is_some_and(|bytes| bytes != entry.identity.size) {
+            self.kept(entry.path.clone(), OCCUPIED);
+            return Ok(None);
+        }
+        Ok(Some(target))
     }
 
     /// Removes directories that our removals have left empty.
