@@ -120,6 +120,10 @@ fn next_tick(dir: &Path) {
     }
 }
 
+fn surroundings(home: &Path) -> Surroundings {
+    Surroundings { home: home.into(), user: "pi".into(), uid: 1000, xdg_state_home: None, env: BTreeMap::new() }
+}
+
 impl World {
     fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
@@ -132,7 +136,7 @@ impl World {
             storage.display(),
             state.display()
         );
-        let config = Config::parse(&yaml, Path::new("pipeline.yaml"), &Surroundings::new(dir.path())).unwrap();
+        let config = Config::parse(&yaml, Path::new("pipeline.yaml"), &surroundings(dir.path())).unwrap();
         run::init(&config).unwrap();
         let name = DeviceName::new("pi").unwrap();
         let device = Device { settings: config.device(&name), name };
