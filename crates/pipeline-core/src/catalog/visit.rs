@@ -343,8 +343,9 @@ impl Recorder {
 
     /// Commits a row for each file, all or none, synced. What comes back may be removed on the device.
     pub fn record(&mut self, files: Vec<Stored>) -> Result<Vec<Catalogued>, CatalogError> {
-        let mut record = || {
-            let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let conn = &mut self.conn;
+        let record = || {
+            let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut done = Vec::with_capacity(files.len());
             {
                 let sql = format!(
@@ -354,7 +355,8 @@ impl Recorder {
                 let mut insert = transaction.prepare_cached(&sql)?;
                 let mut forget = transaction.prepare_cached("DELETE FROM sighting WHERE source = ?1 AND path = ?2")?;
                 let now = now_ns();
-                for file in &files {
+                // Taken apart here: a stored file becomes one catalogued file, once.
+                for file in files {
                     let id = file.identity();
                     insert.execute(params![
                         self.source,

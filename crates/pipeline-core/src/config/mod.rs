@@ -139,14 +139,7 @@ pub enum AgentMode {
     Never,
 }
 
-/// When stored bytes are read back past the page cache before a receipt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadBack {
-    /// On network file systems.
-    Auto,
-    /// Everywhere.
-    Always,
-}
+pub use crate::archive::ReadBack;
 
 /// For `keytool`; `pipeline` only checks the form.
 #[derive(Clone, Debug, PartialEq)]

@@ -65,7 +65,7 @@ impl Lock {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 // It may be just now writing: then the text is short, which is no harm.
-                let _ = file.read_to_string(&mut holder);
+                file.read_to_string(&mut holder).ok();
                 return Err(LockError::Held { holder: holder.trim().to_owned(), file: path });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),

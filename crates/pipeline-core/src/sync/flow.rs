@@ -349,7 +349,7 @@ impl Session<'_> {
             RemoveEnd::Changed => self.deferred(asked.file, "changed after it was received: kept"),
             RemoveEnd::Busy => self.deferred(asked.file, "open for writing: kept"),
             RemoveEnd::Failed(reason) => {
-                self.failed(Some(asked.file), format!("received, but it can't be removed: {reason}"))
+                self.failed(Some(asked.file), format!("received, but it can't be removed: {reason}"));
             }
         }
     }
