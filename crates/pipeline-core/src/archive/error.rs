@@ -193,6 +193,9 @@ impl Classified for ArchiveError {
             ArchiveError::Failed { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "the user that runs pipeline must own the storage or be allowed to write to all of it"
             }
+            ArchiveError::Failed { source, .. } if source.kind() == io::ErrorKind::CrossesDevices => {
+                "another file system is mounted inside the storage: files can't be moved into it as a whole"
+            }
             ArchiveError::Failed { .. } => "check the mount and the system's log",
             ArchiveError::DigestMismatch { side: "stored", .. } | ArchiveError::Damaged { .. } => {
                 "the storage or its server returns other bytes than were written: check its disks and memory"

@@ -4,9 +4,11 @@
 
 mod commits;
 mod crash;
+mod fuse;
 mod limits;
 mod marker;
 mod reading;
+mod share;
 
 use std::path::{Path, PathBuf};
 
