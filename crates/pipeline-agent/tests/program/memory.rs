@@ -67,3 +67,19 @@ fn fetch_sparse(size: u64) {
     assert!(peak < LIMIT_KIB, "{peak} KiB for a file of {size} bytes");
     agent.end();
 }
+
+/// The most that one frame unpacks to: the shortest paths, as many as fit.
+#[test]
+fn the_costliest_request_costs_bounded_memory() {
+    let root = tempfile::tempdir().unwrap();
+    let dirs = vec![path("a"); pipeline_core::wire::MAX_FRAME_BYTES / 2 - 16];
+    let count = dirs.len();
+    let mut agent = Agent::open(root.path());
+    agent.ask(&Request::Prune { dirs, quiet_ns: 0 });
+    for _ in 0..count {
+        assert_eq!(agent.next(), Reply::Pruned { path: path("a"), removed: true });
+    }
+    let peak = agent.peak_kib();
+    assert!(peak < LIMIT_KIB, "{peak} KiB for {count} directories");
+    agent.end();
+}

@@ -108,7 +108,8 @@ fn send<W: Write>(opened: &File, file: &FileRef, out: &mut Outbox<W>) -> std::re
 fn make_changes_visible(opened: &File, ctime_ns: i64) {
     let tick_ns = if ctime_ns % 1_000_000_000 == 0 { COARSE_TICK_NS } else { TICK_NS };
     let age_ns = now_ns().saturating_sub(ctime_ns);
-    if (0..tick_ns).contains(&age_ns) {
+    // Just before its time, too: the clock may have been set back by a little.
+    if (-tick_ns..tick_ns).contains(&age_ns) {
         std::thread::sleep(Duration::from_nanos((tick_ns - age_ns).unsigned_abs()));
     }
     match lease::take(opened) {

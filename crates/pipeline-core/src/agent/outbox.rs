@@ -58,3 +58,26 @@ impl<W: Write> Outbox<W> {
         if self.empty_at.elapsed() > MAX_WAIT { self.flush() } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn an_answer_waits_for_company_but_not_for_long() {
+        let mut sent = Vec::new();
+        let mut out = Outbox::new(&mut sent).unwrap();
+        out.push(&Reply::Scanned { files: 1 }).unwrap();
+        out.push(&Reply::Scanned { files: 2 }).unwrap();
+        assert!(out.writer.pending_bytes() > 0);
+        // As if the first had been pushed so long ago.
+        out.empty_at = out.empty_at.checked_sub(2 * MAX_WAIT).unwrap();
+        out.push(&Reply::Scanned { files: 3 }).unwrap();
+        assert_eq!(out.writer.pending_bytes(), 0);
+        // The next begins to wait now.
+        out.push(&Reply::Scanned { files: 4 }).unwrap();
+        assert!(out.writer.pending_bytes() > 0);
+    }
+}

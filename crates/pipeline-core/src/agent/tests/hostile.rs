@@ -103,6 +103,43 @@ fn paths_that_could_leave_the_root_are_refused() {
     assert!(temp.path().join("secret").exists());
 }
 
+/// Somebody swaps a directory for a link out of the root, and back, as fast as he can.
+#[test]
+fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let temp = tree();
+    let root = temp.path().join("root");
+    write(&temp.path().join("outside/file"), b"SECRET");
+    std::os::unix::fs::symlink("../outside", root.join("link")).unwrap();
+    let (inside, outside) = (identity(&root.join("dir/file")), identity(&temp.path().join("outside/file")));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut odd = false;
+            while !done.load(Ordering::Relaxed) || odd {
+                renameat_with(CWD, root.join("dir"), CWD, root.join("link"), RenameFlags::EXCHANGE).unwrap();
+                odd = !odd;
+            }
+        });
+        let mut agent = Agent::open(&root);
+        for _ in 0..300 {
+            assert!(agent.scan().files.values().all(|identity| *identity != outside));
+            let (content, end) = agent.fetch(&path("dir/file"), outside);
+            assert_eq!((content, end), (vec![], FetchEnd::Changed));
+            assert_eq!(agent.remove(&path("dir/file"), outside), RemoveEnd::Changed);
+            match agent.fetch(&path("dir/file"), inside) {
+                (content, FetchEnd::Complete(_)) => assert_eq!(content, b"content"),
+                (content, end) => assert_eq!((content, end), (vec![], FetchEnd::Changed)),
+            }
+            assert!(agent.prune(&["dir/file", "link/file"], Duration::ZERO).iter().all(|removed| !removed));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(temp.path().join("outside/file").exists() && root.join("dir/file").exists());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

@@ -1,8 +1,11 @@
 use std::fs::File;
-use std::os::unix::fs::symlink;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::PathBuf;
 
 use super::*;
 use crate::agent::lease::Lease;
+use crate::agent::remove::remove;
 use crate::agent::writers::Writers;
 
 #[test]
@@ -124,11 +127,65 @@ fn without_leases_a_writer_in_another_process_is_seen() {
         .spawn()
         .unwrap();
     let mut writers = Writers::of([file.identity].iter());
-    assert_eq!(super::super::remove::remove(&rooted, &file, &mut writers, unknown), RemoveEnd::Busy);
-    assert_eq!(super::super::remove::remove(&rooted, &file, &mut writers, lease::take), RemoveEnd::Busy);
+    assert_eq!(remove(&rooted, &file, &mut writers, unknown), RemoveEnd::Busy);
+    assert_eq!(remove(&rooted, &file, &mut writers, lease::take), RemoveEnd::Busy);
     drop(writer.stdin.take());
     writer.wait().unwrap();
     let mut writers = Writers::of([file.identity].iter());
-    assert_eq!(super::super::remove::remove(&rooted, &file, &mut writers, unknown), RemoveEnd::Removed);
+    assert_eq!(remove(&rooted, &file, &mut writers, unknown), RemoveEnd::Removed);
     assert!(!at.exists());
+}
+
+/// What may happen in the middle of a removal, after the first look at the file: here, when the lease is asked for.
+#[test]
+fn what_happens_after_the_first_check_is_seen_by_the_last() {
+    fn path_of(file: &File) -> PathBuf {
+        std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap()
+    }
+    fn written(file: &File) -> Lease {
+        let at = path_of(file);
+        let old = identity(&at);
+        std::fs::write(&at, b"CONTENT").unwrap();
+        restore_mtime(&at, &old);
+        lease::take(file)
+    }
+    fn replaced(file: &File) -> Lease {
+        let (at, old) = (path_of(file), identity(&path_of(file)));
+        // The old file lives on under another name, so that only the name tells.
+        std::fs::rename(&at, at.with_extension("old")).unwrap();
+        std::fs::write(&at, b"CONTENT").unwrap();
+        restore_mtime(&at, &old);
+        lease::take(file)
+    }
+    fn gone(file: &File) -> Lease {
+        let lease = lease::take(file);
+        std::fs::remove_file(path_of(file)).unwrap();
+        lease
+    }
+    fn about_to_be_written(file: &File) -> Lease {
+        let lease = lease::take(file);
+        // He waits until the lease ends; this one is told so at once instead.
+        let writer = File::options().append(true).custom_flags(libc::O_NONBLOCK).open(path_of(file));
+        assert_eq!(writer.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        lease
+    }
+    type Meanwhile = fn(&File) -> Lease;
+    let table: [(&str, Meanwhile, RemoveEnd, &[u8]); 4] = [
+        ("written", written, RemoveEnd::Changed, b"CONTENT"),
+        ("replaced", replaced, RemoveEnd::Changed, b"CONTENT"),
+        ("gone", gone, RemoveEnd::Changed, b""),
+        ("about to be written", about_to_be_written, RemoveEnd::Busy, b"content"),
+    ];
+    for (what, meanwhile, expected, kept) in table {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().join("file");
+        write(&at, b"content");
+        let mut agent = Agent::open(root.path());
+        let file = FileRef { id: 1, path: path("file"), identity: identity(&at) };
+        assert!(matches!(agent.fetch(&file.path, file.identity).1, FetchEnd::Complete(_)));
+        let rooted = Rooted::open(root.path()).unwrap();
+        let mut writers = Writers::of([file.identity].iter());
+        assert_eq!(remove(&rooted, &file, &mut writers, meanwhile), expected, "{what}");
+        assert_eq!(std::fs::read(&at).unwrap_or_default(), kept, "{what}");
+    }
 }
