@@ -30,7 +30,7 @@ const SPARE_BYTES: usize = 4;
 /// What a storage can't hold in a name. Kept in its marker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameRules {
-    /// Which of [`SUSPECT_CHARACTERS`] are escaped.
+    /// Which of `\ : * ? " < > |` are escaped.
     pub characters: String,
     /// Bytes 1 to 31 and 127 are escaped.
     pub control_characters: bool,
@@ -42,7 +42,7 @@ pub struct NameRules {
     pub dos_names: bool,
     /// Bytes that are not UTF-8 are escaped.
     pub non_utf8: bool,
-    /// Longest component, in bytes; at least [`MIN_NAME_BYTES`].
+    /// Longest component, in bytes; at least 64.
     pub max_bytes: usize,
 }
 

@@ -153,10 +153,10 @@ impl Drop for Hold {
     }
 }
 
-/// A quarter of the files that this process may open: connections, catalog and the rest need theirs.
+/// Half of the files that this process may open: connections, catalog and directories need theirs.
 fn max_held() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit / 4).unwrap_or(usize::MAX).min(4096)
+    usize::try_from(limit / 2).unwrap_or(usize::MAX).min(4096)
 }
 
 /// Opens a storage's directory and says on which device it lies.

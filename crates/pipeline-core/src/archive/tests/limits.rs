@@ -119,7 +119,7 @@ fn on_a_storage_that_turns_read_only() {
     let archive = Archive::open(&dir, "collector", ReadBack::Auto).unwrap();
     store(&archive, &[("before", b"data")]);
     let mut staging = archive.staging(&device()).unwrap();
-    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&dir).status().unwrap();
+    let remounted = Command::new("mount").args(["-o", "remount,bind,ro"]).arg(&dir).status().unwrap();
     assert!(remounted.success());
 
     let read_only = |error: ArchiveError| assert!(matches!(error, ArchiveError::ReadOnly { .. }), "{error:?}");
