@@ -3,6 +3,7 @@
 //! Guarantees that devices with the same hops on their way share one connection through them, and that every error says which
 //! of the many ways a device can be away this is. Leaves the order of a visit, and whether to try again, to the engine.
 
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,7 @@ use crate::cancel::Cancel;
 use crate::config::Timeouts;
 use crate::event::Observer;
 use crate::fleet::Device;
+use crate::path::DeviceName;
 use crate::remote::agent::{self, AgentRemote, Link};
 use crate::remote::{Connect, ConnectError, Remote, RemoteError};
 use crate::ssh_config::{HostParams, SshConfig};
@@ -55,17 +57,17 @@ impl Connector {
         Connector { config, terms, agents: Agents::new(options.agent_dirs), hops: Mutex::default() }
     }
 
-    /// Connects to a device and has the right agent run there for its source.
-    pub fn link(&self, device: &Device, observer: &dyn Observer) -> Result<Link, SshError> {
-        let connection = self.reach(device, observer)?;
-        let (lane, _) = self.deployment(device, &connection, observer).start(source(device))?;
-        Ok(link(lane, connection))
+    /// Connects to a device without starting anything there.
+    pub fn reach(&self, device: &DeviceName, observer: &dyn Observer) -> Result<Arc<Connection>, SshError> {
+        let (before, host) = self.route(device)?;
+        connect(&host, before.as_deref(), &self.terms, observer).map(Arc::new)
     }
 
     /// The hops on the way to a device, and the device itself. Hops are shared.
-    fn route(&self, device: &Device) -> Result<(Option<Arc<Hop>>, HostParams), SshError> {
-        let mut route = self.config.route(device.name.as_str())?;
-        let last = route.pop().ok_or(SshError::Stopped)?;
+    fn route(&self, device: &DeviceName) -> Result<(Option<Arc<Hop>>, HostParams), SshError> {
+        let mut route = self.config.route(device.as_str())?;
+        let nowhere = || SshError::Local { doing: "find a route", source: ErrorKind::NotFound.into() };
+        let last = route.pop().ok_or_else(nowhere)?;
         let mut hops = self.hops.lock().unwrap_or_else(|e| e.into_inner());
         let mut before: Option<Arc<Hop>> = None;
         for host in route {
@@ -78,11 +80,6 @@ impl Connector {
             before = Some(hop);
         }
         Ok((before, last))
-    }
-
-    fn reach(&self, device: &Device, observer: &dyn Observer) -> Result<Arc<Connection>, SshError> {
-        let (before, host) = self.route(device)?;
-        connect(&host, before.as_deref(), &self.terms, observer).map(Arc::new)
     }
 
     fn deployment<'a>(
@@ -102,7 +99,7 @@ impl Connector {
     }
 
     fn open(&self, device: &Device, observer: &dyn Observer) -> Result<AgentRemote, SshError> {
-        let connection = self.reach(device, observer)?;
+        let connection = self.reach(&device.name, observer)?;
         let deployment = self.deployment(device, &connection, observer);
         let (lane, fresh) = deployment.start(source(device))?;
         let greet = |lane| {
@@ -134,7 +131,7 @@ impl Connect for Connector {
     }
 
     fn shared_connection_broke(&self, device: &Device, since: Instant) -> bool {
-        matches!(self.route(device), Ok((Some(hop), _)) if hop.broke_after(since))
+        matches!(self.route(&device.name), Ok((Some(hop), _)) if hop.broke_after(since))
     }
 }
 

@@ -23,8 +23,9 @@ use crate::ssh_config::HostParams;
 const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
 
 /// A machine's session, and what keeps the way to it open.
-pub(super) struct Connection {
-    pub(super) mux: Mux,
+pub struct Connection {
+    /// The session.
+    pub mux: Mux,
     /// Dropped after `mux`.
     _before: Option<Arc<Connection>>,
 }
@@ -240,8 +241,7 @@ impl Approach<'_> {
             window: window(round_trip, terms.max_window),
             silence: terms.timeouts.idle,
         };
-        let Transport { session, socket } = transport;
-        Mux::start(session, socket, options).map_err(|source| SshError::Local { doing: "start a thread", source })
+        Mux::start(transport, options).map_err(|source| SshError::Local { doing: "start a thread", source })
     }
 
     fn no_lane(&self, error: OpenError) -> SshError {

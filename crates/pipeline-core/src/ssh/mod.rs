@@ -32,3 +32,4 @@ pub mod session;
 
 pub use connector::{Connector, Options};
 pub use error::SshError;
+pub use hop::Connection;

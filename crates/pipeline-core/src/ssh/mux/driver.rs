@@ -19,7 +19,7 @@ use ssh2::{Channel, Session};
 use super::lane::{Lane, Step, Trouble, Turn, broken, is_fatal, output_blocked, trouble};
 use super::{ErrorTail, Failure, MIN_WINDOW, MuxError, OpenError, Opened, Options, Request, Target};
 use crate::ssh::patience::{poll, poll_one};
-use crate::ssh::session::error_code;
+use crate::ssh::session::{Transport, error_code};
 
 /// What a socket pair holds in each direction, where the system allows it: fewer and larger hand-overs.
 const SOCKET_BYTES: usize = 2 * 1024 * 1024;
@@ -78,13 +78,13 @@ impl Pulse {
 
 impl Driver {
     pub(super) fn new(
-        session: Session,
-        socket: OwnedFd,
+        transport: Transport,
         options: Options,
         wake: UnixStream,
         requests: Receiver<Request>,
         failure: Arc<OnceLock<Failure>>,
     ) -> Driver {
+        let Transport { session, socket } = transport;
         let pulse = Pulse::new(options.silence);
         Driver {
             session,

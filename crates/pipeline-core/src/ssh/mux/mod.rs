@@ -19,16 +19,14 @@ mod driver;
 mod lane;
 
 use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ssh2::Session;
-
 use super::patience::{Impatience, Patience};
+use super::session::Transport;
 
 /// Parameters of a [`Mux`].
 #[derive(Clone, Debug)]
@@ -141,15 +139,15 @@ pub struct Mux {
 }
 
 impl Mux {
-    /// Takes an authenticated session over. `socket` is another descriptor of the session's own socket.
-    pub fn start(session: Session, socket: OwnedFd, options: Options) -> std::io::Result<Mux> {
+    /// Takes an authenticated session over.
+    pub fn start(transport: Transport, options: Options) -> std::io::Result<Mux> {
         let (requests, received) = channel();
         let (wake, woken) = UnixStream::pair()?;
         woken.set_nonblocking(true)?;
         wake.set_nonblocking(true)?;
         let failure = Arc::new(OnceLock::new());
         let name = options.name.clone();
-        let driver = driver::Driver::new(session, socket, options, woken, received, failure.clone());
+        let driver = driver::Driver::new(transport, options, woken, received, failure.clone());
         let thread = std::thread::Builder::new().name(name).spawn(move || driver.run())?;
         Ok(Mux { requests: Some(requests), wake, failure, thread: Some(thread) })
     }
