@@ -82,7 +82,7 @@ pub enum SshError {
         /// Its alias.
         host: String,
         /// Why.
-        source: HostKeyError,
+        source: Box<HostKeyError>,
     },
     /// It does not let us in.
     #[error("host '{host}' does not let us in")]

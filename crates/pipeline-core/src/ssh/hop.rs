@@ -181,7 +181,8 @@ pub(super) fn connect(
     terms: &Terms,
     observer: &dyn Observer,
 ) -> Result<Connection, SshError> {
-    let keys = HostKeys::load(host).map_err(|source| SshError::HostKey { host: host.alias.clone(), source })?;
+    let untrusted = |source| SshError::HostKey { host: host.alias.clone(), source: Box::new(source) };
+    let keys = HostKeys::load(host).map_err(untrusted)?;
     let over = before.map(|hop| hop.connection(terms, observer)).transpose()?;
     let approach = Approach {
         host,
@@ -261,7 +262,7 @@ impl Approach<'_> {
             HandshakeError::TimedOut => self.timed_out("the key exchange"),
             HandshakeError::Cancelled => SshError::Stopped,
             HandshakeError::Failed(source) => SshError::Handshake { host, source },
-            HandshakeError::HostKey(source) => SshError::HostKey { host, source },
+            HandshakeError::HostKey(source) => SshError::HostKey { host, source: Box::new(source) },
         }
     }
 

@@ -32,42 +32,36 @@ pub enum HostKeyError {
         source: std::io::Error,
     },
     /// No file has a key of this host.
-    #[error("no known_hosts file has a key for '{name}', which shows {kind} {fingerprint}")]
+    #[error("no known_hosts file has a key for '{name}', which shows {shown}")]
     Unknown {
         /// The name that was looked up.
         name: String,
         /// Where.
         files: Vec<PathBuf>,
-        /// Type of the key that the host showed.
-        kind: String,
-        /// Its fingerprint.
-        fingerprint: String,
+        /// Type and fingerprint of the key that the host showed.
+        shown: String,
         /// A certificate authority is trusted for the host, which is not supported.
         authority: Option<Place>,
     },
     /// The files have other keys for this host.
-    #[error("'{name}' shows {kind} {fingerprint}, but {place} says {expected}")]
+    #[error("'{name}' shows {shown}, but {place} says {expected}")]
     Changed {
         /// The name that was looked up.
         name: String,
-        /// Type of the key that the host showed.
-        kind: String,
-        /// Its fingerprint.
-        fingerprint: String,
+        /// Type and fingerprint of the key that the host showed.
+        shown: String,
         /// The line that says otherwise.
         place: Place,
         /// Type and fingerprint there.
         expected: String,
     },
     /// The key is marked as revoked.
-    #[error("'{name}' shows {kind} {fingerprint}, which {place} revokes")]
+    #[error("'{name}' shows {shown}, which {place} revokes")]
     Revoked {
         /// The name that was looked up.
         name: String,
-        /// Type of the key that the host showed.
-        kind: String,
-        /// Its fingerprint.
-        fingerprint: String,
+        /// Type and fingerprint of the key that the host showed.
+        shown: String,
         /// The line that revokes it.
         place: Place,
     },
@@ -186,21 +180,21 @@ impl HostKeys {
 
     /// Accepts a key, given as in the protocol, or says why not.
     pub fn verify(&self, key: &[u8]) -> Result<(), HostKeyError> {
-        let (name, kind, fingerprint) = (self.name.clone(), key_type(key).to_owned(), fingerprint(key));
+        let (name, shown) = (self.name.clone(), describe(key));
         if let Some(line) = self.lines.iter().find(|line| line.marker == Marker::Revoked && line.key == key) {
-            return Err(HostKeyError::Revoked { name, kind, fingerprint, place: line.place.clone() });
+            return Err(HostKeyError::Revoked { name, shown, place: line.place.clone() });
         }
         if self.plain().any(|line| line.key == key) {
             return Ok(());
         }
-        let same_type = self.plain().find(|line| key_type(&line.key) == kind);
+        let same_type = self.plain().find(|line| key_type(&line.key) == key_type(key));
         if let Some(line) = same_type.or_else(|| self.plain().next()) {
-            let expected = format!("{} {}", key_type(&line.key), self::fingerprint(&line.key));
-            return Err(HostKeyError::Changed { name, kind, fingerprint, place: line.place.clone(), expected });
+            let (place, expected) = (line.place.clone(), describe(&line.key));
+            return Err(HostKeyError::Changed { name, shown, place, expected });
         }
         let authority = self.lines.iter().find(|line| line.marker == Marker::Authority);
         let authority = authority.map(|line| line.place.clone());
-        Err(HostKeyError::Unknown { name, files: self.files.clone(), kind, fingerprint, authority })
+        Err(HostKeyError::Unknown { name, shown, files: self.files.clone(), authority })
     }
 
     fn plain(&self) -> impl Iterator<Item = &Line> {
@@ -217,9 +211,9 @@ fn lookup_name(host: &HostParams) -> String {
     }
 }
 
-/// As `ssh-keygen -l` shows it.
-fn fingerprint(key: &[u8]) -> String {
-    format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(key)))
+/// Type, and fingerprint as `ssh-keygen -l` shows it.
+fn describe(key: &[u8]) -> String {
+    format!("{} SHA256:{}", key_type(key), STANDARD_NO_PAD.encode(Sha256::digest(key)))
 }
 
 /// The type that a key itself names; empty for bytes that are no key.

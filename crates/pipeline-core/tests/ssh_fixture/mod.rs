@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use local_fleet::{Fleet, Machine};
 use pipeline_core::cancel::Cancel;
-use pipeline_core::config::{Surroundings, Timeouts};
+use pipeline_core::config::{DeletePolicy, DeviceSettings, Surroundings, Timeouts};
 use pipeline_core::event::{Event, Observer};
+use pipeline_core::fleet::Device;
 use pipeline_core::path::DeviceName;
 use pipeline_core::ssh::host_key::HostKeys;
 use pipeline_core::ssh::mux::{ErrorTail, MIN_WINDOW, Mux, Options as MuxOptions};
@@ -150,4 +151,18 @@ pub fn keygen(dir: &Path, name: &str, arguments: &[&str]) -> PathBuf {
     command.args(["-q", "-C", name, "-f"]).arg(&path).args(arguments);
     assert!(command.status().unwrap().success());
     path
+}
+
+/// A device with this source and settings that do not matter here.
+pub fn device(alias: &str, source: &Path) -> Device {
+    let settings = DeviceSettings {
+        source: source.into(),
+        layout: "{host}/{path}".into(),
+        include: Vec::new(),
+        exclude: Vec::new(),
+        settle: Duration::ZERO,
+        delete: DeletePolicy { after: None, high_water: None, low_water: None, max_files: None },
+        bandwidth: None,
+    };
+    Device { name: name(alias), settings }
 }
