@@ -156,6 +156,7 @@ fn public_line(text: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::process::{Command, Stdio};

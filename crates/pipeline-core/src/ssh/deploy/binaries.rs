@@ -113,6 +113,7 @@ fn load(mut file: File, path: &Path, arch: Arch) -> Result<Binary, DeployError> 
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

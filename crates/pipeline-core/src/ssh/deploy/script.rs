@@ -74,6 +74,7 @@ fn assign(name: &str, value: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::process::Command;

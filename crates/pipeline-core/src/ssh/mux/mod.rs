@@ -222,6 +222,7 @@ fn append_line(errors: &ErrorTail, line: &str) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
