@@ -1,6 +1,6 @@
 #!/bin/sh
 # Holds the documents to the code: CONTRIBUTING.md lists exactly the dependencies of the workspace, every test that
-# ARCHITECTURE.md names as holding an invariant exists, and every relative link leads to a file.
+# the documents name exists, and every relative link leads to a file.
 set -eu
 cd "$(dirname "$0")/.."
 status=0
@@ -11,7 +11,7 @@ complain() {
 
 # The table's rows begin "| `name`"; one row may hold several names.
 listed=$(sed -n '/^## Dependencies/,/^## /p' CONTRIBUTING.md | sed -n 's/^| \(`[^|]*`\) *|.*/\1/p' | grep -o '`[^`]*`' | tr -d '`' | sort)
-used=$(awk '/^\[/ { inside = $0 == "[workspace.dependencies]" } inside && /^[a-z]/ { print $1 }' Cargo.toml | grep -v '^pipeline-' | sort)
+used=$(awk '/^\[/ { inside = $0 == "[workspace.dependencies]" } inside && /^[a-z]/ && !/path = / { print $1 }' Cargo.toml | sort)
 [ -n "$used" ] && [ -n "$listed" ] || complain "found no dependencies to compare"
 for name in $used; do
     printf '%s\n' "$listed" | grep -qx "$name" || complain "CONTRIBUTING.md does not say what $name is for"
@@ -20,10 +20,18 @@ for name in $listed; do
     printf '%s\n' "$used" | grep -qx "$name" || complain "CONTRIBUTING.md lists $name, which the workspace does not use"
 done
 
-# The table's last column holds the tests, each as `name` or `module::name`.
-tests=$(sed -n '/^## Invariants/,/^## /p' ARCHITECTURE.md | sed -n 's/^| I[0-9] .*|\([^|]*\)| *$/\1/p' | grep -o '`[^`]*`' | tr -d '`' | sort -u) || true
-for name in $tests; do
-    grep -rqE "fn ${name##*::}\b" --include='*.rs' crates || complain "ARCHITECTURE.md names the test $name, which does not exist"
+# A test is named as `test` in the last column of the invariants, and anywhere in the documents as `module::a_test_of_this_form`.
+tests=$(
+    sed -n '/^## Invariants/,$s/^| I[0-9] .*|\([^|]*\)| *$/\1/p' ARCHITECTURE.md | grep -o '`[^`]*`'
+    git ls-files '*.md' | xargs grep -hoE '`[a-z_]+::[a-z0-9]+(_[a-z0-9]+){2,}`'
+)
+[ -n "$tests" ] || complain "ARCHITECTURE.md names no test"
+for name in $(printf '%s\n' "$tests" | tr -d '`' | sort -u); do
+    files=$(git grep -lwE "fn ${name##*::}" -- 'crates/*.rs') || complain "no test is called $name"
+    case $name in *::*)
+        printf '%s\n' "$files" | grep -qE "(^|[/_])${name%%::*}(\.rs|/)" || complain "no test $name in a module of that name: $files"
+        ;;
+    esac
 done
 
 dead=$(git ls-files '*.md' | while read -r document; do
