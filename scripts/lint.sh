@@ -27,8 +27,9 @@ heavy=$(cargo tree --locked -p pipeline-agent --edges normal,build --prefix none
     grep -E '^(openssl|libssh2|ssh2|libsqlite3|rusqlite|serde_yaml)' | sort -u | tr '\n' ' ')
 [ -z "$heavy" ] || fail "the agent depends on what a device must not carry: $heavy"
 
+# Private items too: most of what is written down here is for those who change it.
 echo "==> cargo doc (warnings denied)"
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 
 # Advisories are left to `make audit`: they change overnight and need the network, and a change should not fail for what
 # somebody else published.
