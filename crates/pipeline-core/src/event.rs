@@ -220,7 +220,7 @@ pub enum PlannedAction {
     Prune,
 }
 
-/// What a visit did. Counts are files unless the name says bytes.
+/// What a visit did, or in a dry run would do. Counts are files unless the name says bytes.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeviceReport {
     /// Which device.

@@ -188,7 +188,18 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn planned(&self, path: RelPath, bytes: u64, action: PlannedAction) {
+    /// Tells what would be done with one file, and counts it as if it were.
+    fn planned(&mut self, path: RelPath, bytes: u64, action: PlannedAction) {
+        let counts = &mut self.counts;
+        if matches!(action, PlannedAction::Receive | PlannedAction::ReceiveAndRemove) {
+            counts.received += 1;
+            counts.received_bytes += bytes;
+        }
+        if matches!(action, PlannedAction::Remove | PlannedAction::ReceiveAndRemove) {
+            counts.removed += 1;
+            counts.removed_bytes += bytes;
+        }
+        counts.pruned += u64::from(action == PlannedAction::Prune);
         self.tell(&Event::FilePlanned { device: self.name().clone(), path, bytes, action, reason: None });
     }
 
