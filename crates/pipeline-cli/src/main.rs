@@ -1,1 +1,14 @@
-fn main() {}
+//! `pipeline`: empties a fleet of Raspberry Pis into research storage. All work is done by `pipeline-core`.
+
+mod bug;
+mod cli;
+mod cmd;
+mod environment;
+mod exit;
+mod failure;
+mod signals;
+mod ui;
+
+fn main() -> std::process::ExitCode {
+    cmd::main().into()
+}

@@ -51,8 +51,8 @@ pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     line
 }
 
-/// `std::io::Error` says "Permission denied (os error 13)"; people need only the first half.
-pub(crate) fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
+/// Writes one cause. `std::io::Error` says "Permission denied (os error 13)"; people need only the first half.
+pub fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
     let text = cause.to_string();
     match text.find(" (os error ") {
         Some(end) => text[..end].to_lowercase(),

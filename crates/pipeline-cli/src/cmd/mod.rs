@@ -1,0 +1,119 @@
+//! Commands: one file for each, arguments to one call into the core to an exit code. What all of them need is here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Parser;
+use pipeline_core::cancel::Cancel;
+use pipeline_core::config::{AgentMode, Config, Surroundings};
+use pipeline_core::event::Observer;
+use pipeline_core::fleet::{self, Device};
+use pipeline_core::ssh::{Connector, Options};
+use pipeline_core::ssh_config::SshConfig;
+
+use crate::bug;
+use crate::cli::{Cli, Command};
+use crate::environment::{self, Environment};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::signals::{self, Received};
+use crate::ui::Ui;
+
+mod check;
+mod init;
+mod sync;
+
+/// The whole program, from arguments to exit code. Usage errors end it in here, with 2.
+pub fn main() -> Exit {
+    let environment = Environment::read();
+    let cli = Cli::parse();
+    // It lives as long as the program, and the panic hook needs it for as long.
+    let ui: &'static Ui = Box::leak(Box::new(Ui::new(&cli.global, &environment)));
+    bug::watch(ui);
+    let context = Context { ui, surroundings: environment.surroundings(), environment, config: cli.global.config };
+    let command = AssertUnwindSafe(|| match cli.command {
+        Command::Init(_) => init::run(&context),
+        Command::Check(args) => check::run(&context, &args),
+        Command::Sync(args) => sync::run(&context, &args),
+    });
+    let mut exit = match catch_unwind(command) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(failure)) => {
+            ui.error(&failure);
+            failure.exit
+        }
+        Err(_) => Exit::Unexpected,
+    };
+    if bug::happened() {
+        exit = exit.worse(Exit::Unexpected);
+    }
+    if let Some(error) = ui.lost_output() {
+        ui.error(&Failure::because(Exit::Unexpected, "can't write to standard output", &error));
+        exit = exit.worse(Exit::Unexpected);
+    }
+    exit
+}
+
+/// What every command may need.
+struct Context {
+    ui: &'static Ui,
+    environment: Environment,
+    surroundings: Surroundings,
+    /// `--config`.
+    config: Option<PathBuf>,
+}
+
+impl Context {
+    /// The configuration, and the file it is from.
+    fn config(&self) -> Result<(PathBuf, Config), Failure> {
+        let file = self.environment.find_config(self.config.as_deref())?;
+        let config = Config::load(&file, &self.surroundings).map_err(|error| Failure::of(&error))?;
+        self.refuse_to_ignore(&config)?;
+        Ok((file, config))
+    }
+
+    /// A setting that does nothing yet must not look as if it did.
+    fn refuse_to_ignore(&self, config: &Config) -> Result<(), Failure> {
+        for (key, is_set) in [("metrics", config.metrics.is_some()), ("ping", config.ping.is_some())] {
+            if is_set {
+                self.ui.warning(&format!("'{key}' in the configuration has no effect in this version"));
+            }
+        }
+        match config.agent {
+            AgentMode::Auto => Ok(()),
+            AgentMode::Never => Err(Failure {
+                exit: Exit::Config,
+                what: "agent: never is not possible in this version: files are received through the agent alone".into(),
+                hint: Some("write 'agent: auto', or take the line out".into()),
+            }),
+        }
+    }
+
+    fn ssh_config(&self, config: &Config) -> Result<SshConfig, Failure> {
+        SshConfig::load(&config.ssh_config, &self.surroundings).map_err(|error| Failure::of(&error))
+    }
+
+    /// The devices of the configuration that the command line names; all where it names none.
+    fn devices(&self, config: &Config, ssh_config: &SshConfig, hosts: &[String]) -> Result<Vec<Device>, Failure> {
+        let all = fleet::resolve(config, ssh_config).map_err(|error| Failure::of(&error))?;
+        // What was typed is wrong, not what is configured.
+        fleet::select(&all, hosts).map_err(|error| Failure { exit: Exit::Usage, ..Failure::of(&error) })
+    }
+
+    fn connector(&self, config: &Config, ssh_config: SshConfig, cancel: &Cancel) -> Connector {
+        let options = Options {
+            timeouts: config.timeouts,
+            jobs: config.jobs,
+            agent_dirs: environment::agent_dirs(),
+            cancel: cancel.clone(),
+        };
+        Connector::new(ssh_config, options)
+    }
+
+    /// Begins to listen to signals: the first one sets `cancel`.
+    fn listen(&self, cancel: &Cancel, observer: &Arc<dyn Observer>) -> Result<Received, Failure> {
+        signals::listen(cancel.clone(), observer.clone())
+            .map_err(|error| Failure::because(Exit::Unexpected, "can't listen to signals", &error))
+    }
+}

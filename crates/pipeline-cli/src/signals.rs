@@ -1,0 +1,114 @@
+//! Signals: SIGINT, SIGTERM and SIGHUP ask the run to stop; patience is bounded.
+//!
+//! Guarantees: the first signal sets [`Cancel`] and nothing else; [`PATIENCE`] later, or at a second signal, the program is
+//! gone whatever its threads do. That is safe at any instant, because any run can be killed and simply run again. A signal
+//! that was ignored when the program began stays ignored (`nohup`, jobs in the background of a script).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use pipeline_core::cancel::Cancel;
+use pipeline_core::event::{Event, Observer};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::exit::Exit;
+
+/// How long a run may take to end cleanly. A person, and `make test`, expect it within five seconds.
+const PATIENCE: Duration = Duration::from_millis(4500);
+
+/// Tells which signal came.
+#[derive(Clone, Debug, Default)]
+pub struct Received(Arc<AtomicI32>);
+
+impl Received {
+    /// The exit code of the first signal that came, if any.
+    pub fn exit(&self) -> Option<Exit> {
+        exit_of(self.0.load(Ordering::SeqCst))
+    }
+}
+
+fn exit_of(signal: i32) -> Option<Exit> {
+    match signal {
+        SIGHUP => Some(Exit::HungUp),
+        SIGINT => Some(Exit::Interrupted),
+        SIGTERM => Some(Exit::Terminated),
+        _ => None,
+    }
+}
+
+/// Begins to listen, in a thread of its own that ends with the program.
+pub fn listen(cancel: Cancel, observer: Arc<dyn Observer>) -> io::Result<Received> {
+    let ignored = ignored_signals();
+    let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let mut signals = Signals::new(wanted)?;
+    let received = Received::default();
+    let first = received.clone();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if first.0.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+                leave(signal);
+            }
+            cancel.set();
+            watch(signal);
+            tell(observer.clone());
+        }
+    })?;
+    Ok(received)
+}
+
+fn watch(signal: i32) {
+    let watchdog = move || {
+        std::thread::sleep(PATIENCE);
+        leave(signal);
+    };
+    if std::thread::Builder::new().name("patience".into()).spawn(watchdog).is_err() {
+        leave(signal);
+    }
+}
+
+/// From a thread of its own: whoever listens may be stuck, and a second signal must be heard nevertheless.
+fn tell(observer: Arc<dyn Observer>) {
+    let message = "stopping: the files in hand are finished or dropped (once more to stop at once)".into();
+    let telling = move || observer.event(&Event::Noted { device: None, message });
+    // Without a thread it goes untold.
+    std::thread::Builder::new().name("farewell".into()).spawn(telling).ok();
+}
+
+/// Without the handlers of `exit`: they would tear down libraries that other threads still use.
+fn leave(signal: i32) -> ! {
+    let exit = exit_of(signal).unwrap_or(Exit::Unexpected);
+    signal_hook::low_level::exit(exit.code().into())
+}
+
+/// The signals this process was started with as ignored, one bit each from signal 1; none where that can't be told.
+fn ignored_signals() -> u64 {
+    std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_in(&status))
+}
+
+fn ignored_in(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_told_from_the_status_page() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000000\n";
+        let ignored = ignored_in(status);
+        assert_ne!(ignored & (1 << (SIGHUP - 1)), 0);
+        assert_eq!(ignored & (1 << (SIGINT - 1)), 0);
+        assert_eq!(ignored_in("nothing of the kind"), 0);
+    }
+
+    #[test]
+    fn each_signal_has_its_exit_code() {
+        assert_eq!([SIGHUP, SIGINT, SIGTERM].map(|s| exit_of(s).map(Exit::code)), [Some(129), Some(130), Some(143)]);
+        assert_eq!(Received::default().exit(), None);
+    }
+}

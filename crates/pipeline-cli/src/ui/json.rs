@@ -1,0 +1,233 @@
+//! The listener for programs: each event as a line of JSON with `schema` and `time`. `docs/scripting.md` lists the fields.
+//!
+//! Guarantees: one object on one line; `run_finished` is the last; the lines of a device in the order of its events; the `bytes_received` of a device are
+//! added up and written once in [`PULSE`], and before its next batch and its end, so that their sum is exact at those places.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use pipeline_core::event::{Event, Observer, SCHEMA};
+use pipeline_core::path::DeviceName;
+
+use super::output::Output;
+
+/// How often a device's progress is worth a line.
+const PULSE: SignedDuration = SignedDuration::from_secs(1);
+
+/// Writes JSON lines.
+pub struct Json {
+    out: Arc<Output>,
+    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    progress: Mutex<BTreeMap<DeviceName, Progress>>,
+    ended: AtomicBool,
+}
+
+struct Progress {
+    unwritten_bytes: u64,
+    written: Timestamp,
+}
+
+#[derive(serde::Serialize)]
+struct Record<'a> {
+    schema: u32,
+    time: String,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl Json {
+    /// To `out`, by the clock of this machine.
+    pub fn new(out: Arc<Output>) -> Json {
+        Json::with_clock(out, Box::new(Timestamp::now))
+    }
+
+    fn with_clock(out: Arc<Output>, clock: Box<dyn Fn() -> Timestamp + Send + Sync>) -> Json {
+        Json { out, clock, progress: Mutex::default(), ended: AtomicBool::new(false) }
+    }
+
+    fn write(&self, event: &Event, now: Timestamp) {
+        let record = Record { schema: SCHEMA, time: format!("{now:.3}"), event };
+        match serde_json::to_string(&record) {
+            Ok(line) => self.out.line(&line),
+            // Derived types with string keys: serde_json has no reason to fail.
+            Err(error) => unreachable!("an event that is no JSON: {error}"),
+        }
+    }
+
+    fn add(&self, device: &DeviceName, bytes: u64, now: Timestamp) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = || Progress { unwritten_bytes: 0, written: now };
+        let entry = progress.entry(device.clone()).or_insert_with(first);
+        entry.unwritten_bytes += bytes;
+        // A clock that was set back must not silence a device.
+        let since = now.duration_since(entry.written);
+        if since < SignedDuration::ZERO || since >= PULSE {
+            self.flush(device, entry, now);
+        }
+    }
+
+    fn flush(&self, device: &DeviceName, entry: &mut Progress, now: Timestamp) {
+        entry.written = now;
+        let bytes = std::mem::take(&mut entry.unwritten_bytes);
+        if bytes > 0 {
+            self.write(&Event::BytesReceived { device: device.clone(), bytes }, now);
+        }
+    }
+}
+
+impl Observer for Json {
+    fn event(&self, event: &Event) {
+        let now = (self.clock)();
+        match event {
+            Event::BytesReceived { device, bytes } => return self.add(device, *bytes, now),
+            Event::BatchCommitted { device, .. } => {
+                let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(entry) = progress.get_mut(device) {
+                    self.flush(device, entry, now);
+                }
+            }
+            Event::DeviceFinished(report) => {
+                let entry = self.progress.lock().unwrap_or_else(PoisonError::into_inner).remove(&report.device);
+                if let Some(mut entry) = entry {
+                    self.flush(&report.device, &mut entry, now);
+                }
+            }
+            Event::RunFinished(_) => {
+                self.write(event, now);
+                self.ended.store(true, Ordering::SeqCst);
+                return;
+            }
+            _ => {}
+        }
+        // A signal at the last moment is told by another thread.
+        if !self.ended.load(Ordering::SeqCst) {
+            self.write(event, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicI64;
+
+    use pipeline_core::event::{Counts, DeviceReport, Outcome};
+    use pipeline_core::path::RelPath;
+    use serde_json::{Value, json};
+
+    use super::super::output::Written;
+    use super::super::samples::every_event;
+    use super::*;
+
+    fn pi() -> DeviceName {
+        DeviceName::new("pi").unwrap()
+    }
+
+    /// What is written for events that happen at these milliseconds.
+    fn written(events: &[(i64, Event)]) -> Vec<Value> {
+        let written = Written::default();
+        let now = Arc::new(AtomicI64::new(0));
+        let clock = now.clone();
+        let clock = move || Timestamp::from_millisecond(1_795_255_200_000 + clock.load(Ordering::SeqCst)).unwrap();
+        let json = Json::with_clock(Arc::new(Output::new(written.clone())), Box::new(clock));
+        for (ms, event) in events {
+            now.store(*ms, Ordering::SeqCst);
+            json.event(event);
+        }
+        written.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn received(bytes: u64) -> Event {
+        Event::BytesReceived { device: pi(), bytes }
+    }
+
+    #[test]
+    fn a_record_is_one_flat_object() {
+        let path = RelPath::new(&b"a\n\xff b.jpg"[..]).unwrap();
+        let event = Event::FileFailed { device: pi(), path: Some(path), reason: "permission denied".into() };
+        let expected = json!({
+            "schema": 1,
+            "time": "2026-11-21T10:00:00.007Z",
+            "event": "file_failed",
+            "device": "pi",
+            "path": "a\\n\\xff b.jpg",
+            "reason": "permission denied",
+        });
+        assert_eq!(written(&[(7, event)]), [expected]);
+    }
+
+    #[test]
+    fn progress_is_added_up_and_complete_at_each_batch_and_at_the_end() {
+        let batch = || Event::BatchCommitted { device: pi(), files: 1, bytes: 7 };
+        let end = Event::DeviceFinished(DeviceReport {
+            device: pi(),
+            outcome: Outcome::Done,
+            counts: Counts::default(),
+            elapsed_ms: 0,
+        });
+        let events = [
+            (0, received(1)),
+            (10, received(2)),
+            (900, received(4)),
+            (901, batch()),
+            (1500, received(8)),
+            (1902, received(16)),
+            (1903, received(32)),
+            (1904, end),
+        ];
+        let lines = written(&events);
+        let told: Vec<Value> = lines.iter().map(|line| json!([line["event"], line["bytes"]])).collect();
+        let expected = json!([
+            ["bytes_received", 7],
+            ["batch_committed", 7],
+            ["bytes_received", 24],
+            ["bytes_received", 32],
+            ["device_finished", null],
+        ]);
+        assert_eq!(Value::from(told), expected);
+    }
+
+    #[test]
+    fn nothing_comes_after_the_end_of_the_run() {
+        let end = every_event().pop().unwrap();
+        let late = Event::Noted { device: None, message: "stopping".into() };
+        let lines = written(&[(0, end), (1, late)]);
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0]["event"], "run_finished");
+    }
+
+    #[test]
+    fn a_clock_set_back_silences_nobody() {
+        let lines = written(&[(100_000, received(1)), (0, received(2))]);
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0]["bytes"], 3);
+    }
+
+    /// Every name that stands in an object, objects in it included.
+    fn names(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+                found.push(name.clone());
+                names(value, found);
+            }),
+            Value::Array(values) => values.iter().for_each(|value| names(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_event_and_every_field_is_documented() {
+        let page = include_str!("../../../../docs/scripting.md");
+        for event in every_event() {
+            let record = Record { schema: SCHEMA, time: String::new(), event: &event };
+            let value = serde_json::to_value(record).unwrap();
+            let kind = value["event"].as_str().unwrap();
+            assert!(page.contains(&format!("\n| `{kind}` |")), "{kind} has no row");
+            let mut found = Vec::new();
+            names(&value, &mut found);
+            let missing: Vec<_> = found.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+            assert!(missing.is_empty(), "{kind}: {missing:?}");
+        }
+    }
+}

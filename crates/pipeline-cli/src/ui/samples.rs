@@ -1,0 +1,82 @@
+//! One of each event, for tests of the listeners.
+
+use pipeline_core::entry::OtherKind;
+use pipeline_core::error::Class;
+use pipeline_core::event::{Counts, DeviceReport, Event, Outcome, PlanCounts, PlannedAction, RunReport, StopReason};
+use pipeline_core::path::{DeviceName, RelPath};
+
+/// Every kind of event, with every optional field filled in.
+pub fn every_event() -> Vec<Event> {
+    let device = || DeviceName::new("pi").unwrap();
+    let path = || RelPath::new("a.jpg").unwrap();
+    let text = || "words".to_owned();
+    let hint = Some(text());
+    let outcomes = [
+        Outcome::Done,
+        Outcome::Offline { reason: text(), hint: hint.clone() },
+        Outcome::Failed { class: Class::HostKey, reason: text(), hint: hint.clone() },
+        Outcome::Stopped,
+    ];
+    let report = |outcome| DeviceReport { device: device(), outcome, counts: Counts::default(), elapsed_ms: 1 };
+    let stopped_by = Some(StopReason { class: Class::Storage, reason: text(), hint });
+    let run_report = RunReport {
+        run: 1,
+        devices: outcomes.iter().cloned().map(report).collect(),
+        counts: Counts::default(),
+        stopped_by,
+        elapsed_ms: 1,
+    };
+    let action = PlannedAction::ReceiveAndRemove;
+    let mut events = vec![
+        Event::RunStarted { run: 1, devices: 4, dry_run: false },
+        Event::DeviceStarted { device: device() },
+        Event::AgentInstalled { device: device(), name: text(), bytes: 1 },
+        Event::DeviceConnected { device: device(), clock_offset_ms: 1, total_bytes: 2, free_bytes: 1 },
+        Event::DevicePlanned { device: device(), plan: PlanCounts::default() },
+        Event::FilePlanned { device: device(), path: path(), bytes: 1, action, reason: Some(text()) },
+        Event::BytesReceived { device: device(), bytes: 1 },
+        Event::FileStarted { device: device(), path: path(), bytes: 1 },
+        Event::BatchCommitted { device: device(), files: 1, bytes: 1 },
+        Event::FilesRemoved { device: device(), files: 1, bytes: 1 },
+        Event::FileDeferred { device: device(), path: path(), reason: text() },
+        Event::FileKept { device: device(), path: path(), reason: text() },
+        Event::OtherSkipped { device: device(), path: path(), kind: OtherKind::Symlink },
+        Event::FileFailed { device: device(), path: Some(path()), reason: text() },
+        Event::DirectoriesPruned { device: device(), dirs: 1 },
+        Event::JumpReconnecting { host: text(), reason: text() },
+        Event::Noted { device: Some(device()), message: text() },
+    ];
+    events.extend(outcomes.into_iter().map(report).map(Event::DeviceFinished));
+    events.push(Event::RunFinished(run_report));
+    let mut kinds: Vec<usize> = events.iter().map(kind).collect();
+    kinds.dedup();
+    assert!(kinds.into_iter().eq(0..KINDS), "one of each, in order");
+    events
+}
+
+const KINDS: usize = 19;
+
+/// A new event does not compile here; then it belongs into the list above, too.
+fn kind(event: &Event) -> usize {
+    match event {
+        Event::RunStarted { .. } => 0,
+        Event::DeviceStarted { .. } => 1,
+        Event::AgentInstalled { .. } => 2,
+        Event::DeviceConnected { .. } => 3,
+        Event::DevicePlanned { .. } => 4,
+        Event::FilePlanned { .. } => 5,
+        Event::BytesReceived { .. } => 6,
+        Event::FileStarted { .. } => 7,
+        Event::BatchCommitted { .. } => 8,
+        Event::FilesRemoved { .. } => 9,
+        Event::FileDeferred { .. } => 10,
+        Event::FileKept { .. } => 11,
+        Event::OtherSkipped { .. } => 12,
+        Event::FileFailed { .. } => 13,
+        Event::DirectoriesPruned { .. } => 14,
+        Event::JumpReconnecting { .. } => 15,
+        Event::Noted { .. } => 16,
+        Event::DeviceFinished(_) => 17,
+        Event::RunFinished(_) => KINDS - 1,
+    }
+}

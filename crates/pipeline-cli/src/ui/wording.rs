@@ -1,0 +1,368 @@
+//! Each event in plain words: pure, no matter who listens and how much they want to hear.
+
+use std::time::Duration;
+
+use pipeline_core::entry::OtherKind;
+use pipeline_core::event::{Counts, DeviceReport, Event, Outcome, PlanCounts, PlannedAction, RunReport};
+
+use super::lines::Level;
+use super::words::{bytes, clock_offset, count, duration};
+
+/// The line of a plan: what would be done with one file.
+pub fn plan_line(event: &Event) -> Option<String> {
+    let line = match event {
+        Event::FilePlanned { device, path, bytes: size, action, reason } => {
+            let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let size = if *action == PlannedAction::Prune { String::new() } else { format!(" ({})", bytes(*size)) };
+            format!("{device}: {} {path}{size}{reason}", action_word(*action))
+        }
+        Event::FileDeferred { device, path, reason } => format!("{device}: defer {path}: {reason}"),
+        Event::FileKept { device, path, reason } => format!("{device}: keep {path}: {reason}"),
+        Event::OtherSkipped { device, path, kind } => format!("{device}: leave alone {path}: {}", kind_word(*kind)),
+        _ => return None,
+    };
+    Some(line)
+}
+
+/// How much an event matters, and its line; none where it is not worth one.
+pub fn describe(event: &Event, dry_run: bool) -> Option<(Level, String)> {
+    let line = match event {
+        Event::RunStarted { devices, dry_run: true, .. } => {
+            (Level::Info, format!("planning for {}: nothing is changed on either side", devices_word(*devices)))
+        }
+        Event::RunStarted { run, devices, .. } => (Level::Info, format!("run {run} began: {}", devices_word(*devices))),
+        Event::DeviceStarted { device } => (Level::Debug, format!("{device}: connecting")),
+        Event::AgentInstalled { device, name, bytes: size } => {
+            (Level::Info, format!("{device}: agent installed: {name}, {}", bytes(*size)))
+        }
+        Event::DeviceConnected { device, clock_offset_ms, total_bytes, free_bytes } => {
+            (Level::Debug, format!("{device}: connected: {}", readings(*clock_offset_ms, *total_bytes, *free_bytes)))
+        }
+        Event::DevicePlanned { device, plan } => (Level::Debug, format!("{device}: planned: {}", plan_words(plan))),
+        Event::FileStarted { device, path, bytes: size } => {
+            (Level::Debug, format!("{device}: receiving {path} ({})", bytes(*size)))
+        }
+        // A plan is told by `plan_line`, and exists in a dry run alone.
+        Event::BytesReceived { .. } | Event::FilePlanned { .. } => return None,
+        Event::BatchCommitted { device, files, bytes: size } => {
+            (Level::Info, format!("{device}: received {}, {}", count(*files, "file"), bytes(*size)))
+        }
+        Event::FilesRemoved { device, files, bytes: size } => {
+            (Level::Info, format!("{device}: removed {}, {}", count(*files, "file"), bytes(*size)))
+        }
+        Event::FileDeferred { device, path, reason } => (Level::Debug, format!("{device}: deferred {path}: {reason}")),
+        Event::FileKept { device, path, reason } => (Level::Notice, format!("{device}: kept {path}: {reason}")),
+        Event::OtherSkipped { device, path, kind } => {
+            (Level::Debug, format!("{device}: left alone {path}: {}", kind_word(*kind)))
+        }
+        Event::FileFailed { device, path: Some(path), reason } => {
+            (Level::Warning, format!("{device}: failed {path}: {reason}"))
+        }
+        Event::FileFailed { device, path: None, reason } => {
+            (Level::Warning, format!("{device}: failed the source directory: {reason}"))
+        }
+        Event::DirectoriesPruned { device, dirs } => {
+            (Level::Info, format!("{device}: pruned {}", count(*dirs, "empty directory")))
+        }
+        Event::JumpReconnecting { host, reason } => {
+            (Level::Warning, format!("{host}: the jump connection broke and is being made again: {reason}"))
+        }
+        Event::Noted { device: Some(device), message } => (Level::Notice, format!("{device}: {message}")),
+        Event::Noted { device: None, message } => (Level::Notice, message.clone()),
+        Event::DeviceFinished(report) => device_line(report, dry_run),
+        Event::RunFinished(report) => (Level::Info, run_line(report, dry_run)),
+    };
+    Some(line)
+}
+
+fn device_line(report: &DeviceReport, dry_run: bool) -> (Level, String) {
+    let device = &report.device;
+    let time = duration(Duration::from_millis(report.elapsed_ms));
+    let counts = counts_words(&report.counts, dry_run);
+    match &report.outcome {
+        Outcome::Done if dry_run => (Level::Info, format!("{device}: planned in {time}: {counts}")),
+        Outcome::Done => (Level::Info, format!("{device}: done in {time}: {counts}")),
+        Outcome::Offline { reason, .. } => (Level::Info, format!("{device}: offline: {reason}")),
+        Outcome::Failed { reason, hint, .. } => {
+            let hint = hint.as_ref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+            (Level::Error, format!("{device}: failed after {time}: {reason}{hint}"))
+        }
+        Outcome::Stopped => (Level::Notice, format!("{device}: stopped before it was done: {counts}")),
+    }
+}
+
+fn run_line(report: &RunReport, dry_run: bool) -> String {
+    let number = |wanted: fn(&Outcome) -> bool| report.devices.iter().filter(|d| wanted(&d.outcome)).count();
+    let done = if dry_run { "planned" } else { "done" };
+    let mut parts =
+        vec![format!("{} of {} {done}", number(|o| *o == Outcome::Done), devices_word(report.devices.len()))];
+    let others = [
+        (number(|o| matches!(o, Outcome::Offline { .. })), "offline"),
+        (number(|o| matches!(o, Outcome::Failed { .. })), "failed"),
+        (number(|o| *o == Outcome::Stopped), "stopped"),
+    ];
+    parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
+    let name = if dry_run { "plan".to_owned() } else { format!("run {}", report.run) };
+    let time = duration(Duration::from_millis(report.elapsed_ms));
+    format!("{name} ended after {time}: {}; {}", parts.join(", "), counts_words(&report.counts, dry_run))
+}
+
+/// The counts of a visit or a run that are not zero, in words: of what was done, or would be.
+fn counts_words(counts: &Counts, dry_run: bool) -> String {
+    let sized = |word, files, size| (files > 0).then(|| format!("{word} {} ({})", count(files, "file"), bytes(size)));
+    let plain = |files: u64, words: &str| (files > 0).then(|| format!("{files} {words}"));
+    let (receive, remove, defer, keep, prune) = match dry_run {
+        false => ("received", "removed", "deferred", "kept", "pruned"),
+        true => ("receive", "remove", "to defer", "to keep", "to prune"),
+    };
+    let parts = [
+        sized(receive, counts.received, counts.received_bytes),
+        sized(remove, counts.removed, counts.removed_bytes),
+        plain(counts.deferred, defer),
+        plain(counts.waiting, "waiting for delete.after"),
+        plain(counts.kept, keep),
+        plain(counts.versions, "stored as a further version"),
+        plain(counts.clashes, "clashing with another device"),
+        plain(counts.failed, "failed"),
+        plain(counts.skipped, "not regular and left alone"),
+        (counts.pruned > 0).then(|| format!("{} {prune}", count(counts.pruned, "empty directory"))),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "nothing to do".into() } else { parts.join(", ") }
+}
+
+fn plan_words(plan: &PlanCounts) -> String {
+    let parts = [
+        (plan.receive, format!("receive {} ({})", count(plan.receive, "file"), bytes(plan.receive_bytes))),
+        (plan.release, format!("remove {} ({})", count(plan.release, "file"), bytes(plan.release_bytes))),
+        (plan.defer, format!("defer {}", plan.defer)),
+        (plan.wait, format!("leave {} until delete.after", plan.wait)),
+        (plan.keep, format!("keep {}", plan.keep)),
+        (plan.prune, format!("prune {}", count(plan.prune, "empty directory"))),
+    ];
+    let parts: Vec<String> = parts.into_iter().filter(|(n, _)| *n > 0).map(|(_, words)| words).collect();
+    let what = if parts.is_empty() { "nothing to do".into() } else { parts.join(", ") };
+    format!("{} in the source: {what}", count(plan.files, "file"))
+}
+
+/// What a device says of itself when it is connected.
+pub fn readings(clock_offset_ms: i64, total_bytes: u64, free_bytes: u64) -> String {
+    let clock = clock_offset(clock_offset_ms);
+    match total_bytes {
+        0 => format!("clock {clock}"),
+        total => format!("clock {clock}, card {}, {} free", bytes(total), bytes(free_bytes)),
+    }
+}
+
+fn action_word(action: PlannedAction) -> &'static str {
+    match action {
+        PlannedAction::ReceiveAndRemove => "receive and remove",
+        PlannedAction::Receive => "receive",
+        PlannedAction::Remove => "remove",
+        PlannedAction::Defer => "defer",
+        PlannedAction::Keep => "keep",
+        PlannedAction::Prune => "prune",
+    }
+}
+
+fn kind_word(kind: OtherKind) -> &'static str {
+    match kind {
+        OtherKind::Symlink => "a symbolic link",
+        OtherKind::Special => "a socket, pipe or device node",
+        OtherKind::MountPoint => "another file system is mounted there",
+    }
+}
+
+fn devices_word(number: usize) -> String {
+    count(number as u64, "device")
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline_core::error::Class;
+    use pipeline_core::path::{DeviceName, RelPath};
+
+    use super::*;
+
+    fn pi() -> DeviceName {
+        DeviceName::new("pi").unwrap()
+    }
+
+    fn path() -> RelPath {
+        RelPath::new(&b"2026-11-21/a\xff.jpg"[..]).unwrap()
+    }
+
+    fn finished(outcome: Outcome, counts: Counts) -> Event {
+        Event::DeviceFinished(DeviceReport { device: pi(), outcome, counts, elapsed_ms: 12_000 })
+    }
+
+    #[test]
+    fn each_event_in_plain_words() {
+        let counts = Counts {
+            received: 2,
+            received_bytes: 3 << 20,
+            removed: 1,
+            removed_bytes: 1 << 20,
+            deferred: 4,
+            waiting: 5,
+            kept: 6,
+            versions: 7,
+            clashes: 8,
+            failed: 9,
+            skipped: 10,
+            pruned: 11,
+        };
+        let failed = Outcome::Failed {
+            class: Class::HostKey,
+            reason: "the host key of pi is another one".into(),
+            hint: Some("run keytool check".into()),
+        };
+        let offline = Outcome::Offline { reason: "no tunnel".into(), hint: Some("not shown".into()) };
+        let run = |run| RunReport {
+            run,
+            devices: [Outcome::Done, offline.clone(), failed.clone()]
+                .map(|outcome| DeviceReport { device: pi(), outcome, counts: Counts::default(), elapsed_ms: 1 })
+                .to_vec(),
+            counts: Counts { received: 1, received_bytes: 5, ..Counts::default() },
+            stopped_by: None,
+            elapsed_ms: 65_000,
+        };
+        let plan = PlanCounts {
+            files: 9,
+            receive: 1,
+            receive_bytes: 10,
+            release: 2,
+            release_bytes: 20,
+            defer: 3,
+            wait: 4,
+            keep: 5,
+            prune: 1,
+        };
+        let table = [
+            (Event::RunStarted { run: 7, devices: 30, dry_run: false }, 6, "run 7 began: 30 devices"),
+            (
+                Event::RunStarted { run: 0, devices: 1, dry_run: true },
+                6,
+                "planning for 1 device: nothing is changed on either side",
+            ),
+            (Event::DeviceStarted { device: pi() }, 7, "pi: connecting"),
+            (
+                Event::AgentInstalled { device: pi(), name: "pipeline-agent-0.1.0-aarch64".into(), bytes: 2048 },
+                6,
+                "pi: agent installed: pipeline-agent-0.1.0-aarch64, 2.00 KiB",
+            ),
+            (
+                Event::DeviceConnected { device: pi(), clock_offset_ms: -65_000, total_bytes: 1 << 35, free_bytes: 5 },
+                7,
+                "pi: connected: clock 1 min 5 s behind, card 32.0 GiB, 5 B free",
+            ),
+            (
+                Event::DevicePlanned { device: pi(), plan },
+                7,
+                "pi: planned: 9 files in the source: receive 1 file (10 B), remove 2 files (20 B), defer 3, \
+                 leave 4 until delete.after, keep 5, prune 1 empty directory",
+            ),
+            (
+                Event::FileStarted { device: pi(), path: path(), bytes: 1 },
+                7,
+                "pi: receiving 2026-11-21/a\\xff.jpg (1 B)",
+            ),
+            (Event::BatchCommitted { device: pi(), files: 1, bytes: 1024 }, 6, "pi: received 1 file, 1.00 KiB"),
+            (Event::FilesRemoved { device: pi(), files: 2, bytes: 1024 }, 6, "pi: removed 2 files, 1.00 KiB"),
+            (
+                Event::FileDeferred { device: pi(), path: path(), reason: "it is being written".into() },
+                7,
+                "pi: deferred 2026-11-21/a\\xff.jpg: it is being written",
+            ),
+            (
+                Event::FileKept { device: pi(), path: path(), reason: "the archive holds another".into() },
+                5,
+                "pi: kept 2026-11-21/a\\xff.jpg: the archive holds another",
+            ),
+            (
+                Event::OtherSkipped { device: pi(), path: path(), kind: OtherKind::Symlink },
+                7,
+                "pi: left alone 2026-11-21/a\\xff.jpg: a symbolic link",
+            ),
+            (
+                Event::FileFailed { device: pi(), path: None, reason: "permission denied".into() },
+                4,
+                "pi: failed the source directory: permission denied",
+            ),
+            (Event::DirectoriesPruned { device: pi(), dirs: 1 }, 6, "pi: pruned 1 empty directory"),
+            (
+                Event::JumpReconnecting { host: "awsbox".into(), reason: "it went silent".into() },
+                4,
+                "awsbox: the jump connection broke and is being made again: it went silent",
+            ),
+            (Event::Noted { device: Some(pi()), message: "hm".into() }, 5, "pi: hm"),
+            (finished(Outcome::Done, Counts::default()), 6, "pi: done in 12 s: nothing to do"),
+            (
+                finished(Outcome::Done, counts),
+                6,
+                "pi: done in 12 s: received 2 files (3.00 MiB), removed 1 file (1.00 MiB), 4 deferred, \
+                 5 waiting for delete.after, 6 kept, 7 stored as a further version, 8 clashing with another device, \
+                 9 failed, 10 not regular and left alone, 11 empty directories pruned",
+            ),
+            (finished(offline.clone(), Counts::default()), 6, "pi: offline: no tunnel"),
+            (
+                finished(failed.clone(), Counts::default()),
+                3,
+                "pi: failed after 12 s: the host key of pi is another one (hint: run keytool check)",
+            ),
+            (finished(Outcome::Stopped, Counts::default()), 5, "pi: stopped before it was done: nothing to do"),
+            (
+                Event::RunFinished(run(7)),
+                6,
+                "run 7 ended after 1 min 5 s: 1 of 3 devices done, 1 offline, 1 failed; received 1 file (5 B)",
+            ),
+        ];
+        for (event, level, text) in table {
+            let told = describe(&event, false).map(|(level, text)| (level as u8, text));
+            assert_eq!(told, Some((level, text.to_owned())));
+        }
+        assert_eq!(describe(&Event::BytesReceived { device: pi(), bytes: 1 }, false), None);
+    }
+
+    #[test]
+    fn a_plan_in_the_same_words() {
+        let planned = |action, reason: Option<&str>| Event::FilePlanned {
+            device: pi(),
+            path: path(),
+            bytes: 1536,
+            action,
+            reason: reason.map(str::to_owned),
+        };
+        let kind = OtherKind::Special;
+        let table = [
+            (planned(PlannedAction::ReceiveAndRemove, None), "pi: receive and remove 2026-11-21/a\\xff.jpg (1.50 KiB)"),
+            (planned(PlannedAction::Receive, None), "pi: receive 2026-11-21/a\\xff.jpg (1.50 KiB)"),
+            (planned(PlannedAction::Remove, None), "pi: remove 2026-11-21/a\\xff.jpg (1.50 KiB)"),
+            (planned(PlannedAction::Keep, Some("why")), "pi: keep 2026-11-21/a\\xff.jpg (1.50 KiB): why"),
+            (planned(PlannedAction::Prune, None), "pi: prune 2026-11-21/a\\xff.jpg"),
+            (
+                Event::FileDeferred { device: pi(), path: path(), reason: "it is being written".into() },
+                "pi: defer 2026-11-21/a\\xff.jpg: it is being written",
+            ),
+            (
+                Event::FileKept { device: pi(), path: path(), reason: "the archive holds another".into() },
+                "pi: keep 2026-11-21/a\\xff.jpg: the archive holds another",
+            ),
+            (
+                Event::OtherSkipped { device: pi(), path: path(), kind },
+                "pi: leave alone 2026-11-21/a\\xff.jpg: a socket, pipe or device node",
+            ),
+        ];
+        for (event, text) in table {
+            assert_eq!(plan_line(&event).as_deref(), Some(text));
+        }
+        let counts = Counts { received: 2, received_bytes: 5, removed: 1, deferred: 3, pruned: 1, ..Counts::default() };
+        let (_, line) = describe(&finished(Outcome::Done, counts), true).unwrap();
+        let expected = "pi: planned in 12 s: receive 2 files (5 B), remove 1 file (0 B), 3 to defer, \
+                        1 empty directory to prune";
+        assert_eq!(line, expected);
+        let report = RunReport { run: 0, devices: vec![], counts, stopped_by: None, elapsed_ms: 1000 };
+        let (_, line) = describe(&Event::RunFinished(report), true).unwrap();
+        assert!(line.starts_with("plan ended after 1.0 s: 0 of 0 devices planned; receive 2 files"), "{line}");
+    }
+}
