@@ -76,6 +76,7 @@ fn tell(narrator: &mut Narrator) -> Result<(), Failure> {
     narrator.run(&mut pipeline(&["init"])?)?;
 
     narrator.chapter("Is everything ready?")?;
+    narrator.say("A Pi that is away is no failure: it will be visited when it is back.");
     narrator.run(&mut pipeline(&["check"])?)?;
 
     narrator.chapter("What would happen")?;
@@ -85,6 +86,10 @@ fn tell(narrator: &mut Narrator) -> Result<(), Failure> {
     narrator.fact(untouched, "Nothing has changed, on the Pis or in the storage.")?;
 
     narrator.chapter("Pull, verify, delete")?;
+    narrator.say(
+        "A file leaves its Pi once its SHA-256 is the same on both sides, it is synced to disk and it is in the catalog,\n\
+         and only if the Pi then finds it unchanged and in nobody's hands.",
+    );
     narrator.run(&mut pipeline(&["sync"])?)?;
     narrator.say("");
     let archived = fleet.archived()?;
@@ -100,16 +105,12 @@ fn tell(narrator: &mut Narrator) -> Result<(), Failure> {
 
     narrator.chapter("See for yourself")?;
     narrator.run(&mut on("raspberry1", "find ~/beephotos -type f")?)?;
-    narrator.run(&mut on("raspberry4", "find ~/beephotos -type f")?)?;
-    let in_storage = |line: &str| {
-        let mut shell = Command::new("sh");
-        shell.arg("-c").arg(format!("cd {} && {line}", fleet.storage().display()));
-        shell
-    };
-    narrator.run(&mut in_storage("du -sh raspberry* && ls -x raspberry1/*/* && ls SHA256SUMS/*"))?;
-    narrator.run(&mut in_storage("sha256sum --check --quiet SHA256SUMS/*/*.sha256"))?;
-    let lines =
-        in_storage("cat SHA256SUMS/*/*.sha256 | wc -l").output().map(|output| output.stdout).unwrap_or_default();
+    narrator.run(&mut on("raspberry4", "find ~/beephotos -type f | wc -l")?)?;
+    let in_storage = |line: &str| format!("cd {} && {line}", fleet.storage().display());
+    narrator.run_line(&in_storage("du -sh raspberry* && ls raspberry1/*/* && ls SHA256SUMS/*"))?;
+    narrator.run_line(&in_storage("sha256sum --check --quiet SHA256SUMS/*/*.sha256"))?;
+    let lines = Command::new("sh").arg("-c").arg(in_storage("cat SHA256SUMS/*/*.sha256 | wc -l")).output();
+    let lines = lines.map(|output| output.stdout).unwrap_or_default();
     narrator.say("");
     narrator.fact(
         String::from_utf8_lossy(&lines).trim() == before.len().to_string(),

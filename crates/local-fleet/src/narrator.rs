@@ -87,7 +87,15 @@ impl Narrator {
 
     /// Shows a command, runs it on this terminal, and waits until it succeeds.
     pub fn run(&self, command: &mut Command) -> Result<(), Failure> {
-        let shown = as_typed(command);
+        self.run_as(command, as_typed(command))
+    }
+
+    /// The same for a line of shell.
+    pub fn run_line(&self, line: &str) -> Result<(), Failure> {
+        self.run_as(Command::new("sh").arg("-c").arg(line), line.into())
+    }
+
+    fn run_as(&self, command: &mut Command, shown: String) -> Result<(), Failure> {
         self.say(&self.strong(&format!("\n$ {shown}")));
         let failed = |cause| Failure::Run { command: shown.clone(), cause };
         let status = command.spawn().and_then(|child| self.wait(child)).map_err(failed)?;
