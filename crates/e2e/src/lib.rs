@@ -1,0 +1,79 @@
+//! What the end-to-end tests share: running a program to its end and reading what it said.
+//!
+//! The tests see the programs as their users do: command lines, exit codes, output, and files on both sides. They stand in
+//! `tests/`, one file for each promise, on the fleet of the crate `local-fleet`.
+
+use std::fmt;
+use std::process::{Command, ExitStatus, Stdio};
+
+use serde_json::Value;
+
+/// A program that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    command: String,
+    status: ExitStatus,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+/// Runs a program to its end, without a terminal.
+///
+/// # Panics
+/// Where it does not start, or writes what is not UTF-8.
+pub fn run(command: &mut Command) -> Ended {
+    let shown = format!("{command:?}");
+    let output = match command.stdin(Stdio::null()).output() {
+        Ok(output) => output,
+        Err(error) => panic!("{shown}: {error}"),
+    };
+    let text = |bytes| String::from_utf8(bytes).unwrap_or_else(|error| panic!("{shown}: {error}"));
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    Ended { command: shown, status: output.status, stdout, stderr }
+}
+
+impl Ended {
+    /// Asserts the exit code.
+    ///
+    /// # Panics
+    /// At any other.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Ended {
+        assert_eq!(self.status.code(), Some(code), "{self}");
+        self
+    }
+
+    /// The events that `--json` wrote.
+    ///
+    /// # Panics
+    /// Where a line is not an object with a schema number and an event.
+    #[track_caller]
+    pub fn events(&self) -> Vec<Value> {
+        let event = |line| {
+            let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(value["schema"].is_u64() && value["event"].is_string(), "{line}");
+            value
+        };
+        self.stdout.lines().map(event).collect()
+    }
+
+    /// The last event, which sums up the run.
+    ///
+    /// # Panics
+    /// Where the run did not get there.
+    #[track_caller]
+    pub fn summary(&self) -> Value {
+        let last = self.events().pop().unwrap_or_else(|| panic!("no events: {self}"));
+        assert_eq!(last["event"], "run_finished", "{self}");
+        last
+    }
+}
+
+/// For the message of a failed assertion.
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}\nstdout:\n{}\nstderr:\n{}", self.command, self.status, self.stdout, self.stderr)
+    }
+}
