@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::deploy::{Agents, DeployError, Deployment};
+use super::deploy::{Agents, DeployError, Deployment, one_line};
 use super::error::SshError;
 use super::hop::{Connection, Hop, Terms, connect};
 use super::mux::{ExecLane, MIN_WINDOW};
@@ -21,7 +21,6 @@ use crate::path::DeviceName;
 use crate::remote::agent::{self, AgentRemote, Link};
 use crate::remote::{Connect, ConnectError, Remote, RemoteError};
 use crate::ssh_config::{HostParams, SshConfig};
-use crate::wire::WireError;
 
 /// What all devices together may have under way beyond their default windows. A device whose consumer stalls costs its
 /// window in memory.
@@ -102,23 +101,48 @@ impl Connector {
         let connection = self.reach(&device.name, observer)?;
         let deployment = self.deployment(device, &connection, observer);
         let (lane, fresh) = deployment.start(source(device))?;
-        let greet = |lane| {
-            let options = agent::Options {
-                idle: self.terms.timeouts.idle,
-                bandwidth: device.settings.bandwidth,
-                cancel: self.terms.cancel.clone(),
-            };
-            AgentRemote::open(link(lane, connection.clone()), &device.settings.source, options)
-        };
-        let opened = match greet(lane) {
+        match self.greet(device, lane, &connection) {
             // A card that lost power while it wrote: the name is right and the content is not.
-            Err(error) if !fresh && is_no_agent(&error) => greet(deployment.reinstall(source(device))?),
-            opened => opened,
+            Err(Greeting::NoAgent(_)) if !fresh => {
+                self.greet(device, deployment.reinstall(source(device))?, &connection).map_err(SshError::from)
+            }
+            greeted => greeted.map_err(SshError::from),
+        }
+    }
+
+    fn greet(&self, device: &Device, lane: ExecLane, connection: &Arc<Connection>) -> Result<AgentRemote, Greeting> {
+        let options = agent::Options {
+            idle: self.terms.timeouts.idle,
+            bandwidth: device.settings.bandwidth,
+            cancel: self.terms.cancel.clone(),
         };
-        opened.map_err(|error| match error {
-            RemoteError::NotStarted(words) => DeployError::of_start(words).into(),
-            error => error.into(),
+        let errors = lane.errors.clone();
+        let link = Link { stream: lane.stream, errors: lane.errors, guard: Box::new(connection.clone()) };
+        AgentRemote::open(link, &device.settings.source, options).map_err(|error| match error {
+            RemoteError::NotStarted(words) => Greeting::NoAgent(words),
+            // Whether reading or writing met the end first is chance. With the connection up, it was the command that ended.
+            RemoteError::Broken(_) if connection.mux.failure().is_none() => {
+                Greeting::NoAgent(one_line(&errors.lock().unwrap_or_else(|e| e.into_inner())))
+            }
+            error => Greeting::Failed(error),
         })
+    }
+}
+
+/// Why what was started is no agent that can be talked to.
+enum Greeting {
+    /// It is none; what was said instead.
+    NoAgent(String),
+    /// It is one, and something else went wrong.
+    Failed(RemoteError),
+}
+
+impl From<Greeting> for SshError {
+    fn from(greeting: Greeting) -> SshError {
+        match greeting {
+            Greeting::NoAgent(words) => DeployError::of_start(words).into(),
+            Greeting::Failed(error) => error.into(),
+        }
     }
 }
 
@@ -135,15 +159,6 @@ impl Connect for Connector {
     }
 }
 
-/// Whether something else than an agent was started.
-fn is_no_agent(error: &RemoteError) -> bool {
-    matches!(error, RemoteError::NotStarted(_) | RemoteError::Broken(WireError::NotAnAgent(_)))
-}
-
 fn source(device: &Device) -> &[u8] {
     device.settings.source.as_os_str().as_bytes()
-}
-
-fn link(lane: ExecLane, connection: Arc<Connection>) -> Link {
-    Link { stream: lane.stream, errors: lane.errors, guard: Box::new(connection) }
 }

@@ -158,7 +158,7 @@ pub(super) fn beginning(bytes: &[u8]) -> String {
 }
 
 /// Lines joined, as far as they are text.
-pub(super) fn one_line(bytes: &[u8]) -> String {
+pub(in crate::ssh) fn one_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let printable = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
     let lines: Vec<String> = text.lines().map(|line| printable(line.trim())).filter(|line| !line.is_empty()).collect();

@@ -26,6 +26,7 @@ use crate::path::DeviceName;
 use binaries::{Arch, Binary};
 
 pub use error::DeployError;
+pub(super) use error::one_line;
 
 /// What start-up files may print before our own answer. More is no noise but a stream.
 const MAX_NOISE_BYTES: usize = 64 * 1024;
@@ -210,5 +211,5 @@ fn check(patience: &Patience) -> Result<(), DeployError> {
 /// What the device's shell said on stderr, on one line.
 fn words(lane: &ExecLane) -> String {
     let tail = lane.errors.lock().unwrap_or_else(|e| e.into_inner());
-    error::one_line(&tail)
+    one_line(&tail)
 }

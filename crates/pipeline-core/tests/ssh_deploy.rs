@@ -1,0 +1,185 @@
+//! The agent on a device: installed once, started at every visit, and every way in which that can fail.
+
+#![cfg(feature = "ssh")]
+#![allow(clippy::unwrap_used)]
+
+mod ssh_fixture;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use local_fleet::{Builder, Fleet};
+use pipeline_core::error::{Class, one_line};
+use pipeline_core::event::Event;
+use pipeline_core::remote::{Connect, ConnectError, Remote, Scanned};
+use pipeline_core::ssh::{Connector, Options};
+use ssh_fixture::*;
+
+fn one_pi() -> Builder {
+    Fleet::builder().pis(1).tunnels(false)
+}
+
+fn options_with(fleet: &Fleet) -> Options {
+    let program = PathBuf::from(fleet.command("pipeline-agent").unwrap().get_program());
+    Options { agent_dirs: vec![program.parent().unwrap().to_owned()], ..options() }
+}
+
+/// Options with one agent that is whatever the test says.
+fn options_with_agent(fleet: &Fleet, content: &[u8]) -> Options {
+    let dir = fleet.root().join("agents");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("pipeline-agent"), content).unwrap();
+    Options { agent_dirs: vec![dir], ..options() }
+}
+
+fn scan(remote: &mut dyn Remote) -> Vec<Vec<u8>> {
+    let mut paths = Vec::new();
+    remote
+        .scan(&mut |item| {
+            if let Scanned::File(entry) = item {
+                paths.push(entry.path.as_bytes().to_vec());
+            }
+            Ok(())
+        })
+        .unwrap();
+    paths
+}
+
+fn fails(connector: &Connector, fleet: &Fleet) -> ConnectError {
+    match connector.connect(&device("raspberry1", &fleet.pi(1).source()), &()) {
+        Ok(_) => panic!("the agent started"),
+        Err(error) => error,
+    }
+}
+
+/// The error's class and text as a user sees it.
+fn shown(error: &ConnectError) -> (Class, String) {
+    (error.class(), one_line(&**error))
+}
+
+fn installed(fleet: &Fleet) -> Vec<PathBuf> {
+    let dir = fleet.pi(1).home().join(".cache/pipeline");
+    std::fs::read_dir(dir).map(|entries| entries.map(|entry| entry.unwrap().path()).collect()).unwrap_or_default()
+}
+
+#[test]
+fn the_agent_is_installed_once_and_then_started() {
+    let fleet = one_pi().start().unwrap();
+    fleet.write(1, b"a.jpg", b"bee", UNIX_EPOCH).unwrap();
+    let stale = fleet.pi(1).home().join(".cache/pipeline/pipeline-agent-0.0.1-0123456789ab-x86_64");
+    std::fs::create_dir_all(stale.parent().unwrap()).unwrap();
+    std::fs::write(&stale, b"old").unwrap();
+    let connector = connector(&fleet, options_with(&fleet));
+    let device = device("raspberry1", &fleet.pi(1).source());
+    let recorder = Recorder::default();
+    for _ in 0..3 {
+        let mut remote = connector.connect(&device, &recorder).unwrap();
+        assert_eq!(scan(&mut *remote), [b"a.jpg"]);
+    }
+    assert_eq!(recorder.count(|event| matches!(event, Event::AgentInstalled { .. })), 1);
+    let files = installed(&fleet);
+    assert_eq!(files.len(), 1, "{files:?}");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&files[0]), mode(files[0].parent().unwrap())), (0o700, 0o700));
+}
+
+#[test]
+fn an_agent_that_the_card_has_spoilt_is_put_there_anew() {
+    let fleet = one_pi().start().unwrap();
+    fleet.write(1, b"a.jpg", b"bee", UNIX_EPOCH).unwrap();
+    let connector = connector(&fleet, options_with(&fleet));
+    let device = device("raspberry1", &fleet.pi(1).source());
+    drop(connector.connect(&device, &()).unwrap());
+    let whole = std::fs::read(&installed(&fleet)[0]).unwrap();
+    // As after a power cut: the name is there, and the content is not, or not all of it.
+    for spoilt in [Vec::new(), vec![0; whole.len()], whole[..4096].to_vec()] {
+        std::fs::write(&installed(&fleet)[0], spoilt).unwrap();
+        let recorder = Recorder::default();
+        assert_eq!(scan(&mut *connector.connect(&device, &recorder).unwrap()), [b"a.jpg"]);
+        assert_eq!(recorder.count(|event| matches!(event, Event::AgentInstalled { .. })), 1);
+        assert!(std::fs::read(&installed(&fleet)[0]).unwrap() == whole);
+    }
+}
+
+#[test]
+fn any_source_can_be_served() {
+    let fleet = one_pi().start().unwrap();
+    let connector = connector(&fleet, options_with(&fleet));
+    for odd in [&b"it's a \"$(dir)\" `x` \\0101 !! *"[..], b"new\nline\n", b"\xff\xfe bytes", b"~", b"-rf"] {
+        let source = fleet.pi(1).home().join(OsStr::from_bytes(odd));
+        std::fs::create_dir(&source).unwrap();
+        std::fs::write(source.join("here"), b"").unwrap();
+        let mut remote = connector.connect(&device("raspberry1", &source), &()).unwrap();
+        assert_eq!(scan(&mut *remote), [b"here"], "{odd:?}");
+    }
+}
+
+#[test]
+fn what_a_shell_prints_first_is_passed_over() {
+    let fleet = one_pi()
+        .pi_config("ForceCommand echo Welcome to this Pi; printf 'no newline: '; exec sh -c \"$SSH_ORIGINAL_COMMAND\"")
+        .start()
+        .unwrap();
+    fleet.write(1, b"a.jpg", b"bee", UNIX_EPOCH).unwrap();
+    let connector = connector(&fleet, options_with(&fleet));
+    let device = device("raspberry1", &fleet.pi(1).source());
+    for _ in 0..2 {
+        assert_eq!(scan(&mut *connector.connect(&device, &()).unwrap()), [b"a.jpg"]);
+    }
+}
+
+#[test]
+fn a_key_that_runs_something_else_is_told() {
+    let fleet = one_pi().pi_config("ForceCommand echo This account is not available; exit 1").start().unwrap();
+    let (class, line) = shown(&fails(&connector(&fleet, options_with(&fleet)), &fleet));
+    assert_eq!(class, Class::Config);
+    assert_eq!(line, "the device's shell answers something else: This account is not available");
+}
+
+#[test]
+fn a_login_without_a_home_is_told() {
+    let fleet = one_pi().pi_config("SetEnv HOME=/nonexistent/pi").start().unwrap();
+    let (class, line) = shown(&fails(&connector(&fleet, options_with(&fleet)), &fleet));
+    assert_eq!((class, &*line), (Class::Config, "the login has no home directory on the device"));
+}
+
+#[test]
+fn a_home_that_can_not_be_written_to_is_told() {
+    let fleet = one_pi().start().unwrap();
+    // Root may write anywhere, but not below a file.
+    std::fs::write(fleet.pi(1).home().join(".cache"), b"").unwrap();
+    let (class, line) = shown(&fails(&connector(&fleet, options_with(&fleet)), &fleet));
+    assert_eq!(class, Class::Config);
+    assert!(line.starts_with("the agent can't be put into ~/.cache/pipeline on the device: mkdir:"), "{line}");
+}
+
+#[test]
+fn a_machine_without_an_agent_is_told() {
+    let fleet = one_pi().start().unwrap();
+    let error = fails(&connector(&fleet, Options { agent_dirs: vec!["/opt/none".into()], ..options() }), &fleet);
+    let machine = std::env::consts::ARCH;
+    let (class, line) = shown(&error);
+    assert_eq!(class, Class::Config);
+    assert_eq!(line, format!("there is no agent for a machine that calls itself '{machine}'"));
+    assert_eq!(error.hint().unwrap(), format!("put 'pipeline-agent-{machine}' into one of /opt/none"));
+}
+
+#[test]
+fn an_agent_that_ends_at_once_is_told() {
+    let fleet = one_pi().start().unwrap();
+    let error = fails(&connector(&fleet, options_with_agent(&fleet, &std::fs::read("/bin/false").unwrap())), &fleet);
+    assert_eq!(shown(&error), (Class::Config, "the agent ends at once: exit status 1".into()));
+}
+
+#[test]
+fn a_program_that_the_machine_can_not_run_is_told() {
+    let fleet = one_pi().start().unwrap();
+    // The header is that of a program, and nothing follows.
+    let header = &std::fs::read("/bin/true").unwrap()[..64];
+    let (class, line) = shown(&fails(&connector(&fleet, options_with_agent(&fleet, header)), &fleet));
+    assert_eq!(class, Class::Config);
+    assert!(line.starts_with("the device can't run this kind of program: "), "{line}");
+}
