@@ -166,7 +166,7 @@ pub fn authenticate(transport: &Transport, host: &HostParams, patience: &Patienc
 
 /// How a server took a key.
 enum Offer {
-    /// We are in; how long it took.
+    /// We are in; how long a round trip took.
     Accepted(Duration),
     Refused,
     /// The key could not even be offered; libssh2's words.
@@ -194,12 +194,25 @@ impl Attempt<'_> {
     fn offer(&mut self, what: String, call: impl FnMut() -> Result<(), ssh2::Error>) -> Result<Offer, AuthError> {
         let began = Instant::now();
         let error = match self.transport.drive(self.patience, call) {
-            Ok(()) => return Ok(Offer::Accepted(began.elapsed())),
+            // One round trip to ask whether the key would do, one to prove that we have it.
+            Ok(()) => return Ok(Offer::Accepted(began.elapsed() / 2)),
             Err(CallError::Impatient(Impatience::TimedOut)) => return Err(AuthError::TimedOut),
             Err(CallError::Impatient(Impatience::Cancelled)) => return Err(AuthError::Cancelled),
             Err(CallError::Ssh(error)) => error,
         };
+        let ended = matches!(
+            error_code(&error),
+            raw::LIBSSH2_ERROR_SOCKET_DISCONNECT | raw::LIBSSH2_ERROR_SOCKET_RECV | raw::LIBSSH2_ERROR_SOCKET_SEND
+        );
+        // libssh2 gives one number to "no", to "the agent does not sign" and to "the server has gone": the words differ.
+        if ended || error.message().starts_with("Waiting for") {
+            self.offered.push(what);
+            return Err(AuthError::Ended { user: self.user.to_owned(), offered: std::mem::take(&mut self.offered) });
+        }
         match error_code(&error) {
+            raw::LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED if error.message().starts_with("Callback") => {
+                Ok(Offer::Unusable(error.message().to_lowercase()))
+            }
             raw::LIBSSH2_ERROR_AUTHENTICATION_FAILED | raw::LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED => {
                 self.offered.push(what);
                 Ok(Offer::Refused)
@@ -208,10 +221,6 @@ impl Attempt<'_> {
             | raw::LIBSSH2_ERROR_METHOD_NOT_SUPPORTED
             | raw::LIBSSH2_ERROR_ALGO_UNSUPPORTED
             | raw::LIBSSH2_ERROR_AGENT_PROTOCOL => Ok(Offer::Unusable(error.message().to_lowercase())),
-            raw::LIBSSH2_ERROR_SOCKET_DISCONNECT | raw::LIBSSH2_ERROR_SOCKET_RECV | raw::LIBSSH2_ERROR_SOCKET_SEND => {
-                self.offered.push(what);
-                Err(AuthError::Ended { user: self.user.to_owned(), offered: std::mem::take(&mut self.offered) })
-            }
             _ => Err(AuthError::Failed(error)),
         }
     }
