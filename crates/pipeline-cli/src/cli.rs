@@ -21,6 +21,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Configuration file [default: $PIPELINE_CONFIG, else ~/.config/pipeline/pipeline.yaml, else
     /// /etc/pipeline/pipeline.yaml]

@@ -1,6 +1,6 @@
 //! Which events are worth a line: what terminal and log share. The words are in [`super::wording`].
 //!
-//! Guarantees: one line for one event; nothing a device says can do more than be read (see [`words::printable`]); a device with a
+//! Guarantees: one line for one event; nothing a device says can do more than be read (see [`printable`]); a device with a
 //! thousand problems fills no screen, unless `-v` asks for all of them.
 
 use std::collections::BTreeMap;
