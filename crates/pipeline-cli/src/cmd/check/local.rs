@@ -27,6 +27,7 @@ pub fn storage(ui: &Ui, config: &Config) -> Exit {
         Err(error) => cross(ui, &Failure::of(&error)),
     };
     let dir = config.state_dir.display();
+    // RACE: a run that begins in this very moment meets our lock and ends with 7; the next one does its work.
     let state = match Lock::acquire(&config.state_dir) {
         Ok(_) => Ok(format!("state directory {dir}")),
         // A check disturbs no run, and no run spoils a check.
