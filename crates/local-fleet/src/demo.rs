@@ -35,7 +35,7 @@ fn tell(narrator: &mut Narrator) -> Result<(), Failure> {
     let programs = Programs::find()?;
     programs.path("pipeline").and(programs.path("pipeline-agent"))?;
 
-    narrator.chapter("A fleet")?;
+    narrator.chapter("A fleet");
     let fleet = Fleet::builder().pis(PIS).offline(1).silent(1).start()?;
     let pipeline = |args: &[&str]| -> Result<Command, Failure> {
         let mut command = fleet.command("pipeline")?;
@@ -71,21 +71,21 @@ fn tell(narrator: &mut Narrator) -> Result<(), Failure> {
     narrator.run(&mut on("raspberry1", "cd ~/beephotos && du -sh * && tail -n 2 temperature.csv")?)?;
     narrator.run(&mut on("raspberry4", "ls --escape ~/beephotos/odd*")?)?;
 
-    narrator.chapter("The storage becomes an archive")?;
+    narrator.chapter("The storage becomes an archive");
     narrator.say("Without its marker, nothing would be copied or deleted: an unmounted share looks like an empty one.");
     narrator.run(&mut pipeline(&["init"])?)?;
 
-    narrator.chapter("Is everything ready?")?;
+    narrator.chapter("Is everything ready?");
     narrator.say("A Pi that is away is no failure: it will be visited when it is back.");
     narrator.run(&mut pipeline(&["check"])?)?;
 
-    narrator.chapter("What would happen")?;
+    narrator.chapter("What would happen");
     narrator.run(&mut pipeline(&["sync", "--dry-run"])?)?;
     narrator.say("");
     let untouched = offered()?.0 == before && fleet.archived()?.is_empty();
     narrator.fact(untouched, "Nothing has changed, on the Pis or in the storage.")?;
 
-    narrator.chapter("Pull, verify, delete")?;
+    narrator.chapter("Pull, verify, delete");
     narrator.say(
         "A file leaves its Pi once its SHA-256 is the same on both sides, it is synced to disk and it is in the catalog,\n\
          and only if the Pi then finds it unchanged and in nobody's hands.",
@@ -98,12 +98,12 @@ fn tell(narrator: &mut Narrator) -> Result<(), Failure> {
     narrator.fact(left.is_empty(), "Each of them is gone from its Pi.")?;
     narrator.fact(log.is_some(), "The file that is being written has stayed.")?;
 
-    narrator.chapter("Once more, as the timer would")?;
+    narrator.chapter("Once more, as the timer would");
     narrator.run(&mut pipeline(&["sync"])?)?;
     narrator.say("");
     narrator.fact(fleet.archived()? == before, "There was nothing left to do, and nothing was done twice.")?;
 
-    narrator.chapter("See for yourself")?;
+    narrator.chapter("See for yourself");
     narrator.run(&mut on("raspberry1", "find ~/beephotos -type f")?)?;
     narrator.run(&mut on("raspberry4", "find ~/beephotos -type f | wc -l")?)?;
     let in_storage = |line: &str| format!("cd {} && {line}", fleet.storage().display());

@@ -26,8 +26,8 @@ enum Command {
     /// Starts a fleet, fills it, says how to play with it, and keeps it up until Ctrl-C.
     Up {
         /// How many Pis that work; one more is offline, and one accepts and says nothing.
-        #[arg(long, default_value_t = 4)]
-        pis: usize,
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]
+        pis: u16,
     },
     /// Runs a program that ends with its holder; for the fleet's own use.
     #[command(name = leash::SUBCOMMAND, hide = true)]

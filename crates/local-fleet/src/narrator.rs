@@ -61,13 +61,9 @@ impl Narrator {
     }
 
     /// Begins a chapter.
-    pub fn chapter(&mut self, title: &str) -> Result<(), Failure> {
-        if let Some(signal) = self.stopped_by() {
-            return Err(Failure::Stopped(signal));
-        }
+    pub fn chapter(&mut self, title: &str) {
         self.chapter += 1;
         self.say(&format!("\n{}", self.strong(&format!("{}. {title}", self.chapter))));
-        Ok(())
     }
 
     /// Says something.
@@ -96,6 +92,9 @@ impl Narrator {
     }
 
     fn run_as(&self, command: &mut Command, shown: String) -> Result<(), Failure> {
+        if let Some(signal) = self.stopped_by() {
+            return Err(Failure::Stopped(signal));
+        }
         self.say(&self.strong(&format!("\n$ {shown}")));
         let failed = |cause| Failure::Run { command: shown.clone(), cause };
         let status = command.spawn().and_then(|child| self.wait(child)).map_err(failed)?;

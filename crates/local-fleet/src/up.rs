@@ -7,13 +7,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// Starts a fleet, fills it, says what to type, and stays until a signal.
-pub fn up(pis: usize) -> Result<(), Error> {
+pub fn up(pis: u16) -> Result<(), Error> {
     // Before anything starts: a signal must not leave the directory behind.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(Error::Signals)?;
     let programs = Programs::find()?;
     let pipeline = programs.path("pipeline")?;
     programs.path("pipeline-agent")?;
-    let fleet = Fleet::builder().pis(pis).offline(1).silent(1).start()?;
+    let fleet = Fleet::builder().pis(pis.into()).offline(1).silent(1).start()?;
     field::fill(&fleet)?;
     let logger = fleet.pis().first().map(field::Logger::start).transpose()?;
 
@@ -23,7 +23,7 @@ pub fn up(pis: usize) -> Result<(), Error> {
     let storage = fleet.storage();
     let text = format!(
         "The fleet is up, in {root}\n\n\
-         {pis} Pis with photos, raspberry1 to raspberry{pis}; {offline} is offline, {silent} accepts and says nothing.\n\
+         Pis with photos: raspberry1 to raspberry{pis}; {offline} is offline, {silent} accepts and says nothing.\n\
          A logger appends to temperature.csv on raspberry1. In another terminal:\n\n  \
          {pipeline} init\n  \
          {pipeline} check\n  \
