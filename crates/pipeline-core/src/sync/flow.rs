@@ -1,7 +1,7 @@
 //! Transfer, receipts and removal at the same time: requests go out while contents come in and the disk works.
 //!
-//! The agent answers in order, and it may be blocked on writing until we read. So the requests that it has not answered must fit
-//! what the connection buffers ([`MAX_ASKED_BYTES`]), or both sides would wait for one another.
+//! The agent answers in order, and takes in so many bytes of requests ahead ([`MAX_UNANSWERED_BYTES`]) while it waits for us to
+//! read. Beyond that both sides would wait for one another, so what is unanswered stays well below.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -15,10 +15,11 @@ use crate::event::Event;
 use crate::receipt;
 use crate::remote::{Answer, Remote, RemoteError};
 use crate::transfer::{Arrival, Due, Transfer};
-use crate::wire::RemoveEnd;
+use crate::wire::{MAX_UNANSWERED_BYTES, RemoveEnd};
 
-/// Requests that may be unanswered, in bytes. A Unix socket alone buffers 208 KiB.
-const MAX_ASKED_BYTES: usize = 128 * 1024;
+/// Contents that may be asked for and unanswered, and removals, each in bytes of requests.
+const MAX_ASKED_BYTES: usize = 256 * 1024;
+const _: () = assert!(2 * MAX_ASKED_BYTES < MAX_UNANSWERED_BYTES);
 /// What a request takes besides its path, at most.
 const REQUEST_BYTES: usize = 64;
 /// Content that may be under way, in bytes: a second of a fast link, so that the link never runs dry.
@@ -68,7 +69,6 @@ struct Asked {
     row: i64,
     file: crate::path::RelPath,
     bytes: u64,
-    request_bytes: usize,
 }
 
 /// What is under way between the device, the disk and us.
@@ -210,30 +210,26 @@ impl Session<'_> {
         }
     }
 
-    /// Asks for removals, as many as the connection buffers: each against a receipt, and all against a marker read just now.
+    /// Asks for removals, each against a receipt, and all against a marker read just now. One list at a time: the device looks
+    /// once for each list at what is open for writing, so a long list is cheap and many short ones are not.
     fn ask_removals(&mut self, flow: &mut Flow<'_, '_>, remote: &mut dyn Remote) -> Result<(), SyncError> {
+        if !flow.removing.is_empty() || flow.licensed.is_empty() {
+            return Ok(());
+        }
         let mut files = Vec::new();
+        let mut asked_bytes = 0;
         while let Some(file) = flow.licensed.front() {
-            let request_bytes = file.path().as_bytes().len() + REQUEST_BYTES;
-            if flow.asked_bytes > 0 && flow.asked_bytes + request_bytes > MAX_ASKED_BYTES {
+            asked_bytes += file.path().as_bytes().len() + REQUEST_BYTES;
+            if !files.is_empty() && asked_bytes > MAX_ASKED_BYTES {
                 break;
             }
-            flow.asked_bytes += request_bytes;
             files.extend(flow.licensed.pop_front());
-        }
-        if files.is_empty() {
-            return Ok(());
         }
         let confirmed = self.run.archive.confirm()?;
         let mut receipts = Vec::with_capacity(files.len());
         for receipt in receipt::issue(files, &confirmed) {
             let id = flow.id();
-            let asked = Asked {
-                row: receipt.row(),
-                file: receipt.path().clone(),
-                bytes: receipt.identity().size,
-                request_bytes: receipt.path().as_bytes().len() + REQUEST_BYTES,
-            };
+            let asked = Asked { row: receipt.row(), file: receipt.path().clone(), bytes: receipt.identity().size };
             flow.removing.insert(id, asked);
             receipts.push((id, receipt));
         }
@@ -243,6 +239,10 @@ impl Session<'_> {
     /// Asks for contents, as many as the link needs to stay full, if the storage has room for them.
     fn ask_contents(&mut self, flow: &mut Flow<'_, '_>, remote: &mut dyn Remote) -> Result<(), SyncError> {
         let mut wanted = Vec::new();
+        // Many at a time: each time costs a look at the storage's free space, and a packet.
+        if flow.asked_bytes > MAX_ASKED_BYTES / 2 || flow.content_bytes > MAX_CONTENT_BYTES / 2 {
+            return Ok(());
+        }
         while let Some(task) = flow.receive.peek(flow.visit)? {
             let request_bytes = task.entry.path.as_bytes().len() + REQUEST_BYTES;
             let bytes = task.entry.identity.size;
@@ -313,7 +313,6 @@ impl Session<'_> {
             Answer::Removed(id, end) => {
                 let asked =
                     flow.removing.remove(&id).ok_or(RemoteError::Protocol("it removed what nobody asked for"))?;
-                flow.asked_bytes -= asked.request_bytes;
                 self.removal_ended(flow, asked, end);
                 if flow.removing.is_empty() || flow.removed.len() >= BATCH_FILES {
                     self.note_removed(flow)?;
