@@ -29,7 +29,7 @@ heavy=$(cargo tree --locked -p pipeline-agent --edges normal,build --prefix none
 
 # Private items too: most of what is written down here is for those who change it.
 echo "==> cargo doc (warnings denied)"
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 
 # Advisories are left to `make audit`: they change overnight and need the network, and a change should not fail for what
 # somebody else published.
