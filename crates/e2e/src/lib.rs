@@ -8,6 +8,11 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
+mod running;
+pub mod stand_in;
+
+pub use running::Running;
+
 /// A program that has ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -51,11 +56,6 @@ impl Ended {
     /// Where a line is not an object with a schema number and an event.
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {
-        let event = |line| {
-            let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-            assert!(value["schema"].is_u64() && value["event"].is_string(), "{line}");
-            value
-        };
         self.stdout.lines().map(event).collect()
     }
 
@@ -69,6 +69,25 @@ impl Ended {
         assert_eq!(last["event"], "run_finished", "{self}");
         last
     }
+}
+
+/// One line of `--json`.
+#[track_caller]
+fn event(line: &str) -> Value {
+    let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    assert!(value["schema"].is_u64() && value["event"].is_string(), "{line}");
+    value
+}
+
+/// What a run reports of one device.
+///
+/// # Panics
+/// Where it does not.
+#[track_caller]
+pub fn report<'a>(summary: &'a Value, device: &str) -> &'a Value {
+    let reports = summary["devices"].as_array().into_iter().flatten();
+    let mut of_device = reports.filter(|report| report["device"] == device);
+    of_device.next().unwrap_or_else(|| panic!("no word about {device}: {summary}"))
 }
 
 /// For the message of a failed assertion.
