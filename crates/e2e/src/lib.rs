@@ -90,6 +90,19 @@ pub fn report<'a>(summary: &'a Value, device: &str) -> &'a Value {
     of_device.next().unwrap_or_else(|| panic!("no word about {device}: {summary}"))
 }
 
+/// Bytes that can't be compressed, the same ones each time.
+pub fn incompressible(bytes: usize) -> Vec<u8> {
+    // Marsaglia's xorshift64.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..bytes / 8).flat_map(|_| next()).collect()
+}
+
 /// For the message of a failed assertion.
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,9 +8,10 @@ use std::net::Shutdown;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::bounds::{Tally, words};
 use super::{Answer, Remote, RemoteError, Scanned};
 use crate::cancel::Cancel;
 use crate::clock::now_ns;
@@ -18,7 +19,8 @@ use crate::entry::{Entry, Vitals};
 use crate::path::RelPath;
 use crate::receipt::Receipt;
 use crate::wire::{
-    FileRef, FrameReader, FrameWriter, MAX_FRAME_BYTES, MAX_REMOVALS, PROTOCOL, Reply, Request, WireError,
+    FetchEnd, FileRef, FrameReader, FrameWriter, MAX_FRAME_BYTES, MAX_REMOVALS, PROTOCOL, RemoveEnd, Reply, Request,
+    WireError,
 };
 
 /// How often a waiting reader looks whether it should stop.
@@ -78,13 +80,13 @@ impl AgentRemote {
         let greeted = writer.flush().and_then(|()| reader.expect_magic());
         if let Err(error) = greeted {
             return Err(match failure(error, idle, &link.errors) {
-                RemoteError::Refused(words) => RemoteError::NotStarted(words),
+                RemoteError::Ended(words) => RemoteError::NotStarted(words),
                 other => other,
             });
         }
         let vitals = match reader.next::<Reply<'_>>() {
             Ok(Some(Reply::Opened { vitals, .. })) => vitals,
-            Ok(Some(Reply::Refused { reason })) => return Err(RemoteError::Refused(reason.to_owned())),
+            Ok(Some(Reply::Refused { reason })) => return Err(RemoteError::Refused(words(reason))),
             Ok(Some(_)) => return Err(RemoteError::Protocol("it did not greet")),
             Ok(None) => return Err(failure(WireError::Ended, idle, &link.errors)),
             Err(error) => return Err(failure(error, idle, &link.errors)),
@@ -129,25 +131,23 @@ impl Remote for AgentRemote {
         self.push(&Request::Scan)?;
         self.flush()?;
         let idle = self.idle();
-        let mut found = 0u64;
+        let mut tally = Tally::default();
         loop {
             let item = match self.reader.next::<Reply<'_>>() {
-                Ok(Some(Reply::Found(entry))) => {
-                    found += 1;
-                    Scanned::File(entry)
-                }
+                Ok(Some(Reply::Found(entry))) => Scanned::File(entry),
                 Ok(Some(Reply::Other { path, kind })) => Scanned::Other(path, kind),
                 Ok(Some(Reply::EmptyDir { path, mtime_ns })) => Scanned::EmptyDir(path, mtime_ns),
-                Ok(Some(Reply::Unreadable { path, reason })) => Scanned::Unreadable(path, reason.to_owned()),
-                Ok(Some(Reply::Scanned { files })) if files == found => return Ok(()),
+                Ok(Some(Reply::Unreadable { path, reason })) => Scanned::Unreadable(path, words(reason)),
+                Ok(Some(Reply::Scanned { files })) if files == tally.files() => return Ok(()),
                 Ok(Some(Reply::Scanned { .. })) => {
                     return Err(RemoteError::Protocol("its list of files is incomplete"));
                 }
-                Ok(Some(Reply::Refused { reason })) => return Err(RemoteError::Refused(reason.to_owned())),
+                Ok(Some(Reply::Refused { reason })) => return Err(RemoteError::Refused(words(reason))),
                 Ok(Some(_)) => return Err(RemoteError::Protocol("it answered something else than a scan")),
                 Ok(None) => return Err(failure(WireError::Ended, idle, &self.errors)),
                 Err(error) => return Err(failure(error, idle, &self.errors)),
             };
+            tally.count(&item)?;
             each(item)?;
         }
     }
@@ -201,10 +201,16 @@ impl Remote for AgentRemote {
         }
         match self.reader.next::<Reply<'_>>() {
             Ok(Some(Reply::Data(bytes))) => Ok(Answer::Data(bytes)),
+            Ok(Some(Reply::Fetched { id, end: FetchEnd::Failed(reason) })) => {
+                Ok(Answer::Fetched(id, FetchEnd::Failed(words(&reason))))
+            }
             Ok(Some(Reply::Fetched { id, end })) => Ok(Answer::Fetched(id, end)),
+            Ok(Some(Reply::Removed { id, end: RemoveEnd::Failed(reason) })) => {
+                Ok(Answer::Removed(id, RemoveEnd::Failed(words(&reason))))
+            }
             Ok(Some(Reply::Removed { id, end })) => Ok(Answer::Removed(id, end)),
             Ok(Some(Reply::Pruned { path, removed })) => Ok(Answer::Pruned(path, removed)),
-            Ok(Some(Reply::Refused { reason })) => Err(RemoteError::Refused(reason.to_owned())),
+            Ok(Some(Reply::Refused { reason })) => Err(RemoteError::Refused(words(reason))),
             Ok(Some(_)) => Err(RemoteError::Protocol("it answered a question that was not asked")),
             Ok(None) => Err(failure(WireError::Ended, idle, &self.errors)),
             Err(error) => Err(failure(error, idle, &self.errors)),
@@ -228,10 +234,13 @@ fn failure(error: WireError, idle: Duration, errors: &Mutex<Vec<u8>>) -> RemoteE
         WireError::Io(e) if e.get_ref().is_some_and(|inner| inner.is::<Cancelled>()) => return RemoteError::Stopped,
         _ => {}
     }
-    let said = errors.lock().map(|said| String::from_utf8_lossy(&said).trim().to_owned()).unwrap_or_default();
-    match error {
-        WireError::Ended if !said.is_empty() => RemoteError::Refused(said.replace('\n', "; ")),
-        error => RemoteError::Broken(error),
+    if !matches!(error, WireError::Ended | WireError::Io(_)) {
+        return RemoteError::Garbled(error);
+    }
+    let said = errors.lock().unwrap_or_else(PoisonError::into_inner);
+    match String::from_utf8_lossy(&said).trim() {
+        "" => RemoteError::Broken(error),
+        said => RemoteError::Ended(words(&said.replace('\n', "; "))),
     }
 }
 

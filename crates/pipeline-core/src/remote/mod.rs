@@ -14,6 +14,7 @@ use crate::receipt::Receipt;
 use crate::wire::{FetchEnd, RemoveEnd, WireError};
 
 pub mod agent;
+mod bounds;
 
 /// Makes connections. One serves a whole run, and devices may share a jump connection through it.
 pub trait Connect: Sync {
@@ -94,7 +95,10 @@ pub enum RemoteError {
     /// The connection broke.
     #[error("the connection to the device broke")]
     Broken(#[source] WireError),
-    /// The agent ended or refused; its own words.
+    /// The agent ended before its time; its own last words, or how.
+    #[error("the agent ended: {0}")]
+    Ended(String),
+    /// The agent refused; its own words.
     #[error("the agent refused: {0}")]
     Refused(String),
     /// The agent did not start; what it, or the device's shell, said.
@@ -103,6 +107,9 @@ pub enum RemoteError {
     /// An answer that fits no question.
     #[error("the device broke the protocol: {0}")]
     Protocol(&'static str),
+    /// Bytes that are no answer.
+    #[error("the device broke the protocol")]
+    Garbled(#[source] WireError),
     /// The caller's sink failed; its own error is elsewhere.
     #[error("stopped")]
     Stopped,
@@ -111,9 +118,8 @@ pub enum RemoteError {
 impl Classified for RemoteError {
     fn class(&self) -> Class {
         match self {
-            RemoteError::Silent(_) => Class::Transient,
-            RemoteError::Broken(WireError::Ended | WireError::Io(_)) => Class::Transient,
-            RemoteError::Broken(_) | RemoteError::Protocol(_) => Class::Integrity,
+            RemoteError::Silent(_) | RemoteError::Broken(_) | RemoteError::Ended(_) => Class::Transient,
+            RemoteError::Protocol(_) | RemoteError::Garbled(_) => Class::Integrity,
             RemoteError::Refused(_) | RemoteError::NotStarted(_) => Class::Config,
             RemoteError::Stopped => Class::Interrupted,
         }
@@ -124,7 +130,7 @@ impl Classified for RemoteError {
             RemoteError::NotStarted(_) => {
                 Some("run the same command by hand: ssh HOST '~/.cache/pipeline/pipeline-agent-* serve --help'".into())
             }
-            RemoteError::Broken(WireError::NotAnAgent(_)) => Some(
+            RemoteError::Garbled(WireError::NotAnAgent(_)) => Some(
                 "something on the device prints when a shell starts (.bashrc?): it must be silent without a terminal"
                     .into(),
             ),

@@ -119,6 +119,9 @@ impl Connector {
         let errors = lane.errors.clone();
         let link = Link { stream: lane.stream, errors: lane.errors, guard: Box::new(connection.clone()) };
         AgentRemote::open(link, &device.settings.source, options).map_err(|error| match error {
+            RemoteError::NotStarted(words) if connection.mux.failure().is_some() => {
+                Greeting::Failed(RemoteError::Ended(words))
+            }
             RemoteError::NotStarted(words) => Greeting::NoAgent(words),
             // Whether reading or writing met the end first is chance. With the connection up, it was the command that ended.
             RemoteError::Broken(_) if connection.mux.failure().is_none() => {

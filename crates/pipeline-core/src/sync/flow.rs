@@ -253,6 +253,9 @@ impl Session<'_> {
             }
             let Some(task) = flow.receive.page.pop_front() else { break };
             let Some(target) = self.target(&task.entry)? else { continue };
+            if bytes > MAX_CONTENT_BYTES && !self.has_room_for(&task.entry)? {
+                continue;
+            }
             flow.asked_bytes += request_bytes;
             flow.content_bytes += bytes;
             wanted.push((task.entry, target));
@@ -270,6 +273,19 @@ impl Session<'_> {
             flow.transfer.expect(Due { id, entry, target });
         }
         Ok(())
+    }
+
+    /// Whether the storage has room for this one large file. A storage that is not full ends nobody's visit, whatever size a
+    /// device announces.
+    fn has_room_for(&mut self, entry: &crate::entry::Entry) -> Result<bool, SyncError> {
+        let archive = self.run.archive;
+        if archive.check_room(entry.identity.size, 1).is_ok() {
+            return Ok(true);
+        }
+        archive.check_room(MAX_CONTENT_BYTES, 1)?;
+        let reason = format!("the storage has no room for its {} bytes", entry.identity.size);
+        self.failed(Some(entry.path.clone()), reason);
+        Ok(false)
     }
 
     /// Has the disk verify stored files of earlier runs that are due, a few at a time.
