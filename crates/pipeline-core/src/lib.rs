@@ -23,12 +23,13 @@
 //! | [`catalog`] | SQLite: what was received, from where, and when it was removed |
 //! | [`receipt`] | the proof without which nothing is removed |
 //! | [`sync`], [`run`], [`check`] | one device; many devices; is everything ready |
-//! | [`cancel`], [`clock`] | the wish to stop, seen by all threads; our own clock |
+//! | [`cancel`], [`clock`], [`descriptors`] | the wish to stop, seen by all threads; our own clock; how many files may be open |
 //!
 //! Nothing in this crate prints, prompts, reads `$HOME` or the environment, or exits.
 
 #[cfg(feature = "agent")]
 pub mod agent;
+pub mod descriptors;
 pub mod digest;
 pub mod entry;
 pub mod error;

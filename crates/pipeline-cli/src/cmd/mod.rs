@@ -28,6 +28,8 @@ mod sync;
 pub fn main() -> Exit {
     let environment = Environment::read();
     let cli = Cli::parse();
+    // Staged files stay open until they are synced, a thousand for each device.
+    pipeline_core::descriptors::raise_limit();
     // It lives as long as the program, and the panic hook needs it for as long.
     let ui: &'static Ui = Box::leak(Box::new(Ui::new(&cli.global, &environment)));
     bug::watch(ui);

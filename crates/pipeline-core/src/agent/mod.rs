@@ -12,7 +12,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::error::{Class, Classified, one_line};
 use crate::rooted::Rooted;
@@ -73,7 +72,9 @@ impl Classified for AgentError {
 ///
 /// `roots` are the directories that may be asked for. Opening files uses the whole hard limit on descriptors of the process.
 pub fn serve(input: impl Read + Send + 'static, mut output: impl Write, roots: &[PathBuf]) -> Result<(), AgentError> {
-    raise_descriptor_limit();
+    // A directory that is scanned holds one descriptor for each level. Without the right to raise the limit the deepest
+    // directories are reported as unreadable.
+    crate::descriptors::raise_limit();
     let input = Ahead::start(input).map_err(AgentError::Start)?;
     let greeted = output.write_all(&MAGIC).and_then(|()| output.flush()).map_err(WireError::Io);
     let mut out = Outbox::new(output).map_err(AgentError::Start)?;
@@ -150,14 +151,6 @@ impl Source {
         }
         .map_err(AgentError::Output)
     }
-}
-
-/// A directory that is scanned holds one descriptor for each level. Without the right to raise the limit the deepest
-/// directories are reported as unreadable.
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).ok();
 }
 
 #[cfg(test)]
