@@ -8,7 +8,10 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
+pub mod moments;
+pub mod mounts;
 mod running;
+pub mod scene;
 pub mod stand_in;
 
 pub use running::Running;
@@ -57,6 +60,14 @@ impl Ended {
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {
         self.stdout.lines().map(event).collect()
+    }
+
+    /// The events of one kind that `--json` wrote.
+    #[track_caller]
+    pub fn events_of(&self, kind: &str) -> Vec<Value> {
+        let mut events = self.events();
+        events.retain(|event| event["event"] == kind);
+        events
     }
 
     /// The last event, which sums up the run.

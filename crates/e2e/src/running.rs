@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{Ended, event};
@@ -66,6 +67,29 @@ impl Running {
                 return event;
             }
         }
+    }
+
+    /// Waits for the next event of a kind.
+    ///
+    /// # Panics
+    /// Where the program ends without it, or takes too long.
+    #[track_caller]
+    pub fn until_event(&mut self, kind: &str) -> Value {
+        self.until(|event| event["event"] == kind)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// Where it has ended.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap_or_else(|error| panic!("{}: {error}", self.command));
     }
 
     /// Waits for its end.

@@ -142,6 +142,12 @@ impl Machine {
         sessions.map(|process| number(process.pid)).collect()
     }
 
+    /// The processes of a program that run on it, whose names begin like this.
+    pub fn pids_of(&self, program: &str) -> Vec<u32> {
+        let all = self.sshd.processes().into_iter();
+        all.filter(|process| process.name.starts_with(program)).map(|process| number(process.pid)).collect()
+    }
+
     /// Ends the `sshd`s of all connections with `kill -9`, as if those had crashed, and says how many processes that were.
     ///
     /// The listener, the Pis' tunnels and the programs that ran in the sessions live on.
