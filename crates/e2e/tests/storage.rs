@@ -265,7 +265,7 @@ fn a_full_state_directory() {
         scene.write(1, "0.jpg", b"bees");
         let mut ever_offered = scene.offered();
         let filler = disk.fill(0);
-        refused(scene.sync(), 5, "the catalog", "is the disk that holds `state_dir` full?");
+        refused(scene.sync(), 5, "no space left on device", "make room on the disk that holds `state_dir`");
         assert_eq!((scene.offered(), scene.archived()), (ever_offered.clone(), Tree::new()));
         fs::remove_file(filler).unwrap();
         next_run_finishes(&scene, &ever_offered);
@@ -295,7 +295,7 @@ fn a_read_only_state_directory() {
         scene.write(1, "a.jpg", b"bees");
         let ever_offered = scene.offered();
         disk.set_read_only(true);
-        refused(scene.sync(), 78, "read-only file system", "state_dir");
+        refused(scene.sync(), 5, "read-only file system", "make room on the disk that holds `state_dir`, or see why");
         assert_eq!((scene.offered(), scene.archived()), (ever_offered.clone(), Tree::new()));
         disk.set_read_only(false);
         next_run_finishes(&scene, &ever_offered);

@@ -26,6 +26,22 @@ pub enum Class {
     Internal,
 }
 
+impl Class {
+    /// Of an error that the state directory met: a disk that is full or read-only is a storage that fails; anything else is a
+    /// path or a permission to be set right.
+    pub fn of_state_dir(error: &std::io::Error) -> Class {
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded | ReadOnlyFilesystem => Class::Storage,
+            _ => Class::Config,
+        }
+    }
+}
+
+/// What to do where the disk of the state directory is full or read-only.
+pub const STATE_DISK_HINT: &str =
+    "make room on the disk that holds `state_dir`, or see why it is read-only; nothing was copied or removed";
+
 /// An error that knows its class and, where there is one, what to do next.
 ///
 /// `Display` is one lower-case line without the cause (that is `source()`) and without advice.

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 pub use visit::{Catalogued, Known, Recorder, Task, TaskKind, Visit};
 
 use crate::clock::now_ns;
-use crate::error::{Class, Classified};
+use crate::error::{Class, Classified, STATE_DISK_HINT};
 
 const FILE_NAME: &str = "catalog.db";
 const SCHEMA: &str = include_str!("schema.sql");
@@ -78,7 +78,8 @@ pub enum CatalogError {
 impl Classified for CatalogError {
     fn class(&self) -> Class {
         match self {
-            CatalogError::Missing(_) | CatalogError::Version { .. } | CatalogError::StateDir { .. } => Class::Config,
+            CatalogError::Missing(_) | CatalogError::Version { .. } => Class::Config,
+            CatalogError::StateDir { source, .. } => Class::of_state_dir(source),
             CatalogError::OtherStorage { .. } | CatalogError::Sqlite { .. } | CatalogError::Damaged { .. } => {
                 Class::Storage
             }
@@ -92,6 +93,7 @@ impl Classified for CatalogError {
             CatalogError::OtherStorage { .. } => {
                 "is the right share mounted? A new storage needs a `state_dir` of its own".into()
             }
+            CatalogError::StateDir { .. } if self.class() == Class::Storage => STATE_DISK_HINT.into(),
             CatalogError::StateDir { .. } => {
                 "make the directory and give it to the user that runs pipeline, or set `state_dir`".into()
             }

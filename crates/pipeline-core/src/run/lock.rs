@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Class, Classified};
+use crate::error::{Class, Classified, STATE_DISK_HINT};
 
 const FILE_NAME: &str = "lock";
 
@@ -41,13 +41,14 @@ impl Classified for LockError {
     fn class(&self) -> Class {
         match self {
             LockError::Held { .. } => Class::Locked,
-            LockError::Io { .. } => Class::Config,
+            LockError::Io { source, .. } => Class::of_state_dir(source),
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
             LockError::Held { .. } => "wait until it ends; the lock goes with its process".into(),
+            LockError::Io { .. } if self.class() == Class::Storage => STATE_DISK_HINT.into(),
             LockError::Io { .. } => "run `pipeline init` once, as the user that runs `pipeline sync`".into(),
         })
     }
