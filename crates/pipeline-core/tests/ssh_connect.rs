@@ -6,7 +6,8 @@
 mod ssh_fixture;
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +17,10 @@ use pipeline_core::cancel::Cancel;
 use pipeline_core::config::Timeouts;
 use pipeline_core::error::{Class, Classified, one_line};
 use pipeline_core::event::Event;
+use pipeline_core::ssh::patience::poll_one;
 use pipeline_core::ssh::{Connection, Connector, Options, SshError};
+use rustix::event::PollFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with};
 use ssh_fixture::*;
 
 fn impatient() -> Options {
@@ -222,6 +226,62 @@ fn a_broken_jump_connection_is_made_once_more_and_not_twice() {
         assert_eq!(error.class(), Class::Transient);
     }
     assert_eq!(recorder.count(|event| matches!(event, Event::JumpReconnecting { .. })), 1);
+}
+
+/// A port whose machine swallows packets: its queue of connections is full and nobody takes one.
+fn swallowing_port() -> (u16, Vec<OwnedFd>) {
+    let any = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+    let listener = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    bind(&listener, &any).unwrap();
+    listen(&listener, 0).unwrap();
+    let address = SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap();
+    let mut held = vec![listener];
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+        let _in_progress = connect(&socket, &address);
+        let answered = poll_one(&socket, PollFlags::OUT, Duration::from_millis(300)).contains(PollFlags::OUT);
+        held.push(socket);
+        if !answered {
+            return (address.port(), held);
+        }
+    }
+}
+
+/// How many connections to a port of this computer have had no answer yet.
+fn unanswered(port: u16) -> usize {
+    const SYN_SENT: &str = "02";
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let remote = format!("0100007F:{port:04X}");
+    table.lines().filter(|line| line.split_whitespace().skip(2).take(2).eq([remote.as_str(), SYN_SENT])).count()
+}
+
+#[test]
+fn a_machine_that_swallows_packets_delays_no_other() {
+    let fleet = Fleet::builder().pis(1).tunnels(false).start().unwrap();
+    let (port, _held) = swallowing_port();
+    let config = format!(
+        "Include {}\nHost hole*\n HostName 127.0.0.1\n Port {port}\n ProxyJump awsbox\n",
+        fleet.ssh_config().display()
+    );
+    let options = Options { timeouts: Timeouts { connect: Duration::from_secs(20), idle: LONG }, ..options() };
+    let cancel = options.cancel.clone();
+    let connector = connector_with(&fleet, &config, options);
+    let (logins, tried) = (jump_logins(&fleet), unanswered(port));
+    thread::scope(|scope| {
+        let holes: Vec<_> = ["hole1", "hole2"].map(|hole| scope.spawn(|| error(&connector, hole))).into();
+        eventually("the jump host tries the first", || unanswered(port) > tried);
+        // It waits behind them, and then goes another way.
+        let connection = connector.reach(&name("raspberry1"), &()).unwrap();
+        assert!(holes.iter().any(|hole| !hole.is_finished()));
+        assert_eq!(said(&connection, "echo here"), "here\n");
+        cancel.set();
+        for hole in holes {
+            let error = hole.join().unwrap();
+            assert!(matches!(error.class(), Class::Interrupted | Class::Unreachable), "{}", one_line(&error));
+        }
+    });
+    assert!(jump_logins(&fleet) > logins + 1);
 }
 
 #[test]

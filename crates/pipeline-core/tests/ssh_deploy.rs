@@ -1,7 +1,7 @@
 //! The agent on a device: installed once, started at every visit, and every way in which that can fail.
 
 #![cfg(feature = "ssh")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod ssh_fixture;
 
@@ -182,4 +182,37 @@ fn a_program_that_the_machine_can_not_run_is_told() {
     let (class, line) = shown(&fails(&connector(&fleet, options_with_agent(&fleet, header)), &fleet));
     assert_eq!(class, Class::Config);
     assert!(line.starts_with("the device can't run this kind of program: "), "{line}");
+}
+
+/// A Pi whose `~/.cache` is a file system of its own, mounted with these options for each command.
+fn pi_with_cache_mounted(options: &str) -> Option<Fleet> {
+    // Ordinary users may do this where the kernel lets them have namespaces; elsewhere there is nothing to test with.
+    let allowed = std::process::Command::new("unshare").args(["-rm", "true"]).status().is_ok_and(|s| s.success());
+    if !allowed {
+        eprintln!("skipped: unshare -rm is not allowed here");
+        return None;
+    }
+    let mount = format!("mount -t tmpfs -o {options} tmpfs $HOME/.cache");
+    let command = format!("unshare -rm sh -c '{mount} && exec sh -c \"$SSH_ORIGINAL_COMMAND\"'");
+    let fleet = one_pi().pi_config(&format!("ForceCommand {command}")).start().unwrap();
+    std::fs::create_dir(fleet.pi(1).home().join(".cache")).unwrap();
+    Some(fleet)
+}
+
+#[test]
+fn a_full_card_is_told() {
+    let Some(fleet) = pi_with_cache_mounted("size=64k") else { return };
+    let error = fails(&connector(&fleet, options_with(&fleet)), &fleet);
+    let (class, line) = shown(&error);
+    assert_eq!(class, Class::Config);
+    assert!(line.starts_with("there is no space for the agent on the device: "), "{line}");
+    assert!(error.hint().unwrap().starts_with("free a few megabytes"));
+}
+
+#[test]
+fn a_home_where_nothing_may_be_run_is_told() {
+    let Some(fleet) = pi_with_cache_mounted("noexec") else { return };
+    let (class, line) = shown(&fails(&connector(&fleet, options_with(&fleet)), &fleet));
+    assert_eq!(class, Class::Config);
+    assert!(line.starts_with("programs in ~/.cache/pipeline can't be run on the device: "), "{line}");
 }

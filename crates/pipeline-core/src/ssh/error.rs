@@ -164,7 +164,7 @@ impl Classified for SshError {
                 OpenError::Cancelled => Class::Interrupted,
                 OpenError::Local(_) => Class::Internal,
                 OpenError::Lost(_) => Class::Transient,
-                OpenError::Refused | OpenError::Denied(_) | OpenError::TimedOut => Class::Unreachable,
+                OpenError::Refused | OpenError::Denied(_) | OpenError::TimedOut | OpenError::Busy => Class::Unreachable,
             },
             SshError::NoTunnel { .. }
             | SshError::NoBanner { .. }
@@ -175,7 +175,7 @@ impl Classified for SshError {
                 OpenError::Prohibited | OpenError::Denied(_) | OpenError::Refused => Class::Config,
                 OpenError::Cancelled => Class::Interrupted,
                 OpenError::Local(_) => Class::Internal,
-                OpenError::Lost(_) | OpenError::TimedOut => Class::Transient,
+                OpenError::Lost(_) | OpenError::TimedOut | OpenError::Busy => Class::Transient,
             },
             SshError::HostKey { source, .. } => source.class(),
             SshError::Auth { source, .. } => source.class(),

@@ -4,6 +4,8 @@
 //! many devices wait for it; once it is up and breaks, one more, after a pause; after that its error is everybody's. Several
 //! hops nest, each over a lane of the one before.
 
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -49,6 +51,8 @@ pub(super) struct Hop {
 
 struct State {
     link: Link,
+    /// Further connections, for while an open is stuck on the others.
+    spares: Vec<Arc<Connection>>,
     /// When the connection was last found broken.
     broke: Option<Instant>,
     reconnected: bool,
@@ -63,12 +67,8 @@ enum Link {
 
 impl Hop {
     pub(super) fn new(host: HostParams, before: Option<Arc<Hop>>) -> Hop {
-        let state = State { link: Link::Idle, broke: None, reconnected: false };
+        let state = State { link: Link::Idle, spares: Vec::new(), broke: None, reconnected: false };
         Hop { host, before, state: Mutex::new(state), changed: Condvar::new() }
-    }
-
-    pub(super) fn alias(&self) -> &str {
-        &self.host.alias
     }
 
     /// Whether this is the machine that `host` describes, reached over `before`.
@@ -88,7 +88,8 @@ impl Hop {
             Link::Up(connection) => connection.mux.failure().map(|failure| failure.at),
             _ => None,
         };
-        let broke = just_now.max(state.broke).is_some_and(|at| at >= since);
+        let spares = state.spares.iter().filter_map(|spare| spare.mux.failure()).map(|failure| failure.at).max();
+        let broke = just_now.max(state.broke).max(spares).is_some_and(|at| at >= since);
         drop(state);
         broke || self.before.as_ref().is_some_and(|before| before.broke_after(since))
     }
@@ -139,6 +140,35 @@ impl Hop {
         result
     }
 
+    /// A lane to a machine behind this one, and the connection that carries it.
+    ///
+    /// One connection serves all. Only while an open is stuck on it, because the machine in question swallows packets, do
+    /// others go over a spare one: such a machine must not delay them.
+    fn lane(&self, approach: &Approach<'_>) -> Result<(Arc<Connection>, Result<UnixStream, OpenError>), SshError> {
+        let Approach { host, terms, observer, patience, .. } = approach;
+        let mut connection = self.connection(terms, *observer)?;
+        let mut spares = self.lock().spares.clone().into_iter();
+        loop {
+            match connection.mux.open_tcp(&host.hostname, host.port, patience) {
+                Err(OpenError::Busy) => {}
+                opened => return Ok((connection, opened)),
+            }
+            connection = match spares.find(|spare| spare.mux.failure().is_none()) {
+                Some(spare) => spare,
+                None => self.spare(terms, *observer)?,
+            };
+        }
+    }
+
+    fn spare(&self, terms: &Terms, observer: &dyn Observer) -> Result<Arc<Connection>, SshError> {
+        let made = connect(&self.host, self.before.as_deref(), terms, observer);
+        let spare = Arc::new(made.map_err(|error| self.shared(&Arc::new(error)))?);
+        let mut state = self.lock();
+        state.spares.retain(|spare| spare.mux.failure().is_none());
+        state.spares.push(spare.clone());
+        Ok(spare)
+    }
+
     /// `reason` says what broke where this is the second attempt.
     fn connect(&self, reason: Option<String>, terms: &Terms, observer: &dyn Observer) -> Result<Connection, SshError> {
         if let Some(reason) = reason {
@@ -183,15 +213,18 @@ pub(super) fn connect(
 ) -> Result<Connection, SshError> {
     let untrusted = |source| SshError::HostKey { host: host.alias.clone(), source: Box::new(source) };
     let keys = HostKeys::load(host).map_err(untrusted)?;
-    let over = before.map(|hop| hop.connection(terms, observer)).transpose()?;
-    let approach = Approach {
-        host,
-        via: before.map(Hop::alias),
-        over: over.as_deref(),
-        limit: terms.timeouts.connect,
-        patience: Patience::new(terms.timeouts.connect, &terms.cancel),
+    // Waiting for the hop is not counted: it has its own limit.
+    before.map(|hop| hop.connection(terms, observer)).transpose()?;
+    let limit = terms.timeouts.connect;
+    let approach = Approach { host, before, terms, observer, limit, patience: Patience::new(limit, &terms.cancel) };
+    let (over, stream) = match before {
+        Some(hop) => {
+            let (over, lane) = hop.lane(&approach)?;
+            (Some(over), lane.map(Stream::Lane).map_err(|error| approach.no_lane(error)))
+        }
+        None => (None, approach.tcp().map(Stream::Tcp)),
     };
-    let mux = approach.transport(&keys).and_then(|transport| approach.log_in(transport, terms));
+    let mux = stream.and_then(|stream| approach.log_in(stream, &keys));
     // Whatever was met on the way: if the hop has gone, that is the reason.
     let lost = over.as_ref().and_then(|over| over.mux.failure());
     match (mux, lost, before) {
@@ -202,35 +235,36 @@ pub(super) fn connect(
     }
 }
 
+/// What a session runs over.
+enum Stream {
+    Tcp(TcpStream),
+    Lane(UnixStream),
+}
+
 /// One attempt to get to one machine.
 struct Approach<'a> {
     host: &'a HostParams,
-    via: Option<&'a str>,
-    over: Option<&'a Connection>,
+    before: Option<&'a Hop>,
+    terms: &'a Terms,
+    observer: &'a dyn Observer,
     limit: Duration,
     patience: Patience,
 }
 
 impl Approach<'_> {
-    fn transport(&self, keys: &HostKeys) -> Result<Transport, SshError> {
-        let HostParams { hostname, port, .. } = self.host;
-        let shaken = match self.over {
-            Some(over) => {
-                let lane = over.mux.open_tcp(hostname, *port, &self.patience).map_err(|e| self.no_lane(e))?;
-                Transport::handshake(lane, keys, &self.patience)
-            }
-            None => {
-                let stream = connect_tcp(hostname, *port, &self.patience).map_err(|source| match source {
-                    TcpError::Cancelled => SshError::Stopped,
-                    source => SshError::Tcp { host: self.host.alias.clone(), source },
-                })?;
-                Transport::handshake(stream, keys, &self.patience)
-            }
-        };
-        shaken.map_err(|error| self.no_session(error))
+    fn tcp(&self) -> Result<TcpStream, SshError> {
+        connect_tcp(&self.host.hostname, self.host.port, &self.patience).map_err(|source| match source {
+            TcpError::Cancelled => SshError::Stopped,
+            source => SshError::Tcp { host: self.host.alias.clone(), source },
+        })
     }
 
-    fn log_in(&self, transport: Transport, terms: &Terms) -> Result<Mux, SshError> {
+    fn log_in(&self, stream: Stream, keys: &HostKeys) -> Result<Mux, SshError> {
+        let transport = match stream {
+            Stream::Tcp(stream) => Transport::handshake(stream, keys, &self.patience),
+            Stream::Lane(stream) => Transport::handshake(stream, keys, &self.patience),
+        };
+        let transport = transport.map_err(|error| self.no_session(error))?;
         let host = self.host.alias.clone();
         let round_trip = auth::authenticate(&transport, self.host, &self.patience).map_err(|source| match source {
             auth::AuthError::TimedOut => self.timed_out("the authentication"),
@@ -239,14 +273,15 @@ impl Approach<'_> {
         })?;
         let options = mux::Options {
             name: format!("ssh {host}"),
-            window: window(round_trip, terms.max_window),
-            silence: terms.timeouts.idle,
+            window: window(round_trip, self.terms.max_window),
+            silence: self.terms.timeouts.idle,
         };
         Mux::start(transport, options).map_err(|source| SshError::Local { doing: "start a thread", source })
     }
 
     fn no_lane(&self, error: OpenError) -> SshError {
-        let (via, address) = (self.via.unwrap_or_default().to_owned(), self.address().name);
+        let Address { name: address, via } = self.address();
+        let via = via.unwrap_or_default();
         match error {
             OpenError::Cancelled => SshError::Stopped,
             OpenError::Refused => SshError::NoTunnel { via, address },
@@ -272,7 +307,9 @@ impl Approach<'_> {
 
     fn address(&self) -> Address {
         let HostParams { hostname, port, .. } = self.host;
-        Address { name: format!("{hostname}:{port}"), via: self.via.map(str::to_owned) }
+        // An IPv6 address has colons of its own.
+        let name = if hostname.contains(':') { format!("[{hostname}]:{port}") } else { format!("{hostname}:{port}") };
+        Address { name, via: self.before.map(|hop| hop.host.alias.clone()) }
     }
 }
 

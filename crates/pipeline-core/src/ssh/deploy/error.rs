@@ -111,7 +111,7 @@ impl DeployError {
 impl Classified for DeployError {
     fn class(&self) -> Class {
         match self {
-            DeployError::Exec(OpenError::Lost(_) | OpenError::TimedOut)
+            DeployError::Exec(OpenError::Lost(_) | OpenError::TimedOut | OpenError::Busy)
             | DeployError::Silent
             | DeployError::Damaged => Class::Transient,
             DeployError::Exec(OpenError::Cancelled) | DeployError::Stopped => Class::Interrupted,

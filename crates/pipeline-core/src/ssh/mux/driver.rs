@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use libssh2_sys as raw;
@@ -17,7 +17,7 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 use ssh2::{Channel, Session};
 
 use super::lane::{Lane, Step, Trouble, Turn, broken, is_fatal, output_blocked, trouble};
-use super::{ErrorTail, Failure, MIN_WINDOW, MuxError, OpenError, Opened, Options, Request, Target};
+use super::{ErrorTail, Failure, MIN_WINDOW, MuxError, OpenError, Opened, Options, Request, Shared, Target};
 use crate::ssh::patience::{poll, poll_one};
 use crate::ssh::session::{Transport, error_code};
 
@@ -40,7 +40,7 @@ pub(super) struct Driver {
     options: Options,
     wake: UnixStream,
     requests: Receiver<Request>,
-    failure: Arc<OnceLock<Failure>>,
+    shared: Arc<Shared>,
     opening: VecDeque<Opening>,
     lanes: Vec<Lane>,
     next_id: u64,
@@ -57,6 +57,8 @@ pub(super) struct Driver {
 /// A lane that is being opened.
 struct Opening {
     request: Request,
+    /// libssh2 has been called for it.
+    begun: bool,
     /// For a command: its channel, once that is open.
     channel: Option<Channel>,
 }
@@ -82,7 +84,7 @@ impl Driver {
         options: Options,
         wake: UnixStream,
         requests: Receiver<Request>,
-        failure: Arc<OnceLock<Failure>>,
+        shared: Arc<Shared>,
     ) -> Driver {
         let Transport { session, socket } = transport;
         let pulse = Pulse::new(options.silence);
@@ -92,7 +94,7 @@ impl Driver {
             options,
             wake,
             requests,
-            failure,
+            shared,
             opening: VecDeque::new(),
             lanes: Vec::new(),
             next_id: 0,
@@ -111,7 +113,7 @@ impl Driver {
         self.session.set_keepalive(true, seconds);
         if let Err(error) = self.drive() {
             // RACE: users of the lanes look for the reason as soon as their lane ends: it must be there first.
-            let _first = self.failure.set(Failure { at: Instant::now(), error: error.clone() });
+            let _first = self.shared.failure.set(Failure { at: Instant::now(), error: error.clone() });
             let words = format!("the connection was lost: {error}");
             self.lanes.iter_mut().for_each(|lane| lane.abandon(Some(&words)));
             for opening in self.opening.drain(..).map(|o| o.request).chain(self.requests.try_iter()) {
@@ -194,9 +196,17 @@ impl Driver {
     /// Goes on with the first of the opens.
     fn open(&mut self) -> Result<bool, MuxError> {
         let Some(opening) = self.opening.front_mut() else { return Ok(false) };
+        if !opening.begun {
+            if !opening.request.claim.take() {
+                self.opening.pop_front();
+                return Ok(true);
+            }
+            opening.begun = true;
+            *self.shared.opening() = Some(Instant::now());
+        }
         match opening.advance(&self.session, self.options.window) {
             Ok(channel) => {
-                if let Some(opening) = self.opening.pop_front() {
+                if let Some(opening) = self.next_opening() {
                     self.admit(&opening.request, channel);
                 }
                 Ok(true)
@@ -204,7 +214,7 @@ impl Driver {
             Err(error) if !is_fatal(&error) => Ok(false),
             Err(error) => {
                 let refusal = refusal(&error).ok_or_else(|| broken(&error))?;
-                if let Some(opening) = self.opening.pop_front() {
+                if let Some(opening) = self.next_opening() {
                     let id = self.new_id();
                     self.lanes.extend(opening.channel.map(|channel| Lane::closing(id, channel)));
                     let _gone = opening.request.reply.send(Err(refusal));
@@ -212,6 +222,11 @@ impl Driver {
                 Ok(true)
             }
         }
+    }
+
+    fn next_opening(&mut self) -> Option<Opening> {
+        *self.shared.opening() = None;
+        self.opening.pop_front()
     }
 
     /// Makes a lane of an open channel and gives the other end away. If nobody takes it, the lane closes by itself.
@@ -280,7 +295,7 @@ impl Driver {
         let _drained = (&self.wake).read(&mut [0; 256]);
         loop {
             match self.requests.try_recv() {
-                Ok(request) => self.opening.push_back(Opening { request, channel: None }),
+                Ok(request) => self.opening.push_back(Opening { request, begun: false, channel: None }),
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
                     self.stopping.get_or_insert_with(Instant::now);

@@ -20,8 +20,9 @@ mod lane;
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,10 @@ pub struct Options {
 
 /// libssh2's own window, which is the best at short round trips: larger ones were measured to be slower there.
 pub const MIN_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// An open that takes longer than this keeps others from beginning. A peer that connects to itself answers within a round
+/// trip; one that connects to a machine which swallows packets does not answer for a minute or more.
+const STUCK_AFTER: Duration = Duration::from_secs(3);
 
 /// How much of what a command says on stderr is kept, from its end.
 const MAX_ERROR_BYTES: usize = 2048;
@@ -95,6 +100,9 @@ pub enum OpenError {
     /// Somebody asked to stop.
     #[error("stopped")]
     Cancelled,
+    /// Another open does not come to an end, and this one was not begun.
+    #[error("another connection is still being made")]
+    Busy,
     /// No socket pair could be made here.
     #[error("no socket pair could be made")]
     Local(#[source] std::io::Error),
@@ -123,6 +131,31 @@ enum Target {
 struct Request {
     target: Target,
     reply: SyncSender<Result<Opened, OpenError>>,
+    claim: Claim,
+}
+
+/// Who a request belongs to: whoever takes it first, the driver to begin with it or its owner to withdraw it.
+#[derive(Clone, Debug, Default)]
+struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::SeqCst)
+    }
+}
+
+/// What the driver lets the others see.
+#[derive(Debug, Default)]
+struct Shared {
+    failure: OnceLock<Failure>,
+    /// When the open that is in flight was begun.
+    opening_since: Mutex<Option<Instant>>,
+}
+
+impl Shared {
+    fn opening(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.opening_since.lock().unwrap_or_else(|e| e.into_inner())
+    }
 }
 
 struct Opened {
@@ -134,7 +167,7 @@ struct Opened {
 pub struct Mux {
     requests: Option<Sender<Request>>,
     wake: UnixStream,
-    failure: Arc<OnceLock<Failure>>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -145,14 +178,16 @@ impl Mux {
         let (wake, woken) = UnixStream::pair()?;
         woken.set_nonblocking(true)?;
         wake.set_nonblocking(true)?;
-        let failure = Arc::new(OnceLock::new());
+        let shared = Arc::new(Shared::default());
         let name = options.name.clone();
-        let driver = driver::Driver::new(transport, options, woken, received, failure.clone());
+        let driver = driver::Driver::new(transport, options, woken, received, shared.clone());
         let thread = std::thread::Builder::new().name(name).spawn(move || driver.run())?;
-        Ok(Mux { requests: Some(requests), wake, failure, thread: Some(thread) })
+        Ok(Mux { requests: Some(requests), wake, shared, thread: Some(thread) })
     }
 
-    /// Has the other side connect to a TCP port. Opens are answered one after the other: libssh2 has one in flight.
+    /// Has the other side connect to a TCP port.
+    ///
+    /// Opens are answered one after the other: libssh2 has one in flight. `Busy` where the one before does not end.
     pub fn open_tcp(&self, host: &str, port: u16, patience: &Patience) -> Result<UnixStream, OpenError> {
         self.open(Target::Tcp(host.to_owned(), port), patience).map(|lane| lane.stream)
     }
@@ -165,12 +200,17 @@ impl Mux {
 
     /// When and why the session ended, once it has.
     pub fn failure(&self) -> Option<&Failure> {
-        self.failure.get()
+        self.shared.failure.get()
     }
 
     fn open(&self, target: Target, patience: &Patience) -> Result<Opened, OpenError> {
+        if self.is_stuck() {
+            return Err(OpenError::Busy);
+        }
         let (reply, answer) = sync_channel(1);
-        let sent = self.requests.as_ref().is_some_and(|requests| requests.send(Request { target, reply }).is_ok());
+        let claim = Claim::default();
+        let request = Request { target, reply, claim: claim.clone() };
+        let sent = self.requests.as_ref().is_some_and(|requests| requests.send(request).is_ok());
         if !sent {
             return Err(self.lost());
         }
@@ -178,10 +218,15 @@ impl Mux {
         loop {
             match answer.recv_timeout(patience.slice()?) {
                 Ok(result) => return result,
+                Err(RecvTimeoutError::Timeout) if self.is_stuck() && claim.take() => return Err(OpenError::Busy),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(self.lost()),
             }
         }
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.shared.opening().is_some_and(|since| since.elapsed() > STUCK_AFTER)
     }
 
     fn wake(&self) {
