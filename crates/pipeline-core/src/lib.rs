@@ -23,6 +23,7 @@
 //! | [`catalog`] | SQLite: what was received, from where, and when it was removed |
 //! | [`receipt`] | the proof without which nothing is removed |
 //! | [`sync`], [`run`], [`check`] | one device; many devices; is everything ready |
+//! | [`metrics`] | how the last run went, as a Prometheus textfile |
 //! | [`cancel`], [`clock`], [`descriptors`] | the wish to stop, seen by all threads; our own clock; how many files may be open |
 //!
 //! Nothing in this crate prints, prompts, reads `$HOME` or the environment, or exits.
@@ -53,6 +54,8 @@ pub mod config;
 pub mod event;
 #[cfg(feature = "collector")]
 pub mod fleet;
+#[cfg(feature = "collector")]
+pub mod metrics;
 #[cfg(feature = "collector")]
 pub mod plan;
 #[cfg(feature = "collector")]

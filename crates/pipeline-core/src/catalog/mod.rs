@@ -114,12 +114,24 @@ pub struct Catalog {
 }
 
 /// What the last visit of a device found.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LastVisit {
-    /// Part of the card in use, 0 to 1; none where unknown.
-    pub used: Option<f64>,
+    /// Size of the card; 0 where unknown.
+    pub total_bytes: u64,
+    /// Free on the card.
+    pub free_bytes: u64,
     /// Whether it could not be reached.
     pub unreachable: bool,
+    /// When a visit last did all that was to be done.
+    pub succeeded_ns: Option<i64>,
+}
+
+impl LastVisit {
+    /// Part of the card in use, 0 to 1; none where unknown.
+    pub fn used(&self) -> Option<f64> {
+        #[allow(clippy::cast_precision_loss)] // a ratio
+        (self.total_bytes > 0).then(|| 1.0 - self.free_bytes as f64 / self.total_bytes as f64)
+    }
 }
 
 impl Catalog {
@@ -203,13 +215,17 @@ impl Catalog {
     pub fn last_visits(&self) -> Result<HashMap<String, LastVisit>, CatalogError> {
         let conn = connect(&self.file)?;
         let query = || {
-            let mut statement =
-                conn.prepare("SELECT device, total_bytes, free_bytes, unreachable FROM source ORDER BY visited_ns")?;
+            let sql =
+                "SELECT device, total_bytes, free_bytes, unreachable, succeeded_ns FROM source ORDER BY visited_ns";
+            let mut statement = conn.prepare(sql)?;
             let rows = statement.query_map([], |row| {
-                let (total, free): (i64, i64) = (row.get(1)?, row.get(2)?);
-                #[allow(clippy::cast_precision_loss)] // a ratio
-                let used = (total > 0).then(|| 1.0 - free as f64 / total as f64);
-                Ok((row.get(0)?, LastVisit { used, unreachable: row.get(3)? }))
+                let last = LastVisit {
+                    total_bytes: row.get::<_, i64>(1)?.cast_unsigned(),
+                    free_bytes: row.get::<_, i64>(2)?.cast_unsigned(),
+                    unreachable: row.get(3)?,
+                    succeeded_ns: row.get(4)?,
+                };
+                Ok((row.get(0)?, last))
             })?;
             rows.collect::<Result<HashMap<_, _>, _>>()
         };

@@ -17,6 +17,7 @@ CREATE TABLE source (
     device          TEXT NOT NULL,
     path            BLOB NOT NULL,
     visited_ns      INTEGER,
+    succeeded_ns    INTEGER,
     clock_offset_ns INTEGER,
     total_bytes     INTEGER NOT NULL DEFAULT 0,
     free_bytes      INTEGER NOT NULL DEFAULT 0,

@@ -147,6 +147,12 @@ impl Visit {
         done.map(drop).map_err(|e| self.sqlite("noting a visit", e))
     }
 
+    /// Notes that all was done that was to be done.
+    pub fn note_success(&self) -> Result<(), CatalogError> {
+        let done = self.conn.execute("UPDATE source SET succeeded_ns = ?2 WHERE id = ?1", [self.source, now_ns()]);
+        done.map(drop).map_err(|e| self.sqlite("noting a visit", e))
+    }
+
     /// The newest file that was received from `from`, if any.
     pub fn known(&self, from: &RelPath) -> Result<Option<Known>, CatalogError> {
         let query = || {

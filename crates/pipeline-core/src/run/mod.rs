@@ -151,7 +151,7 @@ fn order(devices: &[Device], last_visits: &std::collections::HashMap<String, Las
     let urgency = |at: &usize| match last_visits.get(devices[*at].name.as_str()) {
         None => (0, 0.0),
         Some(last) if last.unreachable => (2, 0.0),
-        Some(last) => (1, -last.used.unwrap_or(1.0)),
+        Some(last) => (1, -last.used().unwrap_or(1.0)),
     };
     let mut order: Vec<usize> = (0..devices.len()).collect();
     order.sort_by(|a, b| urgency(a).partial_cmp(&urgency(b)).unwrap_or(std::cmp::Ordering::Equal));
@@ -255,11 +255,12 @@ mod tests {
             },
         };
         let devices = ["gone", "empty", "full", "new"].map(device);
-        let last = |used, unreachable| LastVisit { used, unreachable };
+        let last =
+            |free_bytes, unreachable| LastVisit { total_bytes: 100, free_bytes, unreachable, succeeded_ns: None };
         let visits = [
-            ("gone".to_owned(), last(Some(0.99), true)),
-            ("empty".to_owned(), last(Some(0.1), false)),
-            ("full".to_owned(), last(Some(0.9), false)),
+            ("gone".to_owned(), last(1, true)),
+            ("empty".to_owned(), last(90, false)),
+            ("full".to_owned(), last(10, false)),
         ];
         let order = order(&devices, &visits.into_iter().collect());
         let names: Vec<_> = order.iter().map(|&at| devices[at].name.as_str()).collect();

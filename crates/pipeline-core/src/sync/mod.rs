@@ -201,7 +201,13 @@ impl Session<'_> {
             return self.tell_plan(&visit, &plan);
         }
         self.flow(remote.as_mut(), &mut visit)?;
-        self.prune(remote.as_mut(), plan.prune)
+        self.prune(remote.as_mut(), plan.prune)?;
+        // A removal that is left to a second visit is not done.
+        let left = self.mode == Mode::ReceiveOnly && self.due > 0;
+        if self.counts.failed == 0 && !self.damaged && !left {
+            visit.note_success()?;
+        }
+        Ok(())
     }
 
     /// Notes that the device answered, and how it is.
