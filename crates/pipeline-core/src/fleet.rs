@@ -1,8 +1,8 @@
 //! Host patterns and the OpenSSH config to devices.
 //!
 //! Guarantees that every device has an entry in the OpenSSH config, that none comes twice, and that they stand in the order of
-//! the configuration. A pattern with `*` or `?` stands for the aliases that the OpenSSH config names without wildcards. Routes
-//! are left to [`crate::ssh_config`].
+//! the configuration. A range takes those of its names that have an entry; a pattern with `*` or `?` stands for the aliases that
+//! the OpenSSH config names without wildcards. Routes are left to [`crate::ssh_config`].
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -114,13 +114,15 @@ pub fn resolve(config: &Config, ssh_config: &SshConfig) -> Result<Vec<Device>, F
         if names.is_empty() {
             return Err(FleetError::NoMatch { pattern: host.to_string(), file: file() });
         }
+        // A range is written once for all the Pis to come: it takes those that have an entry, but at least one.
+        let some_will_do = names.len() > 1 && names.iter().any(|name| ssh_config.names(name.as_str()));
         for name in names {
             if left_out(&name) || !seen.insert(name.clone()) {
                 continue;
             }
             if ssh_config.names(name.as_str()) {
                 devices.push(Device { settings: config.device(&name), name });
-            } else {
+            } else if !some_will_do {
                 unknown.push(name);
             }
         }
@@ -207,6 +209,7 @@ mod tests {
             ("['*', '!awsbox']", &["raspberry1", "raspberry2", "raspberry10"]),
             ("['!raspberry1*', 'raspberry*']", &["raspberry2"]),
             ("['raspberry[1-10]', '!raspberry[3-9]']", &["raspberry1", "raspberry2", "raspberry10"]),
+            ("['raspberry[1-99]']", &["raspberry1", "raspberry2", "raspberry10"]),
             ("['cam-[07-08]', cam-x]", &["cam-07", "cam-08", "cam-x"]),
         ];
         for (hosts, expected) in table {
@@ -226,7 +229,7 @@ mod tests {
         let ssh_config = ssh_config(SSH);
         let table = [
             ("[rasberry1]", "unknown host alias 'rasberry1': F has no entry for it", "did you mean 'raspberry1' or"),
-            ("['raspberry[1-5]']", "unknown host alias 'raspberry3' and 2 more: F has no entry for it", "did you mean"),
+            ("['raspberry[3-5]']", "unknown host alias 'raspberry3' and 2 more: F has no entry for it", "did you mean"),
             ("[zebra]", "unknown host alias 'zebra': F has no entry for it", "'keytool add-pi' writes the entry"),
             ("[cam-9]", "unknown host alias 'cam-9': F has no entry for it", "'keytool add-pi' writes the entry"),
             ("['bee*']", "'bee*' matches no host alias in F", "a '*' or '?' matches the names"),
