@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn patterns_to_devices() {
         let ssh_config = ssh_config(SSH);
-        let table: [(&str, &[&str]); 9] = [
+        let table: [(&str, &[&str]); 10] = [
             ("[raspberry2, raspberry1]", &["raspberry2", "raspberry1"]),
             ("['raspberry[10,1-2]']", &["raspberry10", "raspberry1", "raspberry2"]),
             ("['raspberry*']", &["raspberry1", "raspberry2", "raspberry10"]),
