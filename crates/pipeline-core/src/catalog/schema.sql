@@ -43,6 +43,8 @@ CREATE TABLE file (
     run             INTEGER NOT NULL REFERENCES run (id)
 ) STRICT;
 CREATE INDEX file_by_path ON file (source, path);
+-- The few that are still on their device, among years of those that are not.
+CREATE INDEX file_on_device ON file (source) WHERE removed_ns IS NULL;
 
 -- A file that was seen and not yet taken, because the device's clock can't tell its age.
 CREATE TABLE sighting (

@@ -79,6 +79,8 @@ pub struct Visit {
     source: i64,
     run: i64,
     last_offset_ns: Option<i64>,
+    /// Whether `temp.missed` may hold a row.
+    any_missed: bool,
 }
 
 const IDENTITY: &str = "size, mtime_ns, ctime_ns, dev, ino";
@@ -120,9 +122,11 @@ impl Visit {
                 received_ns INTEGER NOT NULL);
             CREATE TEMP TABLE seen (
                 path BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
-                dev INTEGER NOT NULL, ino INTEGER NOT NULL, first_ns INTEGER NOT NULL);";
+                dev INTEGER NOT NULL, ino INTEGER NOT NULL, first_ns INTEGER NOT NULL);
+            CREATE TEMP TABLE missed (id INTEGER PRIMARY KEY, path BLOB NOT NULL);
+            CREATE INDEX temp.missed_by_path ON missed (path);";
         let made = conn.execute_batch(sql);
-        let visit = Visit { file, conn, source, run, last_offset_ns };
+        let visit = Visit { file, conn, source, run, last_offset_ns, any_missed: false };
         made.map_err(|e| visit.sqlite("beginning a visit", e))?;
         Ok(visit)
     }
@@ -203,9 +207,25 @@ impl Visit {
 
     /// Begins to write the list of tasks; [`end_tasks`](Visit::end_tasks) must follow. Until then the catalog is only read, so
     /// that a slow card keeps no other device from committing.
-    pub fn begin_tasks(&self) -> Result<(), CatalogError> {
-        let sql = "DELETE FROM temp.task; DELETE FROM temp.seen; BEGIN DEFERRED";
-        self.conn.execute_batch(sql).map_err(|e| self.sqlite("listing tasks", e))
+    pub fn begin_tasks(&mut self) -> Result<(), CatalogError> {
+        let begin = || {
+            self.conn.execute_batch("DELETE FROM temp.task; DELETE FROM temp.seen; DELETE FROM temp.missed")?;
+            let sql = "INSERT INTO temp.missed SELECT id, path FROM file WHERE source = ?1 AND removed_ns IS NULL";
+            let on_device = self.conn.execute(sql, [self.source])?;
+            self.conn.execute_batch("BEGIN DEFERRED")?;
+            Ok(on_device > 0)
+        };
+        self.any_missed = begin().map_err(|e| self.sqlite("listing tasks", e))?;
+        Ok(())
+    }
+
+    /// Notes that the scan has met a file, wanted or not.
+    pub fn met(&self, path: &RelPath) -> Result<(), CatalogError> {
+        if !self.any_missed {
+            return Ok(());
+        }
+        let meet = || self.conn.prepare_cached("DELETE FROM temp.missed WHERE path = ?1")?.execute([path.as_bytes()]);
+        meet().map(drop).map_err(|e| self.sqlite("noting a sighting", e))
     }
 
     /// Adds a task.
@@ -229,8 +249,9 @@ impl Visit {
         add().map(drop).map_err(|e| self.sqlite("listing tasks", e))
     }
 
-    /// Ends the list of tasks, and keeps the sightings of this scan alone.
-    pub fn end_tasks(&mut self) -> Result<(), CatalogError> {
+    /// Ends the list of tasks, and keeps the sightings of this scan alone. Where the scan saw the whole source, received files
+    /// that it has not [met](Visit::met) are noted as removed: a run that was killed after a removal could not write it down.
+    pub fn end_tasks(&mut self, scan_was_whole: bool) -> Result<(), CatalogError> {
         let mut end = || {
             self.conn.execute_batch("COMMIT")?;
             if self.run == 0 {
@@ -240,6 +261,10 @@ impl Visit {
             transaction.execute("DELETE FROM sighting WHERE source = ?1", [self.source])?;
             let sql = format!("INSERT INTO sighting (source, path, {IDENTITY}, first_ns) SELECT ?1, * FROM temp.seen");
             transaction.execute(&sql, [self.source])?;
+            if scan_was_whole && self.any_missed {
+                let sql = "UPDATE file SET removed_ns = ?1 WHERE id IN (SELECT id FROM temp.missed)";
+                transaction.execute(sql, [now_ns()])?;
+            }
             transaction.commit()
         };
         end().map_err(|source| sqlite(&self.file, "listing tasks", source))

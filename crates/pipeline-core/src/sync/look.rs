@@ -39,20 +39,23 @@ impl Session<'_> {
         let clock = DeviceClock::new(remote.clock_offset_ns(), visit.last_offset_ns());
         let moment = Moment { now_ns: now_ns(), clock };
         let mut plan = Plan { counts: PlanCounts::default(), prune: Vec::new() };
-        let mut broken = None;
+        let (mut broken, mut whole) = (None, true);
         visit.begin_tasks()?;
         let scanned = remote.scan(&mut |item| {
             let done = match item {
-                Scanned::File(entry) if filter.takes(&entry.path) => {
+                Scanned::File(entry) => visit.met(&entry.path).map_err(SyncError::from).and_then(|()| {
+                    if !filter.takes(&entry.path) {
+                        return Ok(());
+                    }
                     self.file(visit, &entry, &policy, &moment, &mut plan)
-                }
-                Scanned::File(_) => Ok(()),
+                }),
                 Scanned::Other(path, kind) => {
                     self.other(path, kind);
                     Ok(())
                 }
                 Scanned::EmptyDir(path, mtime_ns) => self.empty_dir(visit, path, mtime_ns, &moment, &mut plan),
                 Scanned::Unreadable(path, reason) => {
+                    whole = false;
                     self.failed(path, reason);
                     Ok(())
                 }
@@ -66,7 +69,7 @@ impl Session<'_> {
             return Err(error);
         }
         scanned?;
-        visit.end_tasks()?;
+        visit.end_tasks(whole)?;
         if self.run.delete {
             self.relieve(remote, visit, &mut plan)?;
         }
