@@ -8,11 +8,14 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
+pub mod ledger;
 pub mod moments;
 pub mod mounts;
+pub mod random;
 mod running;
 pub mod scene;
 pub mod stand_in;
+pub mod strace;
 
 pub use running::Running;
 
