@@ -26,7 +26,9 @@ struct Story {
     fleet: Fleet,
     ledger: Ledger,
     random: Random,
-    rounds: u64,
+    rounds: usize,
+    /// In every so many rounds there is a large file too.
+    large_every: usize,
     before: Look,
     hits: Hits,
 }
@@ -48,11 +50,11 @@ impl Story {
         let fleet = fleet.tunnels(false).start().unwrap();
         run(fleet.command("pipeline").unwrap().arg("init")).expect(0);
         let (ledger, random) = (Ledger::default(), Random::new(seed));
-        Story { fleet, ledger, random, rounds: 0, before: Look::default(), hits: Hits::default() }
+        Story { fleet, ledger, random, rounds: 0, large_every: 4, before: Look::default(), hits: Hits::default() }
     }
 
-    /// New files on every Pi: `small` of up to 20 kB, one of them empty, and in every fourth round a large one somewhere.
-    fn offer(&mut self, small: u64) {
+    /// New files on every Pi: `small` of up to 20 kB, one of them empty, and in some rounds a large one somewhere.
+    fn offer(&mut self, small: usize) {
         self.rounds += 1;
         let round = self.rounds;
         let names = field::awkward_names();
@@ -65,7 +67,7 @@ impl Story {
                 self.ledger.offer(&self.fleet, pi, &[dir.as_bytes(), name].concat(), &content);
             }
         }
-        if round % 4 == 1 {
+        if (round - 1).is_multiple_of(self.large_every) {
             let pi = 1 + self.random.below(self.fleet.pis().len());
             let bytes = (5 << 20) + self.random.below(15 << 20);
             let content = self.random.content(bytes);
@@ -105,7 +107,7 @@ impl Story {
     fn span(&mut self) -> Duration {
         self.offer(8);
         self.finish();
-        self.rounds = 4;
+        self.rounds = self.rounds.next_multiple_of(self.large_every);
         self.offer(8);
         self.finish()
     }
@@ -169,6 +171,7 @@ fn sessions_of_the_jump_host_at_twenty_instants() {
 
 /// `kill` says how many processes it has killed; `pipeline` itself must come to an end in order.
 fn sessions_at_twenty_instants(mut story: Story, kill: impl Fn(&Fleet, &mut Random) -> usize) -> Hits {
+    story.large_every = 1;
     let span = story.span();
     let mut kills = 0;
     for attempt in 1.. {
