@@ -219,3 +219,22 @@ fn a_user_who_goes_ends_the_command() {
     eventually("the command sees its end", || ended.exists());
     assert!(mux.failure().is_none());
 }
+
+/// Their last bytes and their going are often seen at once. A mux that missed the end would wait for more until its patience ends.
+#[test]
+fn users_who_write_and_go_keep_nobody_waiting() {
+    let fleet = Fleet::builder().pis(0).start().unwrap();
+    let given_up_in = || {
+        let mux = mux(&fleet, fleet.jump(), LONG);
+        for _ in 0..5 {
+            let lane = mux.exec("cat > /dev/null", &patience()).unwrap();
+            write_all(&lane.stream, b"some");
+        }
+        let since = std::time::Instant::now();
+        drop(mux);
+        since.elapsed()
+    };
+    // The best of several, for computers that run tests are busy.
+    let best = (0..5).map(|_| given_up_in()).min().unwrap();
+    assert!(best < Duration::from_millis(500), "{best:?}");
+}

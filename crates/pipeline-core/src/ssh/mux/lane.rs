@@ -249,7 +249,8 @@ impl Lane {
         match { socket }.read(&mut self.up.bytes) {
             Ok(0) => self.up_ended = true,
             Ok(n) => {
-                self.readable = n == self.up.bytes.len();
+                // Once the user has gone, nothing is polled for any more: the end itself must be read.
+                self.readable = n == self.up.bytes.len() || self.hung_up.is_some();
                 self.up.fill(n);
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
