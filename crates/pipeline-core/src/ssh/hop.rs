@@ -41,6 +41,14 @@ pub(super) struct Terms {
     pub(super) cancel: Cancel,
 }
 
+impl Terms {
+    /// For a hop: it is given up before what lies behind it, so that a silent hop is not taken for many silent devices.
+    fn of_hop(&self) -> Terms {
+        let idle = self.timeouts.idle * 3 / 4;
+        Terms { timeouts: Timeouts { idle, ..self.timeouts }, ..self.clone() }
+    }
+}
+
 /// A machine on the way.
 pub(super) struct Hop {
     host: HostParams,
@@ -161,7 +169,7 @@ impl Hop {
     }
 
     fn spare(&self, terms: &Terms, observer: &dyn Observer) -> Result<Arc<Connection>, SshError> {
-        let made = connect(&self.host, self.before.as_deref(), terms, observer);
+        let made = connect(&self.host, self.before.as_deref(), &terms.of_hop(), observer);
         let spare = Arc::new(made.map_err(|error| self.shared(&Arc::new(error)))?);
         let mut state = self.lock();
         state.spares.retain(|spare| spare.mux.failure().is_none());
@@ -175,7 +183,7 @@ impl Hop {
             observer.event(&Event::JumpReconnecting { host: self.host.alias.clone(), reason });
             Patience::new(RECONNECT_PAUSE, &terms.cancel).pause().map_err(|_| SshError::Stopped)?;
         }
-        connect(&self.host, self.before.as_deref(), terms, observer)
+        connect(&self.host, self.before.as_deref(), &terms.of_hop(), observer)
     }
 
     /// One line for what concerns every device behind this hop, beside the word about each of them.
