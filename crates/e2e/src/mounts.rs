@@ -3,7 +3,9 @@
 //! They stand in a mount namespace of the test's own, which nobody else sees and which goes with it. Only root may have one:
 //! for anybody else the tests that need them say so, and pass.
 
-use std::fs;
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -71,15 +73,21 @@ impl Disk {
         done(mount(NOTHING, &self.0, NOTHING, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flag, NOTHING));
     }
 
-    /// Uses up all that is free, but for this much. Returns the file that does it.
+    /// Uses up all that is free, whoever else is writing. Returns the file that does it.
     #[track_caller]
-    pub fn fill(&self, but_for_bytes: u64) -> PathBuf {
-        let stat = rustix::fs::statvfs(&self.0).unwrap_or_else(|error| panic!("{error}"));
-        let free = stat.f_bavail * stat.f_frsize;
-        let filler = self.0.join("filler");
-        let content = vec![7; usize::try_from(free.saturating_sub(but_for_bytes)).unwrap_or(usize::MAX)];
-        fs::write(&filler, content).unwrap_or_else(|error| panic!("{error}"));
-        filler
+    pub fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let filled = File::create(&path).and_then(|mut filler| -> Result<Infallible> {
+            let block = [7; 4096];
+            loop {
+                filler.write_all(&block)?;
+            }
+        });
+        match filled {
+            Err(error) if error.kind() == ErrorKind::StorageFull => path,
+            Err(error) => panic!("{}: {error}", path.display()),
+            Ok(never) => match never {},
+        }
     }
 }
 

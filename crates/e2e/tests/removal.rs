@@ -102,7 +102,7 @@ fn a_card_above_high_water_is_relieved_of_the_oldest_down_to_low_water() {
         assert_eq!(counts(&scene.sync().expect(0).summary(), ["received", "removed"]), [0, 0]);
 
         // Full of what is none of ours: all that was received goes, that is not enough, and somebody is told.
-        fs::rename(card.fill(0), scene.fleet.pi(1).source().join("excluded.part")).unwrap();
+        fs::rename(card.fill(), scene.fleet.pi(1).source().join("excluded.part")).unwrap();
         let last = scene.sync().expect(0);
         assert_eq!(counts(&last.summary(), ["received", "removed"]), [0, 3]);
         let noted = last.events_of("noted");

@@ -79,7 +79,7 @@ fn full_in_the_middle_of_a_file() {
         let ever_offered = scene.offered();
         let sync = scene.start_sync();
         freeze_while_reading(scene.fleet.pi(1), &file);
-        let filler = disk.fill(0);
+        let filler = disk.fill();
         scene.fleet.pi(1).cont();
         stopped(sync.end(), "is full: no space is left", "make room");
         assert_eq!(scene.offered(), ever_offered);
@@ -264,7 +264,7 @@ fn a_full_state_directory() {
         scene.pipeline(&["init"]).expect(0);
         scene.write(1, "0.jpg", b"bees");
         let mut ever_offered = scene.offered();
-        let filler = disk.fill(0);
+        let filler = disk.fill();
         refused(scene.sync(), 5, "no space left on device", "make room on the disk that holds `state_dir`");
         assert_eq!((scene.offered(), scene.archived()), (ever_offered.clone(), Tree::new()));
         fs::remove_file(filler).unwrap();
@@ -275,7 +275,7 @@ fn a_full_state_directory() {
         ever_offered.extend(scene.offered());
         let sync = scene.start_sync();
         freeze_while_reading(scene.fleet.pi(1), &file);
-        let filler = disk.fill(0);
+        let filler = disk.fill();
         scene.fleet.pi(1).cont();
         let ended = stopped(sync.end(), "the catalog", "is the disk that holds `state_dir` full?");
         assert_eq!(ended.summary()["removed"], 0, "{ended}");
