@@ -238,3 +238,16 @@ fn users_who_write_and_go_keep_nobody_waiting() {
     let best = (0..5).map(|_| given_up_in()).min().unwrap();
     assert!(best < Duration::from_millis(500), "{best:?}");
 }
+
+#[test]
+fn a_user_who_does_not_read_does_not_lose_the_session() {
+    let fleet = Fleet::builder().pis(0).jump_config("ClientAliveInterval 1\nClientAliveCountMax 2").start().unwrap();
+    let stalled = mux(&fleet, fleet.jump(), LONG);
+    let lane = stalled.exec("cat /dev/zero", &patience()).unwrap();
+    // Long enough for the server to ask three times whether we live.
+    let clock = mux(&fleet, fleet.jump(), LONG);
+    assert_eq!(read_all(&clock.exec("sleep 6; echo over", &patience()).unwrap().stream), b"over\n");
+    assert!(stalled.failure().is_none(), "{:?}", stalled.failure());
+    lane.stream.set_read_timeout(Some(LONG)).unwrap();
+    (&lane.stream).read_exact(&mut vec![0; 20_000_000]).unwrap();
+}

@@ -411,3 +411,29 @@ fn the_ssh_agent_holds_what_the_files_do_not() {
     let AuthError::NoKey { problems, .. } = &error else { panic!("{error}") };
     assert!(matches!(problems[..], [(_, KeyProblem::NoAgent(_)), (_, KeyProblem::Encrypted)]), "{error}");
 }
+
+#[test]
+fn every_hop_must_be_the_right_one() {
+    let fleet = Fleet::builder().pis(2).tunnels(false).start().unwrap();
+    let reach = |config: &str| {
+        let config = format!("{config}\nHost *\nInclude {}\n", fleet.ssh_config().display());
+        connector_with(&fleet, &config, options()).reach(&name("raspberry1"), &()).map(drop)
+    };
+    reach("").unwrap();
+    // Another device answers at the port, or another machine in place of the jump host.
+    match reach("Host raspberry1\n HostKeyAlias raspberry2") {
+        Err(SshError::HostKey { host, source }) => {
+            assert_eq!(host, "raspberry1");
+            assert!(matches!(*source, HostKeyError::Changed { .. }), "{source}");
+        }
+        other => panic!("{other:?}"),
+    }
+    match reach("Host awsbox\n HostKeyAlias raspberry2") {
+        Err(SshError::Hop { hop, source }) => {
+            assert_eq!(hop, "awsbox");
+            assert!(matches!(*source, SshError::HostKey { .. }), "{source}");
+            assert_eq!(source.class(), Class::HostKey);
+        }
+        other => panic!("{other:?}"),
+    }
+}
