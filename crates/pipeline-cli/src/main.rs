@@ -6,6 +6,8 @@ mod cmd;
 mod environment;
 mod exit;
 mod failure;
+mod monitors;
+mod ping;
 mod signals;
 mod ui;
 

@@ -92,10 +92,6 @@ fn a_setting_that_does_nothing_yet_is_not_ignored_in_silence() {
     let home = Home::new();
     home.config("hosts: [raspberry1]\nsource: /data\nstorage: ~/storage\nagent: never\n");
     golden("agent_never", &home, &["sync"], CONFIG);
-    home.config(
-        "hosts: [raspberry2]\nsource: /data\nstorage: ~/storage\nmetrics: /m.prom\nping: https://x.example/y\n",
-    );
-    golden("metrics_and_ping", &home, &["sync"], CONFIG);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Commands: one file for each, arguments to one call into the core to an exit code. What all of them need is here.
 
+use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::cli::{Cli, Command};
 use crate::environment::{self, Environment};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::monitors::Monitors;
 use crate::signals::{self, Received};
 use crate::ui::Ui;
 
@@ -33,16 +35,24 @@ pub fn main() -> Exit {
     // It lives as long as the program, and the panic hook needs it for as long.
     let ui: &'static Ui = Box::leak(Box::new(Ui::new(&cli.global, &environment)));
     bug::watch(ui);
-    let context = Context { ui, surroundings: environment.surroundings(), environment, config: cli.global.config };
+    let context = Context {
+        ui,
+        surroundings: environment.surroundings(),
+        environment,
+        config: cli.global.config,
+        monitors: OnceCell::new(),
+    };
     let command = AssertUnwindSafe(|| match cli.command {
         Command::Init(_) => init::run(&context),
         Command::Check(args) => check::run(&context, &args),
         Command::Sync(args) => sync::run(&context, &args),
     });
+    let mut reason = None;
     let mut exit = match catch_unwind(command) {
         Ok(Ok(exit)) => exit,
         Ok(Err(failure)) => {
             ui.error(&failure);
+            reason = Some(failure.what);
             failure.exit
         }
         Err(_) => Exit::Unexpected,
@@ -54,6 +64,10 @@ pub fn main() -> Exit {
         ui.error(&Failure::because(Exit::Unexpected, "can't write to standard output", &error));
         exit = exit.worse(Exit::Unexpected);
     }
+    // Last of all, so that they hear the exit code that the caller sees, whatever led to it.
+    if let Some(monitors) = context.monitors.get() {
+        monitors.tell(exit, reason.as_deref(), ui);
+    }
     exit
 }
 
@@ -64,6 +78,8 @@ struct Context {
     surroundings: Surroundings,
     /// `--config`.
     config: Option<PathBuf>,
+    /// Set by a command whose end they are to hear of.
+    monitors: OnceCell<Arc<Monitors>>,
 }
 
 impl Context {
@@ -71,36 +87,23 @@ impl Context {
     fn config(&self) -> Result<(PathBuf, Config), Failure> {
         let file = self.environment.find_config(self.config.as_deref())?;
         let config = Config::load(&file, &self.surroundings).map_err(|error| Failure::of(&error))?;
-        self.refuse_to_ignore(&config)?;
+        refuse_to_ignore(&config)?;
         Ok((file, config))
-    }
-
-    /// A setting that does nothing yet must not look as if it did.
-    fn refuse_to_ignore(&self, config: &Config) -> Result<(), Failure> {
-        for (key, is_set) in [("metrics", config.metrics.is_some()), ("ping", config.ping.is_some())] {
-            if is_set {
-                self.ui.warning(&format!("'{key}' in the configuration has no effect in this version"));
-            }
-        }
-        match config.agent {
-            AgentMode::Auto => Ok(()),
-            AgentMode::Never => Err(Failure {
-                exit: Exit::Config,
-                what: "agent: never is not possible in this version: files are received through the agent alone".into(),
-                hint: Some("write 'agent: auto', or take the line out".into()),
-            }),
-        }
     }
 
     fn ssh_config(&self, config: &Config) -> Result<SshConfig, Failure> {
         SshConfig::load(&config.ssh_config, &self.surroundings).map_err(|error| Failure::of(&error))
     }
 
-    /// The devices of the configuration that the command line names; all where it names none.
-    fn devices(&self, config: &Config, ssh_config: &SshConfig, hosts: &[String]) -> Result<Vec<Device>, Failure> {
-        let all = fleet::resolve(config, ssh_config).map_err(|error| Failure::of(&error))?;
+    /// Every device of the configuration.
+    fn fleet(&self, config: &Config, ssh_config: &SshConfig) -> Result<Vec<Device>, Failure> {
+        fleet::resolve(config, ssh_config).map_err(|error| Failure::of(&error))
+    }
+
+    /// The devices that the command line names; all where it names none.
+    fn devices(&self, fleet: &[Device], hosts: &[String]) -> Result<Vec<Device>, Failure> {
         // What was typed is wrong, not what is configured.
-        fleet::select(&all, hosts).map_err(|error| Failure { exit: Exit::Usage, ..Failure::of(&error) })
+        fleet::select(fleet, hosts).map_err(|error| Failure { exit: Exit::Usage, ..Failure::of(&error) })
     }
 
     fn connector(&self, config: &Config, ssh_config: SshConfig, cancel: &Cancel) -> Connector {
@@ -117,5 +120,17 @@ impl Context {
     fn listen(&self, cancel: &Cancel, observer: &Arc<dyn Observer>) -> Result<Received, Failure> {
         signals::listen(cancel.clone(), observer.clone())
             .map_err(|error| Failure::because(Exit::Unexpected, "can't listen to signals", &error))
+    }
+}
+
+/// A setting that does nothing yet must not look as if it did.
+fn refuse_to_ignore(config: &Config) -> Result<(), Failure> {
+    match config.agent {
+        AgentMode::Auto => Ok(()),
+        AgentMode::Never => Err(Failure {
+            exit: Exit::Config,
+            what: "agent: never is not possible in this version: files are received through the agent alone".into(),
+            hint: Some("write 'agent: auto', or take the line out".into()),
+        }),
     }
 }

@@ -1,5 +1,7 @@
 //! `pipeline sync`: one run over the fleet.
 
+use std::sync::Arc;
+
 use pipeline_core::cancel::Cancel;
 use pipeline_core::run::{self, Setup};
 
@@ -7,13 +9,21 @@ use super::Context;
 use crate::cli::SyncArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::monitors::Monitors;
 
 pub fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     let (_, mut config) = context.config()?;
     config.jobs = args.jobs.map_or(config.jobs, usize::from);
+    // From here on they hear how it ends, but for a dry run, which is nobody's business.
+    let monitors = (!args.dry_run).then(|| context.monitors.get_or_init(|| Arc::new(Monitors::new(&config))));
     let ssh_config = context.ssh_config(&config)?;
-    let devices = context.devices(&config, &ssh_config, &args.hosts)?;
-    let observer = context.ui.listener(args.json, args.dry_run);
+    let fleet = context.fleet(&config, &ssh_config)?;
+    let devices = context.devices(&fleet, &args.hosts)?;
+    let mut observer = context.ui.listener(args.json, args.dry_run);
+    if let Some(monitors) = monitors {
+        monitors.know_fleet(fleet);
+        observer = Monitors::beside(monitors, observer);
+    }
     let cancel = Cancel::new();
     let signal = context.listen(&cancel, &observer)?;
     let connector = context.connector(&config, ssh_config, &cancel);

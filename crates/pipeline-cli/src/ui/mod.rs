@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, OnceLock};
 
-use console::Style;
+use console::{Style, StyledObject};
 use jiff::Timestamp;
 use pipeline_core::event::{Observer, RunReport};
 
@@ -207,24 +207,25 @@ impl Ui {
 
     /// `error: what, where` and `hint: what to do`, on standard error.
     pub fn error(&self, failure: &Failure) {
-        self.end_bars();
-        let style = Style::new().bold().force_styling(self.err_stream.colors);
-        let form = if self.err_stream.journal { Form::Journal } else { Form::Plain };
-        let error = format!("{} {}", style.clone().red().apply_to("error:"), printable(&failure.what));
-        self.err.line(&form.line(Level::Error, &error, Timestamp::now()));
-        if let Some(hint) = &failure.hint {
-            let hint = format!("{} {}", style.cyan().apply_to("hint:"), printable(hint));
-            self.err.line(&form.line(Level::Error, &hint, Timestamp::now()));
-        }
+        self.problem(Level::Error, Style::new().red().apply_to("error:"), failure);
     }
 
-    /// `warning: what`, on standard error.
-    pub fn warning(&self, text: &str) {
+    /// The same for what does not keep the program from its work: `warning: what, where`.
+    pub fn warning(&self, failure: &Failure) {
+        self.problem(Level::Warning, Style::new().yellow().apply_to("warning:"), failure);
+    }
+
+    fn problem(&self, level: Level, word: StyledObject<&str>, failure: &Failure) {
         self.end_bars();
-        let style = Style::new().bold().yellow().force_styling(self.err_stream.colors);
         let form = if self.err_stream.journal { Form::Journal } else { Form::Plain };
-        let warning = format!("{} {}", style.apply_to("warning:"), printable(text));
-        self.err.line(&form.line(Level::Warning, &warning, Timestamp::now()));
+        let say = |word: StyledObject<&str>, text: &str| {
+            let word = word.bold().force_styling(self.err_stream.colors);
+            self.err.line(&form.line(level, &format!("{word} {}", printable(text)), Timestamp::now()));
+        };
+        say(word, &failure.what);
+        if let Some(hint) = &failure.hint {
+            say(Style::new().cyan().apply_to("hint:"), hint);
+        }
     }
 
     /// Why standard output is not complete, if it is not.

@@ -91,7 +91,8 @@ fn device_line(report: &DeviceReport, dry_run: bool) -> (Level, String) {
     }
 }
 
-fn run_line(report: &RunReport, dry_run: bool) -> String {
+/// The line of a run that has ended.
+pub fn run_line(report: &RunReport, dry_run: bool) -> String {
     let number = |wanted: fn(&Outcome) -> bool| report.devices.iter().filter(|d| wanted(&d.outcome)).count();
     let done = if dry_run { "planned" } else { "done" };
     let mut parts =

@@ -49,7 +49,7 @@ pub struct Config {
     pub read_back: ReadBack,
     /// Prometheus textfile to write after each run.
     pub metrics: Option<PathBuf>,
-    /// URL to call after each run.
+    /// URL of a dead-man's switch, to call at the beginning and end of each run.
     pub ping: Option<String>,
     /// What holds for a device unless overridden.
     pub defaults: DeviceSettings,

@@ -28,7 +28,7 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
         Ok(ssh_config) => ssh_config,
         Err(failure) => return Ok(cross(ui, &failure)),
     };
-    let devices = match context.devices(&config, &ssh_config, &args.hosts) {
+    let devices = match context.fleet(&config, &ssh_config).and_then(|fleet| context.devices(&fleet, &args.hosts)) {
         Ok(devices) => devices,
         Err(failure) => return Ok(cross(ui, &failure)),
     };

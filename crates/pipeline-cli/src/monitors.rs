@@ -1,0 +1,167 @@
+//! Those who watch from afar: a Prometheus textfile (`metrics`) and a dead-man's switch (`ping`).
+//!
+//! Guarantees that they hear of every run that began or should have begun, with the exit code that the caller sees; that
+//! whatever goes wrong with them is a warning; and that they cost a run no time but at its end, where it is bounded. A program
+//! that is killed tells nobody: the dead-man's switch is there for that.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use pipeline_core::clock::now_ns;
+use pipeline_core::config::Config;
+use pipeline_core::event::{Event, Observer, RunReport};
+use pipeline_core::fleet::Device;
+use pipeline_core::metrics::{self, Ended};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::ping::{LIMITS, Ping};
+use crate::ui::Ui;
+use crate::ui::wording::run_line;
+use crate::ui::words::printable;
+
+/// The monitors of one run, and what they will be told.
+pub struct Monitors {
+    metrics: Option<PathBuf>,
+    ping: Option<Arc<Ping>>,
+    state_dir: PathBuf,
+    began: Instant,
+    fleet: OnceLock<Vec<Device>>,
+    report: OnceLock<RunReport>,
+    /// The call that says that the run has begun.
+    starting: Mutex<Option<JoinHandle<Result<(), Failure>>>>,
+}
+
+impl Monitors {
+    /// Those that the configuration names.
+    pub fn new(config: &Config) -> Monitors {
+        Monitors {
+            metrics: config.metrics.clone(),
+            ping: config.ping.as_deref().map(|url| Arc::new(Ping::new(url, LIMITS))),
+            state_dir: config.state_dir.clone(),
+            began: Instant::now(),
+            fleet: OnceLock::new(),
+            report: OnceLock::new(),
+            starting: Mutex::default(),
+        }
+    }
+
+    /// Every device of the configuration, whether this run visits it or not.
+    pub fn know_fleet(&self, fleet: Vec<Device>) {
+        // A program makes one run.
+        self.fleet.set(fleet).ok();
+    }
+
+    /// A listener that lets the monitors know of what `observer` hears.
+    pub fn beside(monitors: &Arc<Monitors>, observer: Arc<dyn Observer>) -> Arc<dyn Observer> {
+        Arc::new(Beside { monitors: monitors.clone(), observer })
+    }
+
+    /// In a thread of its own: the run does not wait for the switch.
+    fn start(&self) {
+        let Some(ping) = self.ping.clone() else { return };
+        // Without a thread it goes untold; the end will be told.
+        let starting = std::thread::Builder::new().name("ping".into()).spawn(move || ping.start()).ok();
+        *self.starting.lock().unwrap_or_else(PoisonError::into_inner) = starting;
+    }
+
+    /// Tells how the program ends, and `reason` where it ends without a report.
+    pub fn tell(&self, exit: Exit, reason: Option<&str>, ui: &Ui) {
+        // Then there was no run: a slip on the command line, or a run by hand while the timer's is under way, which speaks for
+        // itself. Should that one hang for ever, silence is what gives the alarm.
+        if matches!(exit, Exit::Usage | Exit::Locked) {
+            return;
+        }
+        if let Err(failure) = self.write_metrics(exit) {
+            ui.warning(&failure);
+        }
+        if let Err(failure) = self.call(exit, reason) {
+            ui.warning(&failure);
+        }
+    }
+
+    fn write_metrics(&self, exit: Exit) -> Result<(), Failure> {
+        let Some(file) = &self.metrics else { return Ok(()) };
+        let fleet: Option<Vec<&str>> =
+            self.fleet.get().map(|fleet| fleet.iter().map(|device| device.name.as_str()).collect());
+        let (at_ns, took) = (now_ns(), self.began.elapsed());
+        let ended = Ended { exit_code: exit.code(), at_ns, took, report: self.report.get() };
+        metrics::write(file, &self.state_dir, fleet.as_deref(), &ended).map_err(|error| Failure::of(&error))
+    }
+
+    fn call(&self, exit: Exit, reason: Option<&str>) -> Result<(), Failure> {
+        let Some(ping) = &self.ping else { return Ok(()) };
+        // The other way round the switch would take the run for one that does not end.
+        let starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let started = starting.and_then(|thread| thread.join().ok()).unwrap_or(Ok(()));
+        let summary = summary(exit, self.report.get(), reason);
+        let ended = if exit == Exit::Done { ping.success(&summary) } else { ping.fail(&summary) };
+        // One warning is enough.
+        ended.and(started)
+    }
+}
+
+/// One line: exit code, and what was done or why not.
+fn summary(exit: Exit, report: Option<&RunReport>, reason: Option<&str>) -> String {
+    let stopped_by = report.and_then(|report| report.stopped_by.as_ref()).map(|stop| stop.reason.as_str());
+    let parts = [report.map(|report| run_line(report, false)), stopped_by.or(reason).map(str::to_owned)];
+    let what = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let what = if what.is_empty() { "ended unexpectedly" } else { &what };
+    printable(&format!("exit {}: {what}", exit.code())).into_owned()
+}
+
+struct Beside {
+    monitors: Arc<Monitors>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Observer for Beside {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::RunStarted { .. } => self.monitors.start(),
+            Event::RunFinished(report) => {
+                // A program makes one run.
+                self.monitors.report.set(report.clone()).ok();
+            }
+            _ => {}
+        }
+        self.observer.event(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline_core::error::Class;
+    use pipeline_core::event::{Counts, StopReason};
+
+    use super::*;
+
+    #[test]
+    fn a_summary_is_one_line() {
+        let stop = StopReason { class: Class::Storage, reason: "the storage\nis full".into(), hint: None };
+        let report = |stopped_by| RunReport {
+            run: 7,
+            devices: vec![],
+            counts: Counts::default(),
+            stopped_by,
+            elapsed_ms: 1_000,
+        };
+        let table = [
+            (
+                summary(Exit::Done, Some(&report(None)), None),
+                "exit 0: run 7 ended after 1.0 s: 0 of 0 devices done; nothing to do",
+            ),
+            (
+                summary(Exit::Storage, Some(&report(Some(stop))), None),
+                "exit 5: run 7 ended after 1.0 s: 0 of 0 devices done; nothing to do; the storage\\nis full",
+            ),
+            (summary(Exit::Config, None, Some("no catalog in /x")), "exit 78: no catalog in /x"),
+            (summary(Exit::Unexpected, None, None), "exit 1: ended unexpectedly"),
+        ];
+        for (summary, expected) in table {
+            assert_eq!(summary, expected);
+        }
+    }
+}
