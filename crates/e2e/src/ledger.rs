@@ -57,16 +57,17 @@ pub enum Stage {
 }
 
 impl Ledger {
-    /// Puts a file on a Pi that has been there for an hour. No path may be used twice.
+    /// Puts a file on a Pi that has been there for an hour, and returns its path in the archive. No path may be used twice.
     ///
     /// # Panics
     /// Where it can't be written.
-    pub fn offer(&mut self, fleet: &Fleet, pi: usize, path: &[u8], content: &[u8]) {
+    pub fn offer(&mut self, fleet: &Fleet, pi: usize, path: &[u8], content: &[u8]) -> Vec<u8> {
         let modified = SystemTime::now() - Duration::from_secs(3600);
         fleet.write(pi, path, content, modified).unwrap_or_else(|error| panic!("{error}"));
         let path = [fleet.pi(pi).name().as_bytes(), b"/", path].concat();
-        let replaced = self.offered.insert(path, Sha256::digest(content).into());
+        let replaced = self.offered.insert(path.clone(), Sha256::digest(content).into());
         assert!(replaced.is_none(), "a path was offered twice");
+        path
     }
 
     /// How many files were offered.
@@ -129,7 +130,7 @@ impl Ledger {
     ///
     /// # Panics
     /// Where that is not so.
-    pub fn expect_finished(&mut self, fleet: &Fleet) {
+    pub fn expect_finished(&mut self, fleet: &Fleet) -> Look {
         let look = self.look(fleet);
         assert!(look.staged.is_empty(), "left in staging: {:?}", look.staged.len());
         for (path, stage) in &look.files {
@@ -147,6 +148,7 @@ impl Ledger {
         let accepted: BTreeSet<_> =
             output.stdout.split(|&byte| byte == b'\n').filter(|l| l.ends_with(b": OK")).collect();
         assert_eq!(accepted.len(), self.offered.len(), "files that the manifests list");
+        look
     }
 
     /// Forgets what was hashed, so that the next look reads every byte again.

@@ -29,6 +29,7 @@ struct Story {
     rounds: usize,
     /// In every so many rounds there is a large file too.
     large_every: usize,
+    /// The look before, with what was offered since.
     before: Look,
     hits: Hits,
 }
@@ -64,16 +65,17 @@ impl Story {
                 let name = &names[self.random.below(names.len())];
                 let dir = format!("day {}/{round}/{number}/", round / 7);
                 let content = self.random.content(bytes);
-                self.ledger.offer(&self.fleet, pi, &[dir.as_bytes(), name].concat(), &content);
+                let path = self.ledger.offer(&self.fleet, pi, &[dir.as_bytes(), name].concat(), &content);
+                self.before.files.insert(path, Stage::Offered);
             }
         }
         if (round - 1).is_multiple_of(self.large_every) {
             let pi = 1 + self.random.below(self.fleet.pis().len());
             let bytes = (5 << 20) + self.random.below(15 << 20);
             let content = self.random.content(bytes);
-            self.ledger.offer(&self.fleet, pi, format!("film {round}.h264").as_bytes(), &content);
+            let path = self.ledger.offer(&self.fleet, pi, format!("film {round}.h264").as_bytes(), &content);
+            self.before.files.insert(path, Stage::Offered);
         }
-        self.before = self.ledger.look(&self.fleet);
     }
 
     fn pipeline(&self) -> Command {
@@ -94,21 +96,22 @@ impl Story {
         hits.removed += usize::from(reached(Stage::Removed));
         hits.noted += usize::from(reached(Stage::Noted));
         hits.nothing_begun += usize::from(!staged && look.files == self.before.files);
+        self.before = look;
     }
 
     /// A run that nobody disturbs finishes everything. Returns how long its work took.
     fn finish(&mut self) -> Duration {
         let summary = run(self.fleet.command("pipeline").unwrap().args(["sync", "--json"])).expect(0).summary();
-        self.ledger.expect_finished(&self.fleet);
+        self.before = self.ledger.expect_finished(&self.fleet);
         Duration::from_millis(summary["elapsed_ms"].as_u64().unwrap())
     }
 
     /// How long the work of a run takes that has a large file to receive, and no agent to upload.
     fn span(&mut self) -> Duration {
-        self.offer(8);
+        self.offer(5);
         self.finish();
         self.rounds = self.rounds.next_multiple_of(self.large_every);
-        self.offer(8);
+        self.offer(5);
         self.finish()
     }
 
@@ -131,7 +134,7 @@ fn pipeline_at_a_hundred_instants() {
     let mut kills = 0;
     for attempt in 1.. {
         assert!(attempt <= 300, "only {kills} kills came before the end of their runs of about {span:?}");
-        story.offer(8);
+        story.offer(5);
         if attempt % 10 == 0 {
             // Then the kill may hit the upload of the agent too.
             fs::remove_dir_all(story.fleet.pi(1).home().join(".cache")).ok();
@@ -176,7 +179,7 @@ fn sessions_at_twenty_instants(mut story: Story, kill: impl Fn(&Fleet, &mut Rand
     let mut kills = 0;
     for attempt in 1.. {
         assert!(attempt <= 100, "only {kills} kills met a session in runs of about {span:?}");
-        story.offer(8);
+        story.offer(5);
         let mut pipeline = story.pipeline().spawn().unwrap();
         // A second kill in the same run may meet what has been connected anew.
         for _ in 0..2 {
@@ -212,13 +215,13 @@ fn pipeline_and_agent_before_chosen_system_calls() {
     let force = "ForceCommand if [ -s $HOME/strace ]; then exec strace $(cat $HOME/strace) -- /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"; \
                  else exec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"; fi\n";
     let mut story = Story::begin(Fleet::builder().pi_config(force), SEED + 3);
-    story.offer(6);
+    story.offer(5);
     story.finish();
     let log = story.fleet.state_dir().join("catalog.db-wal");
     for (call, on_log, counts) in CALLS {
         let mut kills = 0;
         for &count in counts {
-            story.offer(6);
+            story.offer(5);
             let args = killing_args(call, on_log.then_some(log.as_path()), count);
             let status = under_strace(&story.pipeline(), args).status().unwrap();
             kills += usize::from(status.signal() == Some(9));
@@ -229,7 +232,7 @@ fn pipeline_and_agent_before_chosen_system_calls() {
     }
     let catalogued = story.hits.catalogued;
     for count in [1, 2, 5] {
-        story.offer(6);
+        story.offer(5);
         let strace = story.fleet.pi(1).home().join("strace");
         fs::write(&strace, killing_args("unlinkat", None, count).join(" ")).unwrap();
         // The device broke off, which is told.
