@@ -236,8 +236,9 @@ pub struct DeviceReport {
 }
 
 impl DeviceReport {
-    /// Adds a second visit in the same run: what was done sums up, how it is now is as the second visit found it.
-    pub fn add(&mut self, second: DeviceReport) {
+    /// Adds a visit that was made again because the first broke off: what was done sums up, how it is now is as the second
+    /// visit found it.
+    pub fn add_retry(&mut self, second: DeviceReport) {
         let first = std::mem::replace(&mut self.counts, second.counts);
         self.counts.received += first.received;
         self.counts.received_bytes += first.received_bytes;
@@ -247,6 +248,20 @@ impl DeviceReport {
         self.counts.clashes += first.clashes;
         self.counts.pruned += first.pruned;
         self.outcome = second.outcome;
+        self.elapsed_ms += second.elapsed_ms;
+    }
+
+    /// Adds a visit that only removed: all else stays as the first visit told it, unless the second went wrong.
+    pub fn add_removals(&mut self, second: DeviceReport) {
+        self.counts.removed += second.counts.removed;
+        self.counts.removed_bytes += second.counts.removed_bytes;
+        self.counts.pruned += second.counts.pruned;
+        self.counts.deferred += second.counts.deferred;
+        self.counts.failed += second.counts.failed;
+        self.counts.waiting = second.counts.waiting;
+        if self.outcome == Outcome::Done {
+            self.outcome = second.outcome;
+        }
         self.elapsed_ms += second.elapsed_ms;
     }
 }
@@ -329,6 +344,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether digests disagreed or a limit against mistakes was met: nothing more is removed in this run.
+    pub fn is_unsafe(&self) -> bool {
+        matches!(self, Outcome::Failed { class: Class::Integrity | Class::Brake, .. })
+    }
+
     /// How a visit ends that `error` broke off: only its class decides.
     pub fn broken_off(error: &(dyn Classified + 'static)) -> Outcome {
         let reason = one_line(error);

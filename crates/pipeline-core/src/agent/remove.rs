@@ -23,6 +23,10 @@ use crate::wire::{FileRef, RemoveEnd, Reply, WireError};
 /// Where a lease can't be had, the look at open files is all there is, and must be fresh.
 const OLDEST_LOOK: Duration = Duration::from_millis(50);
 
+/// Neither the lease nor the look can tell: the file belongs to somebody else, or its file system has no leases, and other
+/// users' processes are not ours to look into.
+const UNSEEN: &str = "it belongs to another user, so it can't be told whether somebody writes to it: kept";
+
 /// Answers one `Remove`.
 pub(super) fn answer<W: Write>(
     root: Result<&Rooted>,
@@ -77,9 +81,12 @@ fn try_remove(
     if lease == Lease::Refused || writers.have(&file.identity) {
         return Ok(RemoveEnd::Busy);
     }
+    if lease == Lease::Unknown && writers.is_blind() {
+        return Ok(RemoveEnd::Failed(UNSEEN.into()));
+    }
     // Whoever wrote and closed before the lease has left a new ctime. From here on, where the lease is held, nobody writes:
     // who tries to waits, and breaks it.
-    // RACE: without a lease, a writer that the look at open files missed may write until the unlink and after it.
+    // RACE: without a lease, who opens the file after the look may write until the unlink and after it.
     if !is_the_same(fstat(&opened)?) || !is_the_same(statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?) {
         return Ok(RemoveEnd::Changed);
     }

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
 
 use crate::entry::Identity;
 
@@ -18,13 +19,19 @@ pub(super) struct Writers {
     wanted: HashSet<FileId>,
     found: HashSet<FileId>,
     looked: Instant,
+    /// Some process could not be looked into.
+    blind: bool,
 }
 
 impl Writers {
     /// Looks for writers of any of the files.
     pub(super) fn of<'a>(files: impl Iterator<Item = &'a Identity>) -> Writers {
-        let mut writers =
-            Writers { wanted: files.map(file_id).collect(), found: HashSet::new(), looked: Instant::now() };
+        let mut writers = Writers {
+            wanted: files.map(file_id).collect(),
+            found: HashSet::new(),
+            looked: Instant::now(),
+            blind: false,
+        };
         writers.look();
         writers
     }
@@ -41,12 +48,21 @@ impl Writers {
         self.found.contains(&file_id(file))
     }
 
+    /// Whether there are processes that may not be looked into, so that nobody found does not mean nobody.
+    pub(super) fn is_blind(&self) -> bool {
+        self.blind
+    }
+
     fn look(&mut self) {
         self.looked = Instant::now();
         self.found.clear();
-        // Processes and descriptors come and go meanwhile, and most are not ours to see: whatever fails is passed over.
-        let Some(processes) = open_dir(CWD, b"/proc") else { return };
-        let Some(names) = open_dir(&processes, b".").and_then(|fd| Dir::new(fd).ok()) else { return };
+        self.blind = false;
+        // Processes and descriptors come and go meanwhile: whatever is not there any more is passed over.
+        let listed = open_dir(CWD, b"/proc").and_then(|fd| Ok((Dir::read_from(&fd)?, fd)));
+        let Ok((names, processes)) = listed else {
+            self.blind = true;
+            return;
+        };
         for process in names.flatten() {
             let name = process.file_name().to_bytes();
             if name.iter().all(u8::is_ascii_digit) {
@@ -56,8 +72,20 @@ impl Writers {
     }
 
     fn look_at(&mut self, processes: &rustix::fd::OwnedFd, process: &[u8]) -> Option<()> {
-        let descriptors = open_dir(processes, &[process, b"/fd"].concat())?;
-        let names = open_dir(&descriptors, b".").and_then(|fd| Dir::new(fd).ok())?;
+        let descriptors = match open_dir(processes, &[process, b"/fd"].concat()) {
+            Ok(descriptors) => descriptors,
+            Err(error) => {
+                self.blind |= matches!(error, Errno::ACCESS | Errno::PERM);
+                return None;
+            }
+        };
+        let names = match Dir::read_from(&descriptors) {
+            Ok(names) => names,
+            Err(error) => {
+                self.blind |= matches!(error, Errno::ACCESS | Errno::PERM);
+                return None;
+            }
+        };
         for descriptor in names.flatten() {
             let name = descriptor.file_name();
             // The owner's permissions on these links are those that the file was opened with: proc(5), fs/proc/fd.c.
@@ -80,8 +108,8 @@ fn file_id(identity: &Identity) -> FileId {
     (identity.dev, identity.ino)
 }
 
-fn open_dir(dir: impl rustix::fd::AsFd, name: &[u8]) -> Option<rustix::fd::OwnedFd> {
-    openat(dir, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+fn open_dir(dir: impl rustix::fd::AsFd, name: &[u8]) -> Result<rustix::fd::OwnedFd, Errno> {
+    openat(dir, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 #[cfg(test)]

@@ -235,7 +235,14 @@ impl Archive {
             }
             Err(error) => return Err(self.store.failed("open", path, error)),
         };
-        let (found, found_bytes) = self.store.digest(&file).map_err(|e| self.store.failed("read", path, e))?;
+        let (found, found_bytes) = match self.store.digest(&file) {
+            Ok(read) => read,
+            // One bad sector is this file's affair; a storage that is gone shows in the next look at the marker.
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+                return damaged("it can't be read any more".into());
+            }
+            Err(error) => return Err(self.store.failed("read", path, error)),
+        };
         if found_bytes != bytes {
             return damaged(format!("it holds {found_bytes} bytes, {bytes} were stored"));
         }

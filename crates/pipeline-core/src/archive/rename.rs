@@ -4,6 +4,7 @@
 //! marker says, and goes on to a weaker one where the storage turns out not to know the call. Leaves to others: syncing.
 
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, statat, unlinkat};
@@ -80,8 +81,10 @@ fn link(from: At<'_>, to: At<'_>) -> Result<()> {
 }
 
 /// RACE: what another program puts under the new name between the look and the rename is replaced. Only a storage without
-/// either of the other ways gets here; each device's files go to paths of their own, and one collector visits a device.
+/// either of the other ways gets here. Two devices of ours can't meet: one looks and renames at a time.
 fn look(from: At<'_>, to: At<'_>) -> Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     match statat(to.0, to.1, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => renameat(from.0, from.1, to.0, to.1),
         Ok(_) => Err(Errno::EXIST),

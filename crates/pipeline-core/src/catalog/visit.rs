@@ -157,11 +157,14 @@ impl Visit {
         done.map(drop).map_err(|e| self.sqlite("noting a visit", e))
     }
 
-    /// The newest file that was received from `from`, if any.
+    /// The newest file that was received from `from` and is, as far as we know, still there.
+    ///
+    /// What has left the device says nothing of what lies there now, even where all five fields agree: a device without a clock
+    /// of its own begins each day at the same time, and file systems use inodes again.
     pub fn known(&self, from: &RelPath) -> Result<Option<Known>, CatalogError> {
         let query = || {
             let sql = "SELECT id, size, mtime_ns, ctime_ns, dev, ino, sha256, archive_path, received_ns
-                       FROM file WHERE source = ?1 AND path = ?2 ORDER BY id DESC LIMIT 1";
+                       FROM file WHERE source = ?1 AND path = ?2 AND removed_ns IS NULL ORDER BY id DESC LIMIT 1";
             let mut statement = self.conn.prepare_cached(sql)?;
             let known = |row: &Row<'_>| {
                 Ok(Known {

@@ -218,7 +218,15 @@ fn devices(top: &Section<'_>) -> Result<Vec<(HostPattern, Overrides)>, ConfigErr
         if pattern.is_negated() {
             return Err(section.refuse_key(key, "a pattern behind '!' is not allowed".into(), allowed));
         }
-        devices.push((pattern, device(&overrides)?));
+        let given = device(&overrides)?;
+        if given.delete.max_files.is_some()
+            && let Some(delete) = overrides.section("delete", DELETE, DELETE_SECTION)?
+        {
+            // A brake that does not brake would be worse than none.
+            let allowed = "max_files counts over all devices: it stands in the delete section at the top";
+            return Err(delete.refuse("max_files", "it is not for single devices".into(), allowed));
+        }
+        devices.push((pattern, given));
     }
     Ok(devices)
 }

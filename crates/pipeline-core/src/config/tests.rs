@@ -98,7 +98,7 @@ fn overrides_are_merged_by_pattern_and_later_ones_win() {
     let text = "delete: { after: 7d, high_water: 80%, low_water: 60%, max_files: 9 }\nbandwidth: 1MB/s\ndevices:\n  \
                 'pi[1-3]': { source: /one, settle: 1m, delete: { after: 30d } }\n  \
                 'pi*': { source: /two, exclude: [x], include: [y], layout: 'z/{path}' }\n  \
-                pi3: { bandwidth: null, delete: { high_water: null, max_files: null } }\n  \
+                pi3: { bandwidth: null, delete: { high_water: null } }\n  \
                 pi4: { bandwidth: 2MB/s, delete: { after: never, high_water: 50%, low_water: 40% } }\n  \
                 pi5:\n";
     let config = parse(&format!("{MINIMAL}{text}")).unwrap();
@@ -114,7 +114,7 @@ fn overrides_are_merged_by_pattern_and_later_ones_win() {
 
     let pi3 = device("pi3");
     assert_eq!(pi3.bandwidth, None);
-    assert_eq!(pi3.delete, policy(Some(seconds(30 * 86_400)), None, None, None));
+    assert_eq!(pi3.delete, policy(Some(seconds(30 * 86_400)), None, None, Some(9)));
 
     let pi4 = device("pi4");
     assert_eq!((pi4.settle, pi4.bandwidth), (seconds(10), Some(2_000_000)));

@@ -7,6 +7,7 @@ mod lock;
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -93,7 +94,9 @@ pub fn sync(setup: &Setup<'_>, observer: &dyn Observer, cancel: &Cancel) -> Resu
     let (archive, catalog) = open(setup.config)?;
     let number = if setup.dry_run { 0 } else { catalog.begin_run()? };
     observer.event(&Event::RunStarted { run: number, devices: setup.devices.len(), dry_run: setup.dry_run });
+    let removals_left = AtomicU64::new(u64::MAX);
     let run = Run {
+        removals_left: &removals_left,
         archive: &archive,
         catalog: &catalog,
         connect: setup.connect,
@@ -134,10 +137,12 @@ fn visits(setup: &Setup<'_>, pool: &Pool<'_>, order: Vec<usize>) -> Vec<DeviceRe
                 "nothing was removed; look at what is due (`--dry-run`), then raise delete.max_files for one run";
             pool.stop(StopReason { class: Class::Brake, reason, hint: Some(hint.into()) });
         }
-        Some(_) if mode == Mode::ReceiveOnly => {
-            let with_due = (0..visited.len()).filter(|&at| visited[at].due > 0).collect();
-            for (at, second) in pool.visit_all(setup.devices, with_due, Mode::RemoveOnly).into_iter().enumerate() {
-                visited[at].report.add(second.report);
+        Some(most) if mode == Mode::ReceiveOnly && !visited.iter().any(|v| v.report.outcome.is_unsafe()) => {
+            pool.run.removals_left.store(most, Ordering::SeqCst);
+            let with_due: Vec<usize> = (0..visited.len()).filter(|&at| visited[at].due > 0).collect();
+            let second = pool.visit_all(setup.devices, with_due.clone(), Mode::RemoveOnly);
+            for at in with_due {
+                visited[at].report.add_removals(second[at].report.clone());
             }
         }
         _ => {}
@@ -202,8 +207,9 @@ impl Pool<'_> {
         let transient = matches!(visited.report.outcome, Outcome::Failed { class: Class::Transient, .. });
         if transient && !self.run.cancel.is_set() && self.run.connect.shared_connection_broke(device, since) {
             let second = self.visit_once(device, mode);
-            visited.due += second.due;
-            visited.report.add(second.report);
+            // The second look counts again what is still there.
+            visited.due = visited.due.max(second.due);
+            visited.report.add_retry(second.report);
         }
         visited
     }

@@ -3,15 +3,17 @@
 //! Everything between a staged file and its catalog row happens here, in this order: marker, fsync, read-back, rename, directory,
 //! manifest (all [`Archive::commit`]), then the catalog.
 
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::SyncError;
 use crate::archive::{Archive, Commit, Staged};
 use crate::catalog::{Catalogued, Known, Recorder};
+use crate::entry::Entry;
 use crate::error::{Class, Classified as _, one_line};
 use crate::path::{DeviceName, RelPath};
+use crate::remote::RemoteError;
 
 /// Batches that may wait for the disk besides the one in hand. More would only pile up unsynced bytes.
 const QUEUED: usize = 1;
@@ -34,6 +36,8 @@ pub(super) struct Done {
     pub(super) occupied: Vec<RelPath>,
     /// The storage can't take them, and why.
     pub(super) refused: Vec<(RelPath, String)>,
+    /// Their stored copy is gone: they are to be received again.
+    pub(super) gone: Vec<Entry>,
     /// Their stored bytes are not what was stored, and why.
     pub(super) damaged: Vec<(RelPath, String)>,
 }
@@ -77,7 +81,8 @@ impl<'scope> Committer<'scope> {
     pub(super) fn poll(&mut self) -> Result<Option<Done>, SyncError> {
         match self.done.try_recv() {
             Ok(done) => self.take(done).map(Some),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Ok(None),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => self.gone(),
         }
     }
 
@@ -85,8 +90,14 @@ impl<'scope> Committer<'scope> {
     pub(super) fn wait(&mut self, at_most: Duration) -> Result<Option<Done>, SyncError> {
         match self.done.recv_timeout(at_most) {
             Ok(done) => self.take(done).map(Some),
-            Err(_) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => self.gone(),
         }
+    }
+
+    /// The thread has ended. With work under way that is after a panic, which [`Drop`] passes on.
+    fn gone(&mut self) -> Result<Option<Done>, SyncError> {
+        if std::mem::take(&mut self.under_way) > 0 { Err(RemoteError::Stopped.into()) } else { Ok(None) }
     }
 
     fn take(&mut self, done: Result<Done, SyncError>) -> Result<Done, SyncError> {
@@ -148,17 +159,21 @@ fn commit(
         }
     }
     let catalogued = recorder.record(stored)?;
-    Ok(Done { received: true, catalogued, occupied, refused, damaged: Vec::new() })
+    Ok(Done { received: true, catalogued, occupied, refused, gone: Vec::new(), damaged: Vec::new() })
 }
 
 fn verify(archive: &Archive, recorder: &Recorder, files: Vec<(Known, RelPath)>) -> Result<Done, SyncError> {
-    let (mut catalogued, mut damaged) = (Vec::with_capacity(files.len()), Vec::new());
+    let (mut catalogued, mut gone, mut damaged) = (Vec::with_capacity(files.len()), Vec::new(), Vec::new());
     for (known, path) in files {
         match archive.verify(&known.archive_path, &known.digest, known.identity.size) {
             Ok(verified) => catalogued.push(recorder.renew(&known, path, &verified)),
+            // Somebody moved it away: the device still has it, and its place is free.
+            Err(_) if archive.find(&known.archive_path)?.is_none() => {
+                gone.push(Entry { path, identity: known.identity });
+            }
             Err(error) if error.class() == Class::Integrity => damaged.push((path, one_line(&error))),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Done { received: false, catalogued, occupied: Vec::new(), refused: Vec::new(), damaged })
+    Ok(Done { received: false, catalogued, occupied: Vec::new(), refused: Vec::new(), gone, damaged })
 }

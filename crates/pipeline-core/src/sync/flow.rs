@@ -4,13 +4,14 @@
 //! read. Beyond that both sides would wait for one another, so what is unanswered stays well below.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::committer::{Committer, Done, Work};
 use super::look::OCCUPIED;
 use super::{Session, SyncError};
 use crate::archive::Staged;
-use crate::catalog::{Catalogued, TaskKind, Visit};
+use crate::catalog::{Catalogued, Task, TaskKind, Visit};
 use crate::event::Event;
 use crate::receipt;
 use crate::remote::{Answer, Remote, RemoteError};
@@ -35,13 +36,16 @@ const PAGE: usize = 512;
 const TELL_BYTES: u64 = 512 << 10;
 /// Smaller files are not worth an event of their own when they begin.
 const TELL_FILE_BYTES: u64 = 1 << 20;
+/// After so long a visit asks for no more contents; the next run goes on. A card with a long backlog on a slow link would
+/// otherwise keep the run, and with it the lock, from all others for days.
+const VISIT: Duration = Duration::from_secs(15 * 60);
 /// How often a wait for the disk looks whether it should stop.
 const POLL: Duration = Duration::from_millis(100);
 
 /// The tasks of one kind, page by page.
 struct Tasks {
     kind: TaskKind,
-    page: VecDeque<crate::catalog::Task>,
+    page: VecDeque<Task>,
     after: i64,
     exhausted: bool,
 }
@@ -52,7 +56,7 @@ impl Tasks {
     }
 
     /// Makes sure that [`Tasks::page`] has a next task, if there is one.
-    fn peek(&mut self, visit: &Visit) -> Result<Option<&crate::catalog::Task>, SyncError> {
+    fn peek(&mut self, visit: &Visit) -> Result<Option<&Task>, SyncError> {
         if self.page.is_empty() && !self.exhausted {
             self.page = visit.tasks(self.kind, self.after, PAGE)?.into();
             match self.page.back() {
@@ -90,6 +94,7 @@ struct Flow<'a, 'scope> {
     content_bytes: u64,
     untold_bytes: u64,
     verifying: bool,
+    began: Instant,
     visit: &'a mut Visit,
 }
 
@@ -117,6 +122,7 @@ impl Session<'_> {
                 content_bytes: 0,
                 untold_bytes: 0,
                 verifying: false,
+                began: Instant::now(),
                 visit,
             };
             let result = self.pump(&mut flow, remote);
@@ -196,6 +202,7 @@ impl Session<'_> {
         for (path, reason) in done.refused {
             self.failed(Some(path), reason);
         }
+        flow.receive.page.extend(done.gone.into_iter().map(|entry| Task { id: 0, entry }));
         for (path, reason) in done.damaged {
             self.damaged = true;
             self.failed(Some(path), reason);
@@ -223,7 +230,17 @@ impl Session<'_> {
             if !files.is_empty() && asked_bytes > MAX_ASKED_BYTES {
                 break;
             }
+            let left = self.run.removals_left;
+            if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
+                // The brake: what became due while this run went on stays for the next one.
+                self.counts.waiting += flow.licensed.len() as u64;
+                flow.licensed.clear();
+                break;
+            }
             files.extend(flow.licensed.pop_front());
+        }
+        if files.is_empty() {
+            return Ok(());
         }
         let confirmed = self.run.archive.confirm()?;
         let mut receipts = Vec::with_capacity(files.len());
@@ -239,6 +256,9 @@ impl Session<'_> {
     /// Asks for contents, as many as the link needs to stay full, if the storage has room for them.
     fn ask_contents(&mut self, flow: &mut Flow<'_, '_>, remote: &mut dyn Remote) -> Result<(), SyncError> {
         let mut wanted = Vec::new();
+        if flow.began.elapsed() >= VISIT {
+            return self.leave_rest(flow);
+        }
         // Many at a time: each time costs a look at the storage's free space, and a packet.
         if flow.asked_bytes > MAX_ASKED_BYTES / 2 || flow.content_bytes > MAX_CONTENT_BYTES / 2 {
             return Ok(());
@@ -288,9 +308,21 @@ impl Session<'_> {
         Ok(false)
     }
 
+    /// Leaves what has not been asked for to the next run.
+    fn leave_rest(&mut self, flow: &mut Flow<'_, '_>) -> Result<(), SyncError> {
+        if flow.receive.peek(flow.visit)?.is_some() {
+            flow.receive = Tasks::new(TaskKind::Receive, false);
+            let message =
+                format!("there is more to receive than fits {} minutes: the next run goes on", VISIT.as_secs() / 60);
+            self.tell(&Event::Noted { device: Some(self.name().clone()), message });
+        }
+        Ok(())
+    }
+
     /// Has the disk verify stored files of earlier runs that are due, a few at a time.
     fn ask_verification(&mut self, flow: &mut Flow<'_, '_>) -> Result<(), SyncError> {
-        if flow.verifying {
+        // Verified files wait in memory for their removal: no more of them than a batch.
+        if flow.verifying || flow.licensed.len() >= BATCH_FILES {
             return Ok(());
         }
         let mut files = Vec::new();

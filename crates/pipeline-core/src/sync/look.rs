@@ -19,6 +19,8 @@ use crate::remote::{Answer, Remote, RemoteError, Scanned};
 const QUIET: Duration = Duration::from_secs(3600);
 /// At most this many directories are pruned in one visit; the next visit goes on.
 const MAX_PRUNED: usize = 10_000;
+/// Paths of the greatest length in one request: 512 KiB.
+const PRUNED_AT_ONCE: usize = 128;
 const PAGE: usize = 512;
 /// Why a file stays whose archive path is taken.
 pub(super) const OCCUPIED: &str = "the archive holds other content at this path";
@@ -229,19 +231,20 @@ impl Session<'_> {
     }
 
     /// Removes directories that our removals have left empty.
-    pub(super) fn prune(&mut self, remote: &mut dyn Remote, dirs: Vec<RelPath>) -> Result<(), SyncError> {
+    pub(super) fn prune(&mut self, remote: &mut dyn Remote, dirs: &[RelPath]) -> Result<(), SyncError> {
         if dirs.is_empty() || !self.mode.removes() || self.mode == Mode::DryRun {
             return Ok(());
         }
-        let mut due = dirs.len();
         let mut pruned = 0;
-        remote.prune(dirs, QUIET)?;
-        while due > 0 {
-            match remote.answer()? {
-                Answer::Pruned(_, removed) => pruned += u64::from(removed),
-                _ => return Err(RemoteError::Protocol("it answered something else than a pruning").into()),
+        // Few enough at a time that neither side waits for the other to read.
+        for dirs in dirs.chunks(PRUNED_AT_ONCE) {
+            remote.prune(dirs.to_vec(), QUIET)?;
+            for _ in dirs {
+                match remote.answer()? {
+                    Answer::Pruned(_, removed) => pruned += u64::from(removed),
+                    _ => return Err(RemoteError::Protocol("it answered something else than a pruning").into()),
+                }
             }
-            due -= 1;
         }
         if pruned > 0 {
             self.counts.pruned += pruned;

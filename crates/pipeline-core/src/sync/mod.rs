@@ -11,6 +11,7 @@ mod committer;
 mod flow;
 mod look;
 
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use crate::archive::{Archive, ArchiveError};
@@ -62,6 +63,8 @@ pub struct Run<'a> {
     pub cancel: &'a Cancel,
     /// The catalog's number; 0 for a dry run.
     pub number: i64,
+    /// How many files may still be removed, over all devices.
+    pub removals_left: &'a AtomicU64,
     /// Whether the user wants received files to leave at all (`--no-delete` does not).
     pub delete: bool,
 }
@@ -201,7 +204,7 @@ impl Session<'_> {
             return self.tell_plan(&visit, &plan);
         }
         self.flow(remote.as_mut(), &mut visit)?;
-        self.prune(remote.as_mut(), plan.prune)?;
+        self.prune(remote.as_mut(), &plan.prune)?;
         // A removal that is left to a second visit is not done.
         let left = self.mode == Mode::ReceiveOnly && self.due > 0;
         if self.counts.failed == 0 && !self.damaged && !left {
@@ -238,7 +241,10 @@ impl Session<'_> {
                 hint: None,
             },
             Ok(()) => Outcome::Done,
-            Err(_) if self.run.cancel.is_set() => Outcome::Stopped,
+            // A stop makes all kinds of errors. What concerns the data is told all the same.
+            Err(error) if self.run.cancel.is_set() && !matches!(error.class(), Class::Integrity | Class::Storage) => {
+                Outcome::Stopped
+            }
             Err(error) => Outcome::broken_off(&error),
         }
     }
