@@ -41,9 +41,10 @@ impl Session<'_> {
         let clock = DeviceClock::new(remote.clock_offset_ns(), visit.last_offset_ns());
         let moment = Moment { now_ns: now_ns(), clock };
         let mut plan = Plan { counts: PlanCounts::default(), prune: Vec::new() };
-        let (mut broken, mut whole) = (None, true);
+        let (mut broken, mut whole, mut empty) = (None, true, true);
         visit.begin_tasks()?;
         let scanned = remote.scan(&mut |item| {
+            empty = false;
             let done = match item {
                 Scanned::File(entry) => visit.met(&entry.path).map_err(SyncError::from).and_then(|()| {
                     if !filter.takes(&entry.path) {
@@ -71,7 +72,8 @@ impl Session<'_> {
             return Err(error);
         }
         scanned?;
-        visit.end_tasks(whole)?;
+        // A source with nothing in it at all may be a card that is not mounted: that says nothing of what lies on the card.
+        visit.end_tasks(whole && !empty)?;
         if self.run.delete {
             self.relieve(remote, visit, &mut plan)?;
         }
