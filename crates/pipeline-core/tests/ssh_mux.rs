@@ -204,7 +204,7 @@ fn a_peer_with_nothing_to_say_is_left_alone() {
     let mux = mux(&fleet, fleet.jump(), Duration::from_secs(8));
     // Longer than the silence allowed: only its answers to our questions are heard.
     let lane = mux.exec("sleep 12; echo awake", &patience()).unwrap();
-    assert_eq!(read_all(&lane.stream), b"awake\n");
+    assert_eq!(read_all(&lane.stream), b"awake\n", "{:?} {}", mux.failure(), text(&lane.errors));
 }
 
 #[test]
@@ -250,4 +250,50 @@ fn a_user_who_does_not_read_does_not_lose_the_session() {
     assert!(stalled.failure().is_none(), "{:?}", stalled.failure());
     lane.stream.set_read_timeout(Some(LONG)).unwrap();
     (&lane.stream).read_exact(&mut vec![0; 20_000_000]).unwrap();
+}
+
+#[test]
+fn users_who_go_in_the_middle_block_no_other() {
+    let fleet = Fleet::builder().pis(0).start().unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", fleet.jump().port())).unwrap();
+    rustix::net::sockopt::set_socket_send_buffer_size(&stream, 4096).unwrap();
+    let mux = mux_over(&fleet, fleet.jump().name(), stream, LONG);
+    thread::scope(|scope| {
+        // Packets of theirs are half-sent when they go: data up, and windows for data down.
+        for user in 0..3 {
+            let mux = &mux;
+            scope.spawn(move || {
+                let bytes = noise(user, 200_000);
+                for round in 0..40 {
+                    let lane = mux.exec("cat; cat /dev/zero", &patience()).unwrap();
+                    (&lane.stream).write_all(&bytes[..(round + 1) * 5_000]).unwrap();
+                    let mut some = vec![0; round * 2_000];
+                    (&lane.stream).read_exact(&mut some).unwrap();
+                }
+            });
+        }
+        (0..4).for_each(|seed| echo(&mux, &noise(seed, 3_000_000)));
+    });
+    assert!(mux.failure().is_none(), "{:?}", mux.failure());
+    hash_there(&mux, b"still here");
+}
+
+#[test]
+fn a_packet_that_is_stuck_with_a_user_who_went_blocks_no_other() {
+    let fleet = Fleet::builder().pis(1).tunnels(false).start().unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", fleet.jump().port())).unwrap();
+    rustix::net::sockopt::set_socket_send_buffer_size(&stream, 4096).unwrap();
+    let mux = mux_over(&fleet, fleet.jump().name(), stream, LONG);
+    let (gone, other) = (mux.exec("cat > /dev/null", &patience()).unwrap(), mux.exec("cat", &patience()).unwrap());
+    hash_there(&mux, b"both are up");
+    fleet.jump().stop();
+    gone.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    while (&gone.stream).write(&[0; 100_000]).is_ok() {}
+    drop(gone);
+    // Longer than bytes of a user who has gone are waited for.
+    let clock = mux_over(&fleet, "raspberry1", TcpStream::connect(("127.0.0.1", fleet.pi(1).port())).unwrap(), LONG);
+    assert_eq!(read_all(&clock.exec("sleep 7; echo over", &patience()).unwrap().stream), b"over\n");
+    fleet.jump().cont();
+    write_all(&other.stream, b"still here");
+    assert_eq!(read_all(&other.stream), b"still here");
 }

@@ -92,7 +92,8 @@ pub fn poll_one(fd: impl AsFd, wanted: PollFlags, limit: Duration) -> PollFlags 
 /// Waits at most `limit` for any of `fds`. A signal ends the waiting early.
 pub fn poll(fds: &mut [PollFd<'_>], limit: Duration) -> Result<(), Errno> {
     // A millisecond more, so that a timer has expired when poll says so.
-    let limit = Timespec::try_from(limit + Duration::from_millis(1)).ok();
+    let limit = if limit.is_zero() { limit } else { limit + Duration::from_millis(1) };
+    let limit = Timespec::try_from(limit).ok();
     match rustix::event::poll(fds, limit.as_ref()) {
         Ok(_) => Ok(()),
         Err(Errno::INTR) => {

@@ -25,12 +25,16 @@ use crate::ssh::session::{Transport, error_code};
 const SOCKET_BYTES: usize = 2 * 1024 * 1024;
 /// The largest packet that the peer may send, as OpenSSH and libssh2 have it.
 const PACKET_BYTES: u32 = 32 * 1024;
+/// So many rounds without a look at who else has something to do: a fast stream must not keep the others from being seen.
+const PASSES: u32 = 8;
 /// How long bytes of a user who has gone may still wait for the peer to take them.
 const UNSENT_WAIT: Duration = Duration::from_secs(5);
 /// How long a mux that is being given up still sends what its users wrote.
 const STOP_WAIT: Duration = Duration::from_secs(1);
 /// The peer is asked this often within the silence allowed.
 const QUESTIONS: u32 = 3;
+/// How libssh2 begins to say that a request has not left yet. A stale one costs the others a moment.
+const STILL_SENDING: &str = "Would block sending";
 /// libssh2 takes an interval of one second for two.
 const MIN_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -48,6 +52,8 @@ pub(super) struct Driver {
     pulse: Pulse,
     /// Packets may lie in the session's socket.
     input: bool,
+    /// Somebody waits for the output to be free.
+    urgent: bool,
     /// No lane can read them: do not wait for more.
     deaf: bool,
     /// When the mux was given up.
@@ -101,6 +107,7 @@ impl Driver {
             control: None,
             pulse,
             input: false,
+            urgent: false,
             deaf: false,
             stopping: None,
         }
@@ -128,11 +135,17 @@ impl Driver {
 
     fn drive(&mut self) -> Result<(), MuxError> {
         loop {
-            while self.pass()? {}
+            let mut idle = false;
+            for _ in 0..PASSES {
+                idle = !self.pass()?;
+                if idle {
+                    break;
+                }
+            }
             if self.is_finished() {
                 return Ok(());
             }
-            self.wait()?;
+            self.wait(idle)?;
         }
     }
 
@@ -143,13 +156,17 @@ impl Driver {
 
     /// One round over everything; whether anything moved.
     fn pass(&mut self) -> Result<bool, MuxError> {
-        let mut pumped = !self.opening.is_empty();
+        let (mut pumped, mut heard) = (!self.opening.is_empty(), false);
+        let urgent = std::mem::take(&mut self.urgent);
         let mut moved = self.open()?;
         let mut turn = Turn {
             session: &self.session,
             window: self.options.window,
             control: &mut self.control,
             pumped: &mut pumped,
+            heard: &mut heard,
+            urgent,
+            waiting: &mut self.urgent,
             stopping: self.stopping.is_some(),
         };
         let mut index = 0;
@@ -173,11 +190,15 @@ impl Driver {
                 Err(Trouble::Session(error)) => return Err(error),
             }
         }
+        if heard {
+            self.pulse.unanswered = 0;
+        }
         if self.input && !pumped {
             moved |= self.pump()?;
         }
         self.input = false;
-        Ok(moved)
+        // What was held back for somebody's sake has its turn next.
+        Ok(moved || (urgent && !output_blocked(&self.session)))
     }
 
     /// Reads packets although no lane may take any: windows may have grown, and the peer may have asked whether we live.
@@ -211,7 +232,10 @@ impl Driver {
                 }
                 Ok(true)
             }
-            Err(error) if !is_fatal(&error) => Ok(false),
+            Err(error) if !is_fatal(&error) => {
+                self.urgent |= error.message().starts_with(STILL_SENDING) && output_blocked(&self.session);
+                Ok(false)
+            }
             Err(error) => {
                 let refusal = refusal(&error).ok_or_else(|| broken(&error))?;
                 if let Some(opening) = self.next_opening() {
@@ -251,8 +275,11 @@ impl Driver {
         self.next_id
     }
 
-    fn wait(&mut self) -> Result<(), MuxError> {
+    /// Looks at everything that can have something to do, and waits for it where nothing is left to do.
+    fn wait(&mut self, idle: bool) -> Result<(), MuxError> {
         let serving = !(self.lanes.is_empty() && self.opening.is_empty());
+        // Immediately before polling: an answer that came in between would be read without being noticed.
+        self.look_at_clock(serving)?;
         let mut wanted = PollFlags::empty();
         // Without a lane there is nothing to read with: what the peer sends waits until there is one.
         wanted.set(PollFlags::IN, serving && !std::mem::take(&mut self.deaf));
@@ -261,8 +288,8 @@ impl Driver {
         fds.push(PollFd::new(&self.socket, wanted));
         fds.push(PollFd::new(&self.wake, PollFlags::IN));
         fds.extend(self.lanes.iter().filter_map(Lane::interest).map(|(socket, wanted)| PollFd::new(socket, wanted)));
-        poll(&mut fds, self.patience(serving))
-            .map_err(|error| MuxError::Broken(std::io::Error::from(error).to_string()))?;
+        let limit = if idle { self.patience(serving) } else { Duration::ZERO };
+        poll(&mut fds, limit).map_err(|error| MuxError::Broken(std::io::Error::from(error).to_string()))?;
         let seen: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         let mut lanes_seen = seen.iter().skip(2);
         for lane in self.lanes.iter_mut().filter(|lane| lane.interest().is_some()) {
@@ -278,7 +305,7 @@ impl Driver {
         if !seen[1].is_empty() {
             self.take_requests();
         }
-        self.look_at_clock(serving)
+        Ok(())
     }
 
     /// How long there is nothing to do unless something is seen.

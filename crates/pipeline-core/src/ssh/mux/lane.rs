@@ -5,6 +5,8 @@
 //! - A channel write that would block must be repeated with the same bytes: the slice in `up` is frozen until it is accepted.
 //! - A channel read may first have to send a window adjustment, and must then be repeated with the same length: `down` is
 //!   always offered whole, also for stderr, and a blocked read is tried again in every pass.
+//! - Only whoever began to send a packet can finish it, and until then nobody can send another. So a lane whose user has gone
+//!   goes on with what it began before it closes: otherwise it would silence all others.
 //! - A write to a channel whose window is used up makes libssh2 forget that it has a half-sent packet of another channel: such
 //!   a write is not tried.
 //! - End-of-file packets live on libssh2's stack. They are sent only while nothing is half-sent, and by one lane at a time.
@@ -36,6 +38,12 @@ pub(super) struct Turn<'a> {
     pub(super) control: &'a mut Option<u64>,
     /// Set by a lane that emptied the session's socket.
     pub(super) pumped: &'a mut bool,
+    /// Set by a lane that met something of the peer's which no poll may have shown.
+    pub(super) heard: &'a mut bool,
+    /// Somebody waits for the output to be free: nobody begins to send more of a user's bytes.
+    pub(super) urgent: bool,
+    /// Set by a lane that waits so.
+    pub(super) waiting: &'a mut bool,
     /// The mux is being given up: what is under way is sent, and nothing new is waited for.
     pub(super) stopping: bool,
 }
@@ -104,6 +112,12 @@ pub(super) struct Lane {
     down: Buffer,
     /// Socket to channel.
     up: Buffer,
+    /// What the peer has allowed us to send, when we last looked.
+    up_window: u32,
+    /// The bytes in `up` may be half-sent.
+    writing: bool,
+    /// A read may have left a window adjustment half-sent.
+    reading: bool,
     /// The socket may have something to read, as far as we know.
     readable: bool,
     /// The socket may take something, as far as we know.
@@ -139,6 +153,9 @@ impl Lane {
             errors: None,
             down: Buffer::new(0),
             up: Buffer::new(0),
+            up_window: 0,
+            writing: false,
+            reading: false,
             readable: true,
             writable: true,
             up_ended: false,
@@ -197,24 +214,27 @@ impl Lane {
         }
         self.socket = None;
         self.down = Buffer::new(0);
-        self.up = Buffer::new(0);
+        if !self.writing {
+            self.up = Buffer::new(0);
+        }
     }
 
     /// One round: up, window, down, and what an end on either side asks for.
     pub(super) fn step(&mut self, turn: &mut Turn<'_>) -> Result<Step, Trouble> {
-        if self.socket.is_none() {
-            return self.close(turn);
-        }
         let mut moved = self.take_up(turn.stopping);
         moved |= self.send_up(turn)?;
         moved |= self.end_up(turn)?;
         moved |= self.widen(turn)?;
         moved |= self.receive(turn)?;
+        self.settle()?;
+        if self.socket.is_none() {
+            return self.close(turn);
+        }
         moved |= self.deliver();
         moved |= self.end_down();
         if self.is_over() {
             self.finish();
-            return self.close(turn).map(|step| if step == Step::Idle { Step::Moved } else { step });
+            moved = true;
         }
         Ok(if moved { Step::Moved } else { Step::Idle })
     }
@@ -271,27 +291,45 @@ impl Lane {
         if self.up.is_empty() {
             return Ok(false);
         }
-        if self.remote_closed {
-            self.up.clear();
-            return Ok(true);
-        }
-        if self.channel.write_window().remaining == 0 {
-            return Ok(false);
+        if !self.writing {
+            if self.socket.is_none() || self.remote_closed {
+                self.up.clear();
+                return Ok(true);
+            }
+            if turn.urgent {
+                return Ok(false);
+            }
+            let left = self.channel.write_window().remaining;
+            // Only the peer can enlarge it.
+            *turn.heard |= left > self.up_window;
+            self.up_window = left;
+            if left == 0 {
+                return Ok(false);
+            }
         }
         match self.channel.write(self.up.filled()) {
             Ok(n) => {
+                self.writing = false;
+                self.up_window = self.up_window.saturating_sub(u32::try_from(n).unwrap_or(u32::MAX));
                 self.up.consume(n);
                 Ok(n > 0)
             }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.writing = true;
+                Ok(false)
+            }
             Err(e) => Err(io_trouble(turn.session, &e)),
         }
     }
 
     /// Tells the peer that nothing more will come, while it may go on sending.
+    ///
+    /// Called from one place only and never inlined: libssh2 knows a half-sent end-of-file by its address on the stack.
+    #[inline(never)]
     fn end_up(&mut self, turn: &mut Turn<'_>) -> Result<bool, Trouble> {
-        let due =
-            self.up_ended && self.up.is_empty() && !self.eof_sent && !self.remote_closed && self.hung_up.is_none();
+        let no_more = self.up_ended && !self.remote_closed && self.hung_up.is_none();
+        let begun = *turn.control == Some(self.id);
+        let due = self.up.is_empty() && !self.eof_sent && (begun || no_more || self.socket.is_none());
         if !due || !self.may_control(turn) {
             return Ok(false);
         }
@@ -302,7 +340,7 @@ impl Lane {
 
     /// Keeps more under way than libssh2 does by itself, for long round trips.
     fn widen(&mut self, turn: &mut Turn<'_>) -> Result<bool, Trouble> {
-        if self.adjustment.is_none() && turn.window > MIN_WINDOW && !self.down_ended {
+        if self.adjustment.is_none() && turn.window > MIN_WINDOW && !self.down_ended && self.socket.is_some() {
             let left = self.channel.read_window().remaining;
             if left < turn.window / 4 * 3 {
                 self.adjustment = Some(u64::from(turn.window - left));
@@ -312,13 +350,13 @@ impl Lane {
         match self.channel.adjust_receive_window(bytes, true) {
             Ok(_) => self.adjustment = None,
             Err(error) if is_fatal(&error) => return Err(trouble(&error)),
-            Err(_) => {}
+            Err(_) => *turn.waiting = true,
         }
         Ok(false)
     }
 
     fn receive(&mut self, turn: &mut Turn<'_>) -> Result<bool, Trouble> {
-        if !self.down.is_empty() {
+        if self.socket.is_none() || !self.down.is_empty() {
             return Ok(false);
         }
         if self.down_ended {
@@ -326,12 +364,15 @@ impl Lane {
         }
         *turn.pumped = true;
         match self.channel.read(&mut self.down.bytes) {
-            Ok(0) => {}
             Ok(n) => {
-                self.down.fill(n);
-                return Ok(true);
+                if n > 0 {
+                    *turn.heard = true;
+                    self.reading = false;
+                    self.down.fill(n);
+                    return Ok(true);
+                }
             }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            Err(e) if e.kind() == ErrorKind::WouldBlock => self.note_blocked_read(turn),
             Err(e) => return Err(io_trouble(turn.session, &e)),
         }
         if self.errors.is_some() && self.channel.read_window().available > 0 {
@@ -350,9 +391,29 @@ impl Lane {
                 }
                 Ok(n > 0)
             }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.note_blocked_read(turn);
+                Ok(false)
+            }
             Err(e) => Err(io_trouble(turn.session, &e)),
         }
+    }
+
+    fn note_blocked_read(&mut self, turn: &mut Turn<'_>) {
+        self.reading = output_blocked(turn.session);
+        *turn.waiting |= self.reading;
+    }
+
+    /// Finishes a window adjustment where no read will do it any more. Of a finished one, nothing is sent.
+    fn settle(&mut self) -> Result<(), Trouble> {
+        if self.reading && (self.down_ended || self.socket.is_none()) {
+            match self.channel.adjust_receive_window(0, true) {
+                Ok(_) => self.reading = false,
+                Err(error) if is_fatal(&error) => return Err(trouble(&error)),
+                Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     fn look_for_close(&mut self, turn: &mut Turn<'_>) -> Result<bool, Trouble> {
@@ -429,20 +490,23 @@ impl Lane {
         }
     }
 
+    /// Closes the channel once nothing that this lane began is half-sent.
     fn close(&mut self, turn: &mut Turn<'_>) -> Result<Step, Trouble> {
-        if !self.may_control(turn) {
+        let busy = self.writing || self.reading || self.adjustment.is_some();
+        if busy || !self.eof_sent || !self.may_control(turn) {
             return Ok(Step::Idle);
         }
         let closed = self.channel.close();
-        // A close that was answered by other packets has emptied the socket only in part.
         Ok(if self.controlled(turn, closed)? { Step::Done } else { Step::Idle })
     }
 
-    fn may_control(&self, turn: &Turn<'_>) -> bool {
-        match *turn.control {
+    fn may_control(&self, turn: &mut Turn<'_>) -> bool {
+        let free = match *turn.control {
             Some(owner) => owner == self.id,
             None => !output_blocked(turn.session),
-        }
+        };
+        *turn.waiting |= !free;
+        free
     }
 
     /// The outcome of sending end-of-file or close: whether it is done. Keeps other lanes from it while it is half-sent.
