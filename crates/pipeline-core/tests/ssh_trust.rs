@@ -90,6 +90,7 @@ fn a_known_key_is_accepted_whatever_its_type_and_however_it_is_listed() {
         Command::new("ssh-keygen")
             .args(["-q", "-H", "-f"])
             .arg(&hashed)
+            .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
             .unwrap()
@@ -407,9 +408,13 @@ fn the_ssh_agent_holds_what_the_files_do_not() {
     assert!(
         matches!(&error, AuthError::NoKey { problems, .. } if matches!(problems[..], [(_, KeyProblem::Encrypted)]))
     );
-    let error = refused(with_identities(&machine, &[&mine], " IdentityAgent /nonexistent/agent"));
-    let AuthError::NoKey { problems, .. } = &error else { panic!("{error}") };
-    assert!(matches!(problems[..], [(_, KeyProblem::NoAgent(_)), (_, KeyProblem::Encrypted)]), "{error}");
+    let silent = dir.join("silent.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
+    for socket in [Path::new("/nonexistent/agent"), &silent] {
+        let error = refused(with_identities(&machine, &[&mine], &format!(" IdentityAgent {}", socket.display())));
+        let AuthError::NoKey { problems, .. } = &error else { panic!("{error}") };
+        assert!(matches!(problems[..], [(_, KeyProblem::NoAgent(_)), (_, KeyProblem::Encrypted)]), "{error}");
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! that does not fit (`MaxAuthTries`). Leaves to others: the session, and the proof that the server is the right one.
 
 use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,11 @@ use super::patience::{Impatience, Patience};
 use super::session::{CallError, Transport, error_code};
 use crate::error::{Class, Classified};
 use crate::ssh_config::HostParams;
+
+/// How long an ssh agent may take to say which keys it holds.
+const AGENT_WAIT: Duration = Duration::from_secs(3);
+/// The longest answer of an ssh agent, as OpenSSH has it.
+const MAX_AGENT_BYTES: u64 = 256 * 1024;
 
 /// Why a server did not let us in.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +124,7 @@ pub fn authenticate(transport: &Transport, host: &HostParams, patience: &Patienc
         let Some(socket) = socket.take() else { return };
         match AgentKeys::connect(transport, socket) {
             Ok(keys) => *agent = keys,
-            Err(error) => problems.push((socket.to_owned(), KeyProblem::NoAgent(error.message().to_lowercase()))),
+            Err(why) => problems.push((socket.to_owned(), KeyProblem::NoAgent(why))),
         }
     };
     let mut refused = Vec::new();
@@ -234,8 +241,14 @@ struct AgentKeys {
 }
 
 impl AgentKeys {
-    /// Asks the agent at `socket` for its keys.
-    fn connect(transport: &Transport, socket: &Path) -> Result<AgentKeys, ssh2::Error> {
+    /// Asks the agent at `socket` for its keys. The error is for people.
+    fn connect(transport: &Transport, socket: &Path) -> Result<AgentKeys, String> {
+        // libssh2 would wait for it for ever.
+        let answers = answers(socket).map_err(|error| format!("no ssh agent answers: {}", error.kind()));
+        answers.and_then(|()| AgentKeys::ask(transport, socket).map_err(|error| error.message().to_lowercase()))
+    }
+
+    fn ask(transport: &Transport, socket: &Path) -> Result<AgentKeys, ssh2::Error> {
         let mut agent = transport.session.agent()?;
         agent.set_identity_path(socket)?;
         agent.connect()?;
@@ -249,4 +262,19 @@ impl AgentKeys {
         let index = self.keys.iter().position(|key| Some(key.blob()) == public)?;
         self.keys.remove(index)
     }
+}
+
+/// Whether something that speaks like an ssh agent listens at `socket`.
+fn answers(socket: &Path) -> std::io::Result<()> {
+    // draft-miller-ssh-agent, 3.5: SSH_AGENTC_REQUEST_IDENTITIES, answered by any packet.
+    const REQUEST: [u8; 5] = [0, 0, 0, 1, 11];
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_write_timeout(Some(AGENT_WAIT))?;
+    stream.set_read_timeout(Some(AGENT_WAIT))?;
+    stream.write_all(&REQUEST)?;
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    // To the end: an agent complains of who goes before it has said all.
+    let length = u64::from(u32::from_be_bytes(length)).min(MAX_AGENT_BYTES);
+    std::io::copy(&mut stream.take(length), &mut std::io::sink()).map(drop)
 }

@@ -40,7 +40,7 @@ pub enum KeyProblem {
     /// It has a passphrase.
     #[error("has a passphrase")]
     Encrypted,
-    /// It is the socket of an ssh agent, which does not answer; libssh2's words.
+    /// It is the socket of an ssh agent that can't be used; why, in words.
     #[error("{0}")]
     NoAgent(String),
     /// It is no private key of a form that is known.
