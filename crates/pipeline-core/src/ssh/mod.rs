@@ -20,6 +20,7 @@
 //! keys, known_hosts and agents. Which machine has which address and key is `ssh_config`'s business.
 
 pub mod auth;
+mod chacha;
 pub mod connector;
 pub mod deploy;
 pub mod error;
