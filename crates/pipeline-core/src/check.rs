@@ -144,7 +144,7 @@ mod tests {
     use std::sync::Condvar;
 
     use super::*;
-    use crate::config::{DeletePolicy, DeviceSettings};
+    use crate::config::{DeletePolicy, DeviceSettings, VersionPolicy};
     use crate::entry::{Entry, Vitals};
     use crate::error::Classified;
     use crate::path::RelPath;
@@ -255,6 +255,7 @@ mod tests {
             exclude: vec![],
             settle: Duration::ZERO,
             delete: DeletePolicy { after: None, high_water: None, low_water: None, max_files: None },
+            versions: VersionPolicy::default(),
             bandwidth: None,
         };
         let device = |name: &&str| Device { name: DeviceName::new(*name).unwrap(), settings: settings.clone() };

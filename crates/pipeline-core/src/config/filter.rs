@@ -1,4 +1,4 @@
-//! Which files below a source are wanted: `include` and `exclude`.
+//! Which files below a source are wanted, `include` and `exclude`, and what a glob means wherever one stands.
 //!
 //! A glob is compared with the path below the source, byte by byte, case and all:
 //!
@@ -19,9 +19,13 @@ use crate::path::RelPath;
 #[derive(Clone, Debug)]
 pub struct Filter {
     /// None: everything.
-    include: Option<GlobSet>,
-    exclude: GlobSet,
+    include: Option<Globs>,
+    exclude: Globs,
 }
+
+/// A list of globs. An empty one matches nothing.
+#[derive(Clone, Debug)]
+pub struct Globs(GlobSet);
 
 /// A text that is no glob.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,15 +50,27 @@ impl Classified for FilterError {
 impl Filter {
     /// Compiles the globs.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Filter, FilterError> {
-        let include = if include.is_empty() { None } else { Some(compile(include)?) };
-        Ok(Filter { include, exclude: compile(exclude)? })
+        let include = if include.is_empty() { None } else { Some(Globs::new(include)?) };
+        Ok(Filter { include, exclude: Globs::new(exclude)? })
     }
 
     /// Whether the file with this path is wanted.
     pub fn takes(&self, path: &RelPath) -> bool {
         let candidate = Candidate::new(path.as_path());
-        let included = self.include.as_ref().is_none_or(|globs| globs.is_match_candidate(&candidate));
-        included && !self.exclude.is_match_candidate(&candidate)
+        let included = self.include.as_ref().is_none_or(|globs| globs.0.is_match_candidate(&candidate));
+        included && !self.exclude.0.is_match_candidate(&candidate)
+    }
+}
+
+impl Globs {
+    /// Compiles them.
+    pub fn new(globs: &[String]) -> Result<Globs, FilterError> {
+        compile(globs).map(Globs)
+    }
+
+    /// Whether one of them matches the file with this path.
+    pub fn matches(&self, path: &RelPath) -> bool {
+        self.0.is_match(path.as_path())
     }
 }
 
@@ -152,5 +168,16 @@ mod tests {
             let error = Filter::new(&[glob.to_owned()], &[]).unwrap_err();
             assert_eq!(error.glob, glob);
         }
+    }
+
+    #[test]
+    fn no_glob_matches_nothing() {
+        let path = RelPath::new(&b"log/bees.db"[..]).unwrap();
+        let matches = |globs: &[&str]| {
+            let globs: Vec<_> = globs.iter().map(|&glob| glob.to_owned()).collect();
+            Globs::new(&globs).unwrap().matches(&path)
+        };
+        assert!(!matches(&[]));
+        assert!(matches(&["*.db"]) && matches(&["x", "log/"]) && !matches(&["*.csv"]));
     }
 }

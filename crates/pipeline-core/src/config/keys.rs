@@ -8,7 +8,7 @@ use super::section::Section;
 use super::yaml::Document;
 use super::{
     AgentMode, Config, DeleteOverrides, DeletePolicy, DeviceSettings, Filter, HostPattern, Onboarding, Overrides,
-    ReadBack, Surroundings, Timeouts, layout, units,
+    ReadBack, Surroundings, Timeouts, VersionPolicy, layout, units,
 };
 use crate::path::DeviceName;
 
@@ -22,6 +22,7 @@ const TOP: &[&str] = &[
     "exclude",
     "settle",
     "delete",
+    "versions",
     "jobs",
     "bandwidth",
     "timeouts",
@@ -33,14 +34,15 @@ const TOP: &[&str] = &[
     "devices",
     "onboarding",
 ];
-const DEVICE: &[&str] = &["source", "layout", "include", "exclude", "settle", "delete", "bandwidth"];
+const DEVICE: &[&str] = &["source", "layout", "include", "exclude", "settle", "delete", "versions", "bandwidth"];
 const DELETE: &[&str] = &["after", "high_water", "low_water", "max_files"];
+const VERSIONS: &[&str] = &["replace"];
 const TIMEOUTS: &[&str] = &["connect", "idle"];
 const ONBOARDING: &[&str] = &["jump", "name", "user", "base_port", "key_type"];
 
 /// Every key at every depth, for the test that the example shows them all.
 #[cfg(test)]
-pub(super) const ALL: &[&[&str]] = &[TOP, DEVICE, DELETE, TIMEOUTS, ONBOARDING];
+pub(super) const ALL: &[&[&str]] = &[TOP, DEVICE, DELETE, VERSIONS, TIMEOUTS, ONBOARDING];
 
 const HOSTS: &str =
     "hosts is a list of names and patterns in quotes: [\"raspberry31\", \"raspberry[1-9,12]\", \"!raspberry7\"]";
@@ -49,6 +51,8 @@ const STORAGE: &str = "storage is the full path of a directory on this machine: 
 const GLOBS: &str = "globs are in quotes, in a list: [\"*.jpg\", \"raw/**/*.csv\", \"cache/\"]";
 const FULL_PATH: &str = "a full path, or one that starts with ~/";
 const DELETE_SECTION: &str = "delete is a section; to keep all files on the device: delete: { after: never }";
+const VERSIONS_SECTION: &str =
+    "versions is a section; to keep only the newest content of a database: versions: { replace: [\"*.db\"] }";
 const AFTER: &str = "after is a duration such as 0s, 10m or 30d, or never";
 
 /// Reads a whole file.
@@ -70,6 +74,7 @@ pub(super) fn read(document: &Document<'_>, surroundings: &Surroundings) -> Resu
         exclude: given.exclude.unwrap_or_else(|| vec!["*.tmp".into(), "*.part".into()]),
         settle: given.settle.unwrap_or(Duration::from_secs(10)),
         delete: given.delete.over(&DeletePolicy::default()),
+        versions: VersionPolicy { replace: given.replace.unwrap_or_default() },
         bandwidth: given.bandwidth.flatten(),
     };
     let storage = top.required("storage", STORAGE, storage)?;
@@ -117,6 +122,10 @@ fn device(section: &Section<'_>) -> Result<Overrides, ConfigError> {
         Some(section) => delete(&section)?,
         None => DeleteOverrides::default(),
     };
+    let replace = match section.section("versions", VERSIONS, VERSIONS_SECTION)? {
+        Some(section) => section.list("replace", GLOBS, glob)?,
+        None => None,
+    };
     Ok(Overrides {
         source: section.text("source", SOURCE, source)?,
         layout: section.text("layout", layout::ALLOWED, layout::check)?,
@@ -124,6 +133,7 @@ fn device(section: &Section<'_>) -> Result<Overrides, ConfigError> {
         exclude: section.list("exclude", GLOBS, glob)?,
         settle: section.text("settle", units::DURATION, units::duration)?,
         delete,
+        replace,
         bandwidth: nullable(section, "bandwidth", section.text("bandwidth", units::RATE, units::rate)?),
     })
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::path::DeviceName;
 
 pub use error::{ConfigError, Place};
-pub use filter::{Filter, FilterError};
+pub use filter::{Filter, FilterError, Globs};
 pub use hosts::{HostPattern, HostPatternError, MAX_NAMES};
 pub(crate) use nearest::nearest;
 pub use surroundings::Surroundings;
@@ -74,8 +74,18 @@ pub struct DeviceSettings {
     pub settle: Duration,
     /// When a received file leaves the device.
     pub delete: DeletePolicy,
+    /// What becomes of archived content that another takes the place of.
+    pub versions: VersionPolicy,
     /// Bytes per second for the device; none: as fast as the link.
     pub bandwidth: Option<u64>,
+}
+
+/// What becomes of archived content when its file on the device has other content now. A file that has grown is not concerned:
+/// its longer self holds all that was archived.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VersionPolicy {
+    /// Globs on the path below the source, for [`Globs`]: of these files only the newest content is kept.
+    pub replace: Vec<String>,
 }
 
 /// When received files leave the device.
@@ -106,6 +116,8 @@ pub struct Overrides {
     pub settle: Option<Duration>,
     /// See [`DeviceSettings::delete`]; merged key by key.
     pub delete: DeleteOverrides,
+    /// See [`VersionPolicy::replace`].
+    pub replace: Option<Vec<String>>,
     /// See [`DeviceSettings::bandwidth`]; `Some(None)` takes the limit away.
     pub bandwidth: Option<Option<u64>>,
 }
@@ -189,6 +201,7 @@ impl Overrides {
             exclude: self.exclude.clone().unwrap_or(settings.exclude),
             settle: self.settle.unwrap_or(settings.settle),
             delete: self.delete.over(&settings.delete),
+            versions: VersionPolicy { replace: self.replace.clone().unwrap_or(settings.versions.replace) },
             bandwidth: self.bandwidth.unwrap_or(settings.bandwidth),
         }
     }

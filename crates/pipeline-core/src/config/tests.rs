@@ -39,6 +39,7 @@ fn three_keys_are_enough() {
         exclude: vec!["*.tmp".into(), "*.part".into()],
         settle: seconds(10),
         delete: DeletePolicy { after: Some(Duration::ZERO), high_water: None, low_water: None, max_files: None },
+        versions: VersionPolicy { replace: vec![] },
         bandwidth: None,
     };
     assert_eq!(config.defaults, expected);
@@ -59,7 +60,7 @@ fn the_state_is_kept_where_the_user_may_write() {
 fn every_key_is_heard() {
     let text = "hosts: ['pi*', '!pi3']\nsource: /data//raw/\nstorage: ~/archive\nssh_config: /etc/fleet\n\
                 layout: 'all/{source_name}/{path}'\ninclude: ['*.jpg']\nexclude: []\nsettle: 1h30m\n\
-                delete: { after: never, high_water: 80%, low_water: 60%, max_files: 10 }\njobs: 2\nbandwidth: 1MB/s\n\
+                delete: { after: never, high_water: 80%, low_water: 60%, max_files: 10 }\nversions: { replace: ['*.db', state/] }\njobs: 2\nbandwidth: 1MB/s\n\
                 timeouts: { connect: 2s, idle: 3s }\nstate_dir: ~/state\nagent: never\nread_back: always\n\
                 metrics: /m.prom\nping: http://localhost:80/x\n\
                 onboarding: { jump: j, name: 'p{id}', user: u, base_port: 6000, key_type: rsa }\n";
@@ -88,6 +89,7 @@ fn every_key_is_heard() {
         exclude: vec![],
         settle: seconds(5400),
         delete: DeletePolicy { after: None, high_water: Some(80), low_water: Some(60), max_files: Some(10) },
+        versions: VersionPolicy { replace: vec!["*.db".into(), "state/".into()] },
         bandwidth: Some(1_000_000),
     };
     assert_eq!(config.defaults, expected);
@@ -95,12 +97,13 @@ fn every_key_is_heard() {
 
 #[test]
 fn overrides_are_merged_by_pattern_and_later_ones_win() {
-    let text = "delete: { after: 7d, high_water: 80%, low_water: 60%, max_files: 9 }\nbandwidth: 1MB/s\ndevices:\n  \
+    let text = "delete: { after: 7d, high_water: 80%, low_water: 60%, max_files: 9 }\nbandwidth: 1MB/s\nversions: { replace: [a] }\n\
+                devices:\n  \
                 'pi[1-3]': { source: /one, settle: 1m, delete: { after: 30d } }\n  \
-                'pi*': { source: /two, exclude: [x], include: [y], layout: 'z/{path}' }\n  \
+                'pi*': { source: /two, exclude: [x], include: [y], layout: 'z/{path}', versions: { replace: [b] } }\n  \
                 pi3: { bandwidth: null, delete: { high_water: null } }\n  \
-                pi4: { bandwidth: 2MB/s, delete: { after: never, high_water: 50%, low_water: 40% } }\n  \
-                pi5:\n";
+                pi4: { bandwidth: 2MB/s, versions: { replace: [] }, delete: { after: never, high_water: 50%, low_water: 40% } }\n  \
+                pi5: { versions: { replace: null } }\n";
     let config = parse(&format!("{MINIMAL}{text}")).unwrap();
     let device = |name: &str| config.device(&DeviceName::new(name).unwrap());
 
@@ -120,6 +123,8 @@ fn overrides_are_merged_by_pattern_and_later_ones_win() {
     assert_eq!((pi4.settle, pi4.bandwidth), (seconds(10), Some(2_000_000)));
     assert_eq!(pi4.delete, policy(None, Some(50), Some(40), Some(9)));
     assert_eq!(device("pi5").source, Path::new("/two"));
+    let replaced = ["other", "pi1", "pi4", "pi5"].map(|name| device(name).versions.replace.concat());
+    assert_eq!(replaced, ["a", "b", "", "b"]);
 }
 
 #[test]

@@ -243,7 +243,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::config::{DeletePolicy, DeviceSettings};
+    use crate::config::{DeletePolicy, DeviceSettings, VersionPolicy};
     use crate::path::DeviceName;
 
     #[test]
@@ -257,6 +257,7 @@ mod tests {
                 exclude: vec![],
                 settle: std::time::Duration::ZERO,
                 delete: DeletePolicy { after: None, high_water: None, low_water: None, max_files: None },
+                versions: VersionPolicy::default(),
                 bandwidth: None,
             },
         };

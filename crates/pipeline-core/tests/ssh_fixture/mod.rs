@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use local_fleet::{Fleet, Machine};
 use pipeline_core::cancel::Cancel;
-use pipeline_core::config::{DeletePolicy, DeviceSettings, Surroundings, Timeouts};
+use pipeline_core::config::{DeletePolicy, DeviceSettings, Surroundings, Timeouts, VersionPolicy};
 use pipeline_core::event::{Event, Observer};
 use pipeline_core::fleet::Device;
 use pipeline_core::path::DeviceName;
@@ -162,6 +162,7 @@ pub fn device(alias: &str, source: &Path) -> Device {
         exclude: Vec::new(),
         settle: Duration::ZERO,
         delete: DeletePolicy { after: None, high_water: None, low_water: None, max_files: None },
+        versions: VersionPolicy::default(),
         bandwidth: None,
     };
     Device { name: name(alias), settings }
