@@ -15,7 +15,7 @@ use crate::error::Class;
 use crate::event::{Counts, DeviceReport, Event, Observer, Outcome};
 use crate::fleet::Device;
 use crate::path::DeviceName;
-use crate::remote::Connect;
+use crate::remote::{Connect, Intent};
 
 /// What a check found, one entry for each device in the order given.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ fn connect_twice(
 }
 
 fn connect_once(device: &Device, connect: &dyn Connect, observer: &dyn Observer) -> Result<Readings, Outcome> {
-    let remote = connect.connect(device, observer).map_err(|error| Outcome::broken_off(&*error))?;
+    let remote = connect.connect(device, observer, Intent::Change).map_err(|error| Outcome::broken_off(&*error))?;
     let vitals = remote.vitals();
     let readings = Readings {
         clock_offset_ms: remote.clock_offset_ns() / 1_000_000,
@@ -185,7 +185,7 @@ mod tests {
     }
 
     impl Connect for Fleet {
-        fn connect(&self, device: &Device, _: &dyn Observer) -> Result<Box<dyn Remote>, ConnectError> {
+        fn connect(&self, device: &Device, _: &dyn Observer, _: Intent) -> Result<Box<dyn Remote>, ConnectError> {
             self.meet();
             self.connected.lock().unwrap().push(device.name.to_string());
             match self.script.lock().unwrap().get_mut(device.name.as_str()).map(|ends| ends.remove(0)) {

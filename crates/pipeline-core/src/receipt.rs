@@ -6,6 +6,7 @@
 
 use crate::archive::Confirmed;
 use crate::catalog::Catalogued;
+use crate::digest::Digest;
 use crate::entry::Identity;
 use crate::path::RelPath;
 
@@ -14,14 +15,15 @@ use crate::path::RelPath;
 pub struct Receipt {
     path: RelPath,
     identity: Identity,
+    digest: Digest,
     row: i64,
 }
 
 /// Issues receipts for files that the catalog holds, while the storage is the right one.
 pub fn issue(files: Vec<Catalogued>, _storage: &Confirmed) -> Vec<Receipt> {
     let receipt = |file: Catalogued| {
-        let (row, path, identity) = file.into_parts();
-        Receipt { path, identity, row }
+        let (row, path, identity, digest) = file.into_parts();
+        Receipt { path, identity, digest, row }
     };
     files.into_iter().map(receipt).collect()
 }
@@ -35,6 +37,11 @@ impl Receipt {
     /// Which file was read and stored.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Digest of the content that was stored: for devices whose identities prove little.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
     }
 
     /// The catalog's row.

@@ -21,7 +21,7 @@ use pipeline_core::event::{Event, Observer, Outcome};
 use pipeline_core::fleet::Device;
 use pipeline_core::path::DeviceName;
 use pipeline_core::remote::agent::{AgentRemote, Link, Options};
-use pipeline_core::remote::{Connect, ConnectError, Remote};
+use pipeline_core::remote::{Connect, ConnectError, Intent, Remote};
 use pipeline_core::run::{self, Setup};
 use proptest::prelude::*;
 
@@ -250,7 +250,7 @@ struct Local {
 }
 
 impl Connect for Local {
-    fn connect(&self, device: &Device, _: &dyn Observer) -> Result<Box<dyn Remote>, ConnectError> {
+    fn connect(&self, device: &Device, _: &dyn Observer, _: Intent) -> Result<Box<dyn Remote>, ConnectError> {
         let (ours, mut near) = UnixStream::pair().unwrap();
         let (mut far, theirs) = UnixStream::pair().unwrap();
         let source = self.source.clone();

@@ -14,7 +14,7 @@ use std::time::UNIX_EPOCH;
 use local_fleet::{Builder, Fleet};
 use pipeline_core::error::{Class, one_line};
 use pipeline_core::event::Event;
-use pipeline_core::remote::{Connect, ConnectError, Remote, Scanned};
+use pipeline_core::remote::{Connect, ConnectError, Intent, Remote, Scanned};
 use pipeline_core::ssh::{Connector, Options};
 use ssh_fixture::*;
 
@@ -49,7 +49,7 @@ fn scan(remote: &mut dyn Remote) -> Vec<Vec<u8>> {
 }
 
 fn fails(connector: &Connector, fleet: &Fleet) -> ConnectError {
-    match connector.connect(&device("raspberry1", &fleet.pi(1).source()), &()) {
+    match connector.connect(&device("raspberry1", &fleet.pi(1).source()), &(), Intent::Change) {
         Ok(_) => panic!("the agent started"),
         Err(error) => error,
     }
@@ -76,7 +76,7 @@ fn the_agent_is_installed_once_and_then_started() {
     let device = device("raspberry1", &fleet.pi(1).source());
     let recorder = Recorder::default();
     for _ in 0..3 {
-        let mut remote = connector.connect(&device, &recorder).unwrap();
+        let mut remote = connector.connect(&device, &recorder, Intent::Change).unwrap();
         assert_eq!(scan(&mut *remote), [b"a.jpg"]);
     }
     assert_eq!(recorder.count(|event| matches!(event, Event::AgentInstalled { .. })), 1);
@@ -92,13 +92,13 @@ fn an_agent_that_the_card_has_spoilt_is_put_there_anew() {
     fleet.write(1, b"a.jpg", b"bee", UNIX_EPOCH).unwrap();
     let connector = connector(&fleet, options_with(&fleet));
     let device = device("raspberry1", &fleet.pi(1).source());
-    drop(connector.connect(&device, &()).unwrap());
+    drop(connector.connect(&device, &(), Intent::Change).unwrap());
     let whole = std::fs::read(&installed(&fleet)[0]).unwrap();
     // As after a power cut: the name is there, and the content is not, or not all of it.
     for spoilt in [Vec::new(), vec![0; whole.len()], whole[..4096].to_vec()] {
         std::fs::write(&installed(&fleet)[0], spoilt).unwrap();
         let recorder = Recorder::default();
-        assert_eq!(scan(&mut *connector.connect(&device, &recorder).unwrap()), [b"a.jpg"]);
+        assert_eq!(scan(&mut *connector.connect(&device, &recorder, Intent::Change).unwrap()), [b"a.jpg"]);
         assert_eq!(recorder.count(|event| matches!(event, Event::AgentInstalled { .. })), 1);
         assert!(std::fs::read(&installed(&fleet)[0]).unwrap() == whole);
     }
@@ -112,7 +112,7 @@ fn any_source_can_be_served() {
         let source = fleet.pi(1).home().join(OsStr::from_bytes(odd));
         std::fs::create_dir(&source).unwrap();
         std::fs::write(source.join("here"), b"").unwrap();
-        let mut remote = connector.connect(&device("raspberry1", &source), &()).unwrap();
+        let mut remote = connector.connect(&device("raspberry1", &source), &(), Intent::Change).unwrap();
         assert_eq!(scan(&mut *remote), [b"here"], "{odd:?}");
     }
 }
@@ -127,7 +127,7 @@ fn what_a_shell_prints_first_is_passed_over() {
     let connector = connector(&fleet, options_with(&fleet));
     let device = device("raspberry1", &fleet.pi(1).source());
     for _ in 0..2 {
-        assert_eq!(scan(&mut *connector.connect(&device, &()).unwrap()), [b"a.jpg"]);
+        assert_eq!(scan(&mut *connector.connect(&device, &(), Intent::Change).unwrap()), [b"a.jpg"]);
     }
 }
 

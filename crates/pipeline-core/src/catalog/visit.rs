@@ -19,11 +19,12 @@ pub struct Catalogued {
     row: i64,
     path: RelPath,
     identity: Identity,
+    digest: Digest,
 }
 
 impl Catalogued {
-    pub(crate) fn into_parts(self) -> (i64, RelPath, Identity) {
-        (self.row, self.path, self.identity)
+    pub(crate) fn into_parts(self) -> (i64, RelPath, Identity, Digest) {
+        (self.row, self.path, self.identity, self.digest)
     }
 
     /// Where the file lies on the device.
@@ -372,7 +373,7 @@ pub struct Recorder {
 impl Recorder {
     /// A file that an earlier run received, whose stored bytes were just verified: as good as one catalogued now.
     pub fn renew(&self, known: &Known, from: RelPath, _verified: &Verified) -> Catalogued {
-        Catalogued { row: known.row, path: from, identity: known.identity }
+        Catalogued { row: known.row, path: from, identity: known.identity, digest: known.digest }
     }
 
     /// Commits a row for each file, all or none, synced. What comes back may be removed on the device.
@@ -410,6 +411,7 @@ impl Recorder {
                         row: transaction.last_insert_rowid(),
                         path: file.source().clone(),
                         identity: *id,
+                        digest: *file.digest(),
                     });
                     forget.execute(params![self.source, file.source().as_bytes()])?;
                 }

@@ -16,13 +16,27 @@ use crate::wire::{FetchEnd, RemoveEnd, WireError};
 pub mod agent;
 mod bounds;
 
+/// What a connection is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// A visit: whatever it needs may be put on the device.
+    Change,
+    /// A look: nothing is put on the device, changed or removed there.
+    Look,
+}
+
 /// Makes connections. One serves a whole run, and devices may share a jump connection through it.
 pub trait Connect: Sync {
     /// Connects to a device and gets it ready to answer.
     ///
     /// The error's class tells apart: `Unreachable` (no tunnel, half-open tunnel, timed out), `HostKey`, `Config` (authentication
     /// refused, the agent can't start), `Transient` (the jump connection broke).
-    fn connect(&self, device: &Device, observer: &dyn Observer) -> Result<Box<dyn Remote>, ConnectError>;
+    fn connect(
+        &self,
+        device: &Device,
+        observer: &dyn Observer,
+        intent: Intent,
+    ) -> Result<Box<dyn Remote>, ConnectError>;
 
     /// Whether a connection that `device` shared with others broke after `since`, so that a failed visit deserves a second try.
     fn shared_connection_broke(&self, device: &Device, since: std::time::Instant) -> bool;

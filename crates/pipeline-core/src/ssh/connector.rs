@@ -19,7 +19,7 @@ use crate::event::Observer;
 use crate::fleet::Device;
 use crate::path::DeviceName;
 use crate::remote::agent::{self, AgentRemote, Link};
-use crate::remote::{Connect, ConnectError, Remote, RemoteError};
+use crate::remote::{Connect, ConnectError, Intent, Remote, RemoteError};
 use crate::ssh_config::{HostParams, SshConfig};
 
 /// What all devices together may have under way beyond their default windows. A device whose consumer stalls costs its
@@ -150,7 +150,12 @@ impl From<Greeting> for SshError {
 }
 
 impl Connect for Connector {
-    fn connect(&self, device: &Device, observer: &dyn Observer) -> Result<Box<dyn Remote>, ConnectError> {
+    fn connect(
+        &self,
+        device: &Device,
+        observer: &dyn Observer,
+        _intent: Intent,
+    ) -> Result<Box<dyn Remote>, ConnectError> {
         match self.open(device, observer) {
             Ok(remote) => Ok(Box::new(remote)),
             Err(error) => Err(Box::new(error)),

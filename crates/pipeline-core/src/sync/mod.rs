@@ -22,7 +22,7 @@ use crate::error::{Class, Classified};
 use crate::event::{Counts, DeviceReport, Event, Observer, Outcome};
 use crate::fleet::Device;
 use crate::path::{DeviceName, RelPath};
-use crate::remote::{Connect, ConnectError, Remote, RemoteError};
+use crate::remote::{Connect, ConnectError, Intent, Remote, RemoteError};
 use crate::transfer::TransferError;
 
 /// What a visit is for.
@@ -189,7 +189,8 @@ impl Session<'_> {
     fn stages(&mut self) -> Result<(), SyncError> {
         let source = std::os::unix::ffi::OsStrExt::as_bytes(self.settings().source.as_os_str());
         let mut visit = self.run.catalog.visit(self.name().as_str(), source, self.run.number)?;
-        let mut remote = match self.run.connect.connect(self.device, self.run.observer) {
+        let intent = if self.mode == Mode::DryRun { Intent::Look } else { Intent::Change };
+        let mut remote = match self.run.connect.connect(self.device, self.run.observer, intent) {
             Ok(remote) => remote,
             Err(error) => {
                 if self.run.number != 0 && error.class() == Class::Unreachable {
