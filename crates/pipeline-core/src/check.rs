@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::config::{DeletePolicy, DeviceSettings, VersionPolicy};
-    use crate::entry::{Entry, Vitals};
+    use crate::entry::{Entry, Prefix, Vitals};
     use crate::error::Classified;
     use crate::path::RelPath;
     use crate::receipt::Receipt;
@@ -230,8 +230,20 @@ mod tests {
             panic!("a check scans nothing")
         }
 
-        fn fetch(&mut self, _: u32, _: &Entry) -> Result<(), RemoteError> {
+        fn fetch(&mut self, _: u32, _: &Entry, _: Option<&Prefix>) -> Result<(), RemoteError> {
             panic!("a check fetches nothing")
+        }
+
+        fn delta(&mut self, _: u32, _: &Entry, _: &[u8]) -> Result<(), RemoteError> {
+            panic!("a check fetches nothing")
+        }
+
+        fn can_delta(&self) -> bool {
+            false
+        }
+
+        fn caveats(&self) -> &[String] {
+            &[]
         }
 
         fn remove(&mut self, _: Vec<(u32, Receipt)>) -> Result<(), RemoteError> {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::path::RelPath;
 
 /// Tells whether a file is still the one that was looked at. All five fields must agree.
@@ -29,6 +30,15 @@ pub struct Entry {
     pub path: RelPath,
     /// Which file it is.
     pub identity: Identity,
+}
+
+/// The first bytes of a content: what a longer content may begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Prefix {
+    /// How many bytes they are.
+    pub bytes: u64,
+    /// Their digest.
+    pub digest: Digest,
 }
 
 /// What lies below the source and is not a regular file: reported, never copied.

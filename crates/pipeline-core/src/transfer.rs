@@ -102,6 +102,7 @@ impl Transfer {
             FetchEnd::Changed => Arrival::Changed(path),
             FetchEnd::Gone => Arrival::Gone(path),
             FetchEnd::Failed(reason) => Arrival::Failed(path, reason),
+            FetchEnd::Differs => return Err(TransferError::Protocol("it compared a file with nothing")),
         };
         Ok((due.entry, arrival))
     }

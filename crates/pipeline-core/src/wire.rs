@@ -2,18 +2,18 @@
 //!
 //! A stream is [`MAGIC`] (from the agent only), then frames. A frame carries one or more whole messages, up to
 //! [`MAX_FRAME_BYTES`], and is compressed on its own where that pays: so memory is bounded whatever the peer sends,
-//! and a broken frame harms nothing before it. This module knows no files and no transport.
+//! and a broken frame harms nothing before it. This module knows no files and no transport; [`message`] has the messages.
 
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
-use crate::entry::{Entry, Identity, OtherKind, Vitals};
-use crate::path::RelPath;
+pub use message::{FetchEnd, FileRef, RemoveEnd, Reply, Request};
+
+mod message;
 
 /// Version of the messages. Both halves must speak the same one; `pipeline` uploads the agent that fits.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// The first bytes that an agent writes. What a shell's start-up files print is not this.
 pub const MAGIC: [u8; 8] = *b"pl-agent";
@@ -30,143 +30,6 @@ pub const MAX_UNANSWERED_BYTES: usize = 1024 * 1024;
 
 /// The most files that one [`Request::Remove`] names.
 pub const MAX_REMOVALS: usize = 4096;
-
-/// What the collector asks. The agent answers in the order of the requests.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Request {
-    /// The first message: which source to serve. The agent refuses a root that it was not started with.
-    Open {
-        /// [`PROTOCOL`] of the collector.
-        protocol: u16,
-        /// Absolute path of the source directory, as bytes.
-        root: Vec<u8>,
-    },
-    /// List everything below the source. Answered by any number of `Found`, `Other`, `EmptyDir` and `Unreadable`, then `Scanned`.
-    Scan,
-    /// Read one file whole. Answered by any number of `Data`, then `Fetched`.
-    Fetch(FileRef),
-    /// Remove files against receipts, each after its own check. Answered by one `Removed` for each.
-    Remove(Vec<FileRef>),
-    /// Remove directories that are still empty and that nobody changed for `quiet_ns`. Answered by one `Pruned` for each.
-    Prune {
-        /// The directories, deepest first.
-        dirs: Vec<RelPath>,
-        /// Nanoseconds by the device's clock.
-        quiet_ns: u64,
-    },
-}
-
-/// One file that a request is about. `id` is the collector's own and comes back with the answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileRef {
-    /// Chosen by the collector.
-    pub id: u32,
-    /// Where the file lies.
-    pub path: RelPath,
-    /// Which file it must be.
-    pub identity: Identity,
-}
-
-/// What the agent answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Reply<'a> {
-    /// To `Open`.
-    Opened {
-        /// The agent's version.
-        version: &'a str,
-        /// Clock and disk.
-        vitals: Vitals,
-    },
-    /// A regular file.
-    Found(Entry),
-    /// Something that is not copied.
-    Other {
-        /// Where.
-        path: RelPath,
-        /// What.
-        kind: OtherKind,
-    },
-    /// A directory with nothing in it.
-    EmptyDir {
-        /// Where.
-        path: RelPath,
-        /// When it last changed.
-        mtime_ns: i64,
-    },
-    /// A directory or file that could not be looked at.
-    Unreadable {
-        /// Where; none for the source itself.
-        path: Option<RelPath>,
-        /// Why, in words.
-        reason: &'a str,
-    },
-    /// The scan is complete.
-    Scanned {
-        /// How many `Found` it sent.
-        files: u64,
-    },
-    /// Content of the file whose `Fetched` comes next.
-    Data(#[serde(borrow, serialize_with = "as_bytes")] &'a [u8]),
-    /// The end of a `Fetch`.
-    Fetched {
-        /// Of the request.
-        id: u32,
-        /// How it ended.
-        end: FetchEnd,
-    },
-    /// The end of one removal.
-    Removed {
-        /// Of the request.
-        id: u32,
-        /// How it ended.
-        end: RemoveEnd,
-    },
-    /// The end of one pruning.
-    Pruned {
-        /// Which directory.
-        path: RelPath,
-        /// Whether it is gone.
-        removed: bool,
-    },
-    /// The agent can't go on and ends.
-    Refused {
-        /// Why, in words.
-        reason: &'a str,
-    },
-}
-
-/// Serde writes a slice byte by byte; this writes it at once, in the same form.
-fn as_bytes<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
-}
-
-/// How a whole-file read ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FetchEnd {
-    /// All bytes were sent; digest of exactly these bytes; the identity was the requested one before and after the read.
-    Complete(Digest),
-    /// The file is not, or no longer, the one that was asked for.
-    Changed,
-    /// No such file.
-    Gone,
-    /// It can't be read; why, in words.
-    Failed(String),
-}
-
-/// How a removal ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RemoveEnd {
-    /// The file was the one of the receipt and is gone.
-    Removed,
-    /// There was no such file: an earlier removal was finished.
-    Gone,
-    /// The file is not the one of the receipt: kept.
-    Changed,
-    /// Somebody has it open for writing: kept.
-    Busy,
-    /// It can't be removed; why, in words.
-    Failed(String),
-}
 
 /// What breaks a stream of frames.
 #[derive(Debug, thiserror::Error)]
@@ -214,6 +77,8 @@ const MIN_COMPRESSED_BYTES: usize = 256;
 
 /// What [`Reply::Data`] takes besides the content: its tag and a length of up to three bytes.
 const DATA_PREFIX_BYTES: usize = 4;
+/// Only short messages are passed over.
+const SKIPPED_BYTES: usize = 16;
 /// Content is not cut into pieces smaller than this to fill a frame.
 const MIN_PIECE_BYTES: usize = 16 * 1024;
 
@@ -407,6 +272,20 @@ impl<R: Read> FrameReader<R> {
     /// Whether a whole message lies ready, so that [`next`](FrameReader::next) does not wait.
     pub fn ready(&self) -> bool {
         self.at < self.plain.len()
+    }
+
+    /// Passes over the next message if it is this one, which must be of the kind that the other side sends.
+    pub fn skip(&mut self, message: &impl Serialize) -> Result<bool, WireError> {
+        if !self.ready() && !self.fill()? {
+            return Ok(false);
+        }
+        let mut wanted = [0; SKIPPED_BYTES];
+        let wanted = postcard::to_slice(message, &mut wanted).map_err(WireError::Message)?;
+        let same = self.plain[self.at..].starts_with(wanted);
+        if same {
+            self.at += wanted.len();
+        }
+        Ok(same)
     }
 
     /// The next message; none at the orderly end of the stream. May borrow from this reader.

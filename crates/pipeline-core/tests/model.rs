@@ -21,7 +21,7 @@ use pipeline_core::event::{Event, Observer, Outcome};
 use pipeline_core::fleet::Device;
 use pipeline_core::path::DeviceName;
 use pipeline_core::remote::agent::{AgentRemote, Link, Options};
-use pipeline_core::remote::{Connect, ConnectError, Intent, Remote};
+use pipeline_core::remote::{Connect, ConnectError, Intent, LONGEST_VISIT, Remote};
 use pipeline_core::run::{self, Setup};
 use proptest::prelude::*;
 
@@ -278,7 +278,12 @@ impl Connect for Local {
             near.shutdown(std::net::Shutdown::Both).ok();
         });
         let link = Link { stream: ours, errors: Arc::default(), guard: Box::new(()) };
-        let options = Options { idle: Duration::from_secs(20), bandwidth: None, cancel: Cancel::new() };
+        let options = Options {
+            idle: Duration::from_secs(20),
+            bandwidth: None,
+            until: Instant::now() + LONGEST_VISIT,
+            cancel: Cancel::new(),
+        };
         match AgentRemote::open(link, &device.settings.source, options) {
             Ok(remote) => Ok(Box::new(remote)),
             Err(error) => Err(Box::new(error)),

@@ -50,7 +50,7 @@ fn fetch_sparse(size: u64) {
     let mut agent = Agent::open(root.path());
     let mut entry = None;
     agent.scan(|found| entry = Some(found), |other| panic!("{other:?}"));
-    agent.ask(&Request::Fetch(file("big", entry.unwrap().identity)));
+    agent.ask(&Request::Fetch { file: file("big", entry.unwrap().identity), known: None });
     let mut received = 0;
     loop {
         match agent.next() {

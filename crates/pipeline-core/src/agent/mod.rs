@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use crate::error::{Class, Classified, one_line};
 use crate::rooted::Rooted;
-use crate::wire::{FrameReader, MAGIC, MAX_REMOVALS, PROTOCOL, Reply, Request, WireError};
+use crate::wire::{FetchEnd, FrameReader, MAGIC, MAX_REMOVALS, PROTOCOL, Reply, Request, WireError};
 
 use ahead::Ahead;
 use outbox::Outbox;
@@ -125,7 +125,7 @@ fn open(request: &Request, roots: &[PathBuf]) -> Result<Source, AgentError> {
     if !roots.iter().any(|allowed| allowed == root) {
         return Err(AgentError::Refused(format!("it was not started with --root {}", root.display())));
     }
-    Ok(Source { root: Rooted::open(root), atime: fetch::Atime::default() })
+    Ok(Source { root: Rooted::open(root), atime: fetch::Atime::default(), signature_left: 0 })
 }
 
 /// The directory that is served.
@@ -133,6 +133,8 @@ struct Source {
     /// Or why it can't be opened, which is the answer to each request.
     root: Result<Rooted, Errno>,
     atime: fetch::Atime,
+    /// Bytes of the last signature that are still to come.
+    signature_left: u64,
 }
 
 impl Source {
@@ -141,7 +143,21 @@ impl Source {
         match request {
             Request::Open { .. } => return Err(AgentError::Refused("a directory is open already".into())),
             Request::Scan => scan::answer(root, out),
-            Request::Fetch(file) => fetch::answer(root, &file, &mut self.atime, out),
+            Request::Fetch { file, known: None } => fetch::answer(root, &file, &mut self.atime, out),
+            Request::Fetch { file, known: Some(_) } => {
+                out.push(&Reply::Fetched { id: file.id, end: FetchEnd::Differs })
+            }
+            Request::Delta { file, signature_bytes } => {
+                self.signature_left = signature_bytes;
+                out.push(&Reply::Fetched { id: file.id, end: FetchEnd::Differs })
+            }
+            Request::Signature(piece) => match self.signature_left.checked_sub(piece.len() as u64) {
+                Some(left) => {
+                    self.signature_left = left;
+                    Ok(())
+                }
+                None => return Err(AgentError::Refused("a signature is longer than announced".into())),
+            },
             Request::Remove(files) if files.len() > MAX_REMOVALS => {
                 let reason = format!("one request may name {MAX_REMOVALS} files, not {}", files.len());
                 return Err(AgentError::Refused(reason));

@@ -15,12 +15,12 @@ use super::bounds::{Tally, words};
 use super::{Answer, Remote, RemoteError, Scanned};
 use crate::cancel::Cancel;
 use crate::clock::now_ns;
-use crate::entry::{Entry, Vitals};
+use crate::entry::{Entry, Prefix, Vitals};
 use crate::path::RelPath;
 use crate::receipt::Receipt;
 use crate::wire::{
-    FetchEnd, FileRef, FrameReader, FrameWriter, MAX_FRAME_BYTES, MAX_REMOVALS, PROTOCOL, RemoveEnd, Reply, Request,
-    WireError,
+    FetchEnd, FileRef, FrameReader, FrameWriter, MAX_DATA_BYTES, MAX_FRAME_BYTES, MAX_REMOVALS, PROTOCOL, RemoveEnd,
+    Reply, Request, WireError,
 };
 
 /// How often a waiting reader looks whether it should stop.
@@ -47,6 +47,8 @@ pub struct Options {
     pub idle: Duration,
     /// Bytes per second off the link; none: as fast as it goes.
     pub bandwidth: Option<u64>,
+    /// The end of the visit: nothing is read beyond it, however lively the device is.
+    pub until: Instant,
     /// The wish to stop.
     pub cancel: Cancel,
 }
@@ -55,7 +57,7 @@ pub struct Options {
 pub struct AgentRemote {
     writer: FrameWriter<UnixStream>,
     reader: FrameReader<Input>,
-    errors: Arc<Mutex<Vec<u8>>>,
+    broken: Broken,
     vitals: Vitals,
     clock_offset_ns: i64,
     stream: UnixStream,
@@ -68,8 +70,9 @@ impl AgentRemote {
     /// Errors: `NotStarted` with the device's own words where no agent answers, `Refused` with the agent's.
     pub fn open(link: Link, source: &Path, options: Options) -> Result<AgentRemote, RemoteError> {
         let io = |e| RemoteError::Broken(WireError::Io(e));
-        let idle = options.idle;
-        link.stream.set_write_timeout(Some(idle)).map_err(io)?;
+        let visit = options.until.saturating_duration_since(Instant::now());
+        let broken = Broken { idle: options.idle, visit, said: link.errors };
+        link.stream.set_write_timeout(Some(options.idle)).map_err(io)?;
         let input = Input::new(link.stream.try_clone().map_err(io)?, options).map_err(io)?;
         let mut writer = FrameWriter::plain(link.stream.try_clone().map_err(io)?);
         let mut reader = FrameReader::new(input);
@@ -79,7 +82,7 @@ impl AgentRemote {
             .map_err(RemoteError::Broken)?;
         let greeted = writer.flush().and_then(|()| reader.expect_magic());
         if let Err(error) = greeted {
-            return Err(match failure(error, idle, &link.errors) {
+            return Err(match broken.by(error) {
                 RemoteError::Ended(words) => RemoteError::NotStarted(words),
                 other => other,
             });
@@ -88,33 +91,33 @@ impl AgentRemote {
             Ok(Some(Reply::Opened { vitals, .. })) => vitals,
             Ok(Some(Reply::Refused { reason })) => return Err(RemoteError::Refused(words(reason))),
             Ok(Some(_)) => return Err(RemoteError::Protocol("it did not greet")),
-            Ok(None) => return Err(failure(WireError::Ended, idle, &link.errors)),
-            Err(error) => return Err(failure(error, idle, &link.errors)),
+            Ok(None) => return Err(broken.by(WireError::Ended)),
+            Err(error) => return Err(broken.by(error)),
         };
         let clock_offset_ns = vitals.clock_ns.saturating_sub(sent / 2 + now_ns() / 2);
-        Ok(AgentRemote {
-            writer,
-            reader,
-            errors: link.errors,
-            vitals,
-            clock_offset_ns,
-            stream: link.stream,
-            _guard: link.guard,
-        })
-    }
-
-    fn idle(&self) -> Duration {
-        self.reader.input().options.idle
+        Ok(AgentRemote { writer, reader, broken, vitals, clock_offset_ns, stream: link.stream, _guard: link.guard })
     }
 
     fn push(&mut self, request: &Request) -> Result<(), RemoteError> {
-        let idle = self.idle();
-        self.writer.push(request).map_err(|e| failure(e, idle, &self.errors))
+        self.writer.push(request).map_err(|e| self.broken.by(e))
     }
 
     fn flush(&mut self) -> Result<(), RemoteError> {
-        let idle = self.idle();
-        self.writer.flush().map_err(|e| failure(e, idle, &self.errors))
+        self.writer.flush().map_err(|e| self.broken.by(e))
+    }
+
+    /// Waits until an answer begins. What was asked is sent before anything is waited for.
+    fn pass_over_working(&mut self) -> Result<(), RemoteError> {
+        loop {
+            if !self.reader.ready() && self.writer.pending_bytes() > 0 {
+                self.flush()?;
+            }
+            match self.reader.skip(&Reply::Working) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => return Err(self.broken.by(error)),
+            }
+        }
     }
 }
 
@@ -130,9 +133,9 @@ impl Remote for AgentRemote {
     fn scan(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError> {
         self.push(&Request::Scan)?;
         self.flush()?;
-        let idle = self.idle();
         let mut tally = Tally::default();
         loop {
+            self.pass_over_working()?;
             let item = match self.reader.next::<Reply<'_>>() {
                 Ok(Some(Reply::Found(entry))) => Scanned::File(entry),
                 Ok(Some(Reply::Other { path, kind })) => Scanned::Other(path, kind),
@@ -144,16 +147,29 @@ impl Remote for AgentRemote {
                 }
                 Ok(Some(Reply::Refused { reason })) => return Err(RemoteError::Refused(words(reason))),
                 Ok(Some(_)) => return Err(RemoteError::Protocol("it answered something else than a scan")),
-                Ok(None) => return Err(failure(WireError::Ended, idle, &self.errors)),
-                Err(error) => return Err(failure(error, idle, &self.errors)),
+                Ok(None) => return Err(self.broken.by(WireError::Ended)),
+                Err(error) => return Err(self.broken.by(error)),
             };
             tally.count(&item)?;
             each(item)?;
         }
     }
 
-    fn fetch(&mut self, id: u32, entry: &Entry) -> Result<(), RemoteError> {
-        self.push(&Request::Fetch(FileRef { id, path: entry.path.clone(), identity: entry.identity }))
+    fn fetch(&mut self, id: u32, entry: &Entry, known: Option<&Prefix>) -> Result<(), RemoteError> {
+        self.push(&Request::Fetch { file: file(id, entry), known: known.copied() })
+    }
+
+    fn delta(&mut self, id: u32, entry: &Entry, signature: &[u8]) -> Result<(), RemoteError> {
+        self.push(&Request::Delta { file: file(id, entry), signature_bytes: signature.len() as u64 })?;
+        signature.chunks(MAX_DATA_BYTES).try_for_each(|piece| self.push(&Request::Signature(piece.to_vec())))
+    }
+
+    fn can_delta(&self) -> bool {
+        false
+    }
+
+    fn caveats(&self) -> &[String] {
+        &[]
     }
 
     fn remove(&mut self, receipts: Vec<(u32, Receipt)>) -> Result<(), RemoteError> {
@@ -195,10 +211,7 @@ impl Remote for AgentRemote {
     }
 
     fn answer(&mut self) -> Result<Answer<'_>, RemoteError> {
-        let idle = self.idle();
-        if !self.reader.ready() && self.writer.pending_bytes() > 0 {
-            self.flush()?;
-        }
+        self.pass_over_working()?;
         match self.reader.next::<Reply<'_>>() {
             Ok(Some(Reply::Data(bytes))) => Ok(Answer::Data(bytes)),
             Ok(Some(Reply::Fetched { id, end: FetchEnd::Failed(reason) })) => {
@@ -212,8 +225,8 @@ impl Remote for AgentRemote {
             Ok(Some(Reply::Pruned { path, removed })) => Ok(Answer::Pruned(path, removed)),
             Ok(Some(Reply::Refused { reason })) => Err(RemoteError::Refused(words(reason))),
             Ok(Some(_)) => Err(RemoteError::Protocol("it answered a question that was not asked")),
-            Ok(None) => Err(failure(WireError::Ended, idle, &self.errors)),
-            Err(error) => Err(failure(error, idle, &self.errors)),
+            Ok(None) => Err(self.broken.by(WireError::Ended)),
+            Err(error) => Err(self.broken.by(error)),
         }
     }
 }
@@ -225,28 +238,50 @@ impl Drop for AgentRemote {
     }
 }
 
-/// What a broken stream means, given what the device said on stderr.
-fn failure(error: WireError, idle: Duration, errors: &Mutex<Vec<u8>>) -> RemoteError {
-    match &error {
-        WireError::Io(e) if e.kind() == io::ErrorKind::TimedOut || e.kind() == io::ErrorKind::WouldBlock => {
-            return RemoteError::Silent(idle);
+fn file(id: u32, entry: &Entry) -> FileRef {
+    FileRef { id, path: entry.path.clone(), identity: entry.identity }
+}
+
+/// What tells why a stream broke.
+struct Broken {
+    idle: Duration,
+    /// How long the visit may take.
+    visit: Duration,
+    /// What the device said on stderr.
+    said: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Broken {
+    fn by(&self, error: WireError) -> RemoteError {
+        if let WireError::Io(e) = &error {
+            match e.get_ref().and_then(|inner| inner.downcast_ref::<Ended>()) {
+                Some(Ended::Stopped) => return RemoteError::Stopped,
+                Some(Ended::Overdue) => return RemoteError::Overdue(self.visit),
+                None if e.kind() == io::ErrorKind::TimedOut || e.kind() == io::ErrorKind::WouldBlock => {
+                    return RemoteError::Silent(self.idle);
+                }
+                None => {}
+            }
         }
-        WireError::Io(e) if e.get_ref().is_some_and(|inner| inner.is::<Cancelled>()) => return RemoteError::Stopped,
-        _ => {}
-    }
-    if !matches!(error, WireError::Ended | WireError::Io(_)) {
-        return RemoteError::Garbled(error);
-    }
-    let said = errors.lock().unwrap_or_else(PoisonError::into_inner);
-    match String::from_utf8_lossy(&said).trim() {
-        "" => RemoteError::Broken(error),
-        said => RemoteError::Ended(words(&said.replace('\n', "; "))),
+        if !matches!(error, WireError::Ended | WireError::Io(_)) {
+            return RemoteError::Garbled(error);
+        }
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        match String::from_utf8_lossy(&said).trim() {
+            "" => RemoteError::Broken(error),
+            said => RemoteError::Ended(words(&said.replace('\n', "; "))),
+        }
     }
 }
 
+/// Why reading ended on our own side.
 #[derive(Debug, thiserror::Error)]
-#[error("stopped")]
-struct Cancelled;
+enum Ended {
+    #[error("stopped")]
+    Stopped,
+    #[error("overdue")]
+    Overdue,
+}
 
 /// The agent's output: bounded waiting, the wish to stop, and the limit on bandwidth.
 struct Input {
@@ -262,8 +297,11 @@ impl Input {
         Ok(Input { stream, options, paid_until: Instant::now() })
     }
 
-    fn stop_if_asked(&self) -> io::Result<()> {
-        if self.options.cancel.is_set() { Err(io::Error::other(Cancelled)) } else { Ok(()) }
+    fn stop_if_due(&self) -> io::Result<()> {
+        if self.options.cancel.is_set() {
+            return Err(io::Error::other(Ended::Stopped));
+        }
+        if Instant::now() >= self.options.until { Err(io::Error::other(Ended::Overdue)) } else { Ok(()) }
     }
 
     /// Waits until the link may carry more.
@@ -274,7 +312,7 @@ impl Input {
             if wait.is_zero() {
                 break;
             }
-            self.stop_if_asked()?;
+            self.stop_if_due()?;
             std::thread::sleep(wait.min(POLL));
         }
         // A tenth of a second at a time keeps the rate smooth.
@@ -295,7 +333,7 @@ impl Read for Input {
         let most = self.throttle(buffer)?;
         let silent_since = Instant::now();
         loop {
-            self.stop_if_asked()?;
+            self.stop_if_due()?;
             match self.stream.read(&mut buffer[..most]) {
                 Ok(n) => {
                     self.pay(n);

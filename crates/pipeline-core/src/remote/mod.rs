@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::entry::{Entry, OtherKind, Vitals};
+use crate::entry::{Entry, OtherKind, Prefix, Vitals};
 use crate::error::{Class, Classified};
 use crate::event::Observer;
 use crate::fleet::Device;
@@ -15,6 +15,11 @@ use crate::wire::{FetchEnd, RemoveEnd, WireError};
 
 pub mod agent;
 mod bounds;
+
+/// How long a visit may take, from the moment that the connection is there. A device that drips a byte within each idle time
+/// would otherwise hold the run, and with it the lock, for ever. Twice what the engine asks contents for, so that what is under
+/// way then may still end; a file that is larger than that goes on in the next run.
+pub const LONGEST_VISIT: Duration = Duration::from_secs(30 * 60);
 
 /// What a connection is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +65,26 @@ pub trait Remote {
     /// Call it while no other request is under way. May be repeated.
     fn scan(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError>;
 
-    /// Queues the reading of one whole file. Answered by [`Answer::Data`] and [`Answer::Fetched`]; never retried by itself.
-    fn fetch(&mut self, id: u32, entry: &Entry) -> Result<(), RemoteError>;
+    /// Queues the reading of one file. Answered by [`Answer::Data`] and [`Answer::Fetched`]; never retried by itself.
+    ///
+    /// With `known`, what the collector holds: where the file begins with exactly that, only what comes after it is sent (nothing,
+    /// if there is no more), and the digest is of the whole; otherwise nothing is sent, and it ends with
+    /// [`Differs`](FetchEnd::Differs).
+    fn fetch(&mut self, id: u32, entry: &Entry, known: Option<&Prefix>) -> Result<(), RemoteError>;
+
+    /// Queues the reading of one file as a delta against what this signature is of. Answered as a fetch is, the data being the
+    /// delta; ends with [`Differs`](FetchEnd::Differs), and what was sent is worth nothing, where the whole file is cheaper.
+    ///
+    /// Only where [`can_delta`](Remote::can_delta). A signature is long: the caller keeps the bytes of all unanswered requests,
+    /// signatures included, below [`MAX_UNANSWERED_BYTES`](crate::wire::MAX_UNANSWERED_BYTES), or asks while nothing else is
+    /// unanswered.
+    fn delta(&mut self, id: u32, entry: &Entry, signature: &[u8]) -> Result<(), RemoteError>;
+
+    /// Whether this device can compute deltas.
+    fn can_delta(&self) -> bool;
+
+    /// The guarantees that this connection lacks, each in words for the report. None where an agent answers.
+    fn caveats(&self) -> &[String];
 
     /// Queues removals. Each file is checked on the device immediately before (invariant I2) and answered by [`Answer::Removed`].
     /// The only way to remove a file: it takes the receipts by value.
@@ -124,6 +147,9 @@ pub enum RemoteError {
     /// Bytes that are no answer.
     #[error("the device broke the protocol")]
     Garbled(#[source] WireError),
+    /// The visit has taken all the time that it may; how much that is.
+    #[error("the visit took longer than {} minutes", .0.as_secs().div_ceil(60))]
+    Overdue(Duration),
     /// The caller's sink failed; its own error is elsewhere.
     #[error("stopped")]
     Stopped,
@@ -132,7 +158,9 @@ pub enum RemoteError {
 impl Classified for RemoteError {
     fn class(&self) -> Class {
         match self {
-            RemoteError::Silent(_) | RemoteError::Broken(_) | RemoteError::Ended(_) => Class::Transient,
+            RemoteError::Silent(_) | RemoteError::Broken(_) | RemoteError::Ended(_) | RemoteError::Overdue(_) => {
+                Class::Transient
+            }
             RemoteError::Protocol(_) | RemoteError::Garbled(_) => Class::Integrity,
             RemoteError::Refused(_) | RemoteError::NotStarted(_) => Class::Config,
             RemoteError::Stopped => Class::Interrupted,
@@ -148,6 +176,7 @@ impl Classified for RemoteError {
                 "something on the device prints when a shell starts (.bashrc?): it must be silent without a terminal"
                     .into(),
             ),
+            RemoteError::Overdue(_) => Some("nothing is lost: the next run goes on where this one ended".into()),
             _ => None,
         }
     }

@@ -19,7 +19,7 @@ use crate::event::Observer;
 use crate::fleet::Device;
 use crate::path::DeviceName;
 use crate::remote::agent::{self, AgentRemote, Link};
-use crate::remote::{Connect, ConnectError, Intent, Remote, RemoteError};
+use crate::remote::{Connect, ConnectError, Intent, LONGEST_VISIT, Remote, RemoteError};
 use crate::ssh_config::{HostParams, SshConfig};
 
 /// What all devices together may have under way beyond their default windows. A device whose consumer stalls costs its
@@ -114,6 +114,7 @@ impl Connector {
         let options = agent::Options {
             idle: self.terms.timeouts.idle,
             bandwidth: device.settings.bandwidth,
+            until: Instant::now() + LONGEST_VISIT,
             cancel: self.terms.cancel.clone(),
         };
         let errors = lane.errors.clone();

@@ -286,7 +286,7 @@ impl Session<'_> {
         self.run.archive.check_room(flow.content_bytes, (flow.transfer.due() + wanted.len()) as u64)?;
         for (entry, target) in wanted {
             let id = flow.id();
-            remote.fetch(id, &entry)?;
+            remote.fetch(id, &entry, None)?;
             if flow.transfer.due() == 0 {
                 self.tell_file(&entry);
             }

@@ -3,6 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::digest::Digest;
+use crate::entry::{Entry, Identity, OtherKind, Prefix, Vitals};
+use crate::path::RelPath;
 
 fn noise(bytes: usize) -> Vec<u8> {
     let mut x = 1u64;
@@ -146,7 +149,8 @@ fn a_path_that_could_leave_the_root_does_not_decode() {
     struct Ref<'a>(u32, &'a [u8], [u8; 5]);
     for bad in [&b"../x"[..], b"a/../../x", b"..", b"/etc/passwd", b"a\0b", b"", b"a//b", b"./a", &[b'x'; 4097]] {
         let file = Ref(7, bad, [1; 5]);
-        let requests = [raw_frame(&(2u8, &file)), raw_frame(&(3u8, 1u8, &file)), raw_frame(&(4u8, 1u8, bad, 60u8))];
+        let requests =
+            [raw_frame(&(2u8, &file, 0u8)), raw_frame(&(3u8, 1u8, &file)), raw_frame(&(4u8, 1u8, bad, 60u8))];
         for (bytes, what) in requests.iter().zip(["fetch", "remove", "prune"]) {
             let result = FrameReader::new(&bytes[..]).next::<Request>();
             assert!(matches!(result, Err(WireError::Message(_))), "{what} {}", bad.escape_ascii());
@@ -158,10 +162,10 @@ fn a_path_that_could_leave_the_root_does_not_decode() {
         }
     }
     // The same bytes with a good path are good: the table above fails for the path and nothing else.
-    let good = raw_frame(&(2u8, Ref(7, b"a/b", [2; 5])));
+    let good = raw_frame(&(2u8, Ref(7, b"a/b", [2; 5]), 0u8));
     let fetched = FrameReader::new(&good[..]).next::<Request>().unwrap().unwrap();
     let identity = Identity { dev: 2, ino: 2, size: 2, mtime_ns: 1, ctime_ns: 1 };
-    assert_eq!(fetched, Request::Fetch(FileRef { id: 7, path: path(b"a/b"), identity }));
+    assert_eq!(fetched, Request::Fetch { file: FileRef { id: 7, path: path(b"a/b"), identity }, known: None });
 }
 
 fn any_path() -> impl Strategy<Value = RelPath> {
@@ -183,7 +187,12 @@ fn any_request() -> impl Strategy<Value = Request> {
         (any::<u16>(), prop::collection::vec(any::<u8>(), 0..40))
             .prop_map(|(protocol, root)| Request::Open { protocol, root }),
         Just(Request::Scan),
-        any_file().prop_map(Request::Fetch),
+        (any_file(), prop::option::of(any::<(u64, [u8; 32])>())).prop_map(|(file, known)| {
+            let known = known.map(|(bytes, digest)| Prefix { bytes, digest: Digest::from_bytes(digest) });
+            Request::Fetch { file, known }
+        }),
+        (any_file(), any::<u64>()).prop_map(|(file, signature_bytes)| Request::Delta { file, signature_bytes }),
+        prop::collection::vec(any::<u8>(), 0..40).prop_map(Request::Signature),
         prop::collection::vec(any_file(), 0..20).prop_map(Request::Remove),
         (prop::collection::vec(any_path(), 0..20), any::<u64>())
             .prop_map(|(dirs, quiet_ns)| Request::Prune { dirs, quiet_ns }),
@@ -277,9 +286,12 @@ fn the_documented_bytes_are_the_bytes() {
     let requests = [
         Request::Open { protocol: PROTOCOL, root: b"/data".to_vec() },
         Request::Scan,
-        Request::Fetch(file.clone()),
-        Request::Remove(vec![file]),
+        Request::Fetch { file: file.clone(), known: None },
+        Request::Fetch { file: file.clone(), known: Some(Prefix { bytes: 200, digest }) },
+        Request::Remove(vec![file.clone()]),
         Request::Prune { dirs: vec![path(b"a")], quiet_ns: 3_600_000_000_000 },
+        Request::Delta { file, signature_bytes: 12 },
+        Request::Signature(b"abc".to_vec()),
     ];
     let replies = [
         Reply::Opened { version: "0.1.0", vitals },
@@ -293,6 +305,7 @@ fn the_documented_bytes_are_the_bytes() {
         Reply::Removed { id: 7, end: RemoveEnd::Failed("no".into()) },
         Reply::Pruned { path: path(b"d"), removed: true },
         Reply::Refused { reason: "no" },
+        Reply::Working,
     ];
     let page = include_str!("../../../../docs/wire.md");
     let shown = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");

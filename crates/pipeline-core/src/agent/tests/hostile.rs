@@ -40,9 +40,12 @@ fn stream(root: &Path) -> Vec<u8> {
     let requests = [
         Request::Open { protocol: PROTOCOL, root: root.as_os_str().as_bytes().to_vec() },
         Request::Scan,
-        Request::Fetch(file(1, "file")),
-        Request::Fetch(file(2, "dir/file")),
-        Request::Fetch(FileRef { id: 3, path: path("out/secret"), identity: identity(&root.join("../secret")) }),
+        Request::Fetch { file: file(1, "file"), known: None },
+        Request::Fetch { file: file(2, "dir/file"), known: None },
+        Request::Fetch {
+            file: FileRef { id: 3, path: path("out/secret"), identity: identity(&root.join("../secret")) },
+            known: None,
+        },
         Request::Remove(vec![FileRef { id: 4, path: path("out/secret"), identity: identity(&root.join("../secret")) }]),
         Request::Prune { dirs: vec![path("dir"), path("out")], quiet_ns: 0 },
         Request::Scan,
@@ -87,7 +90,7 @@ fn paths_that_could_leave_the_root_are_refused() {
             let mut writer = FrameWriter::plain(&mut bytes);
             writer.push(&open).unwrap();
             match request {
-                2 => writer.push(&(2u8, Ref(1, bad, [1; 5]))),
+                2 => writer.push(&(2u8, Ref(1, bad, [1; 5]), 0u8)),
                 3 => writer.push(&(3u8, 1u8, Ref(1, bad, [1; 5]))),
                 _ => writer.push(&(4u8, 1u8, bad, 0u8)),
             }

@@ -128,7 +128,7 @@ impl Agent {
     }
 
     fn fetch(&mut self, path: &RelPath, identity: Identity) -> (Vec<u8>, FetchEnd) {
-        self.ask(&Request::Fetch(FileRef { id: 41, path: path.clone(), identity }));
+        self.ask(&Request::Fetch { file: FileRef { id: 41, path: path.clone(), identity }, known: None });
         self.fetched(41)
     }
 

@@ -21,7 +21,10 @@ fn refuses_another_protocol_another_root_and_another_order() {
     let open = |protocol, root: &Path| Request::Open { protocol, root: root.as_os_str().as_bytes().to_vec() };
     let below = root.path().join("below");
     let table = [
-        (vec![open(PROTOCOL + 1, root.path())], "the collector speaks protocol 2, this agent 1".to_owned()),
+        (
+            vec![open(PROTOCOL + 1, root.path())],
+            format!("the collector speaks protocol {}, this agent {PROTOCOL}", PROTOCOL + 1),
+        ),
         (vec![open(PROTOCOL, Path::new("/etc"))], "it was not started with --root /etc".to_owned()),
         (vec![open(PROTOCOL, &below)], format!("it was not started with --root {}", below.display())),
         (vec![Request::Scan], "the first request must open a directory".to_owned()),
@@ -70,7 +73,7 @@ fn a_collector_that_hangs_up_ends_it_in_order() {
     write(&root.path().join("big"), &noise(4 << 20));
     let identity = identity(&root.path().join("big"));
     let mut agent = Agent::open(root.path());
-    agent.ask(&Request::Fetch(FileRef { id: 1, path: path("big"), identity }));
+    agent.ask(&Request::Fetch { file: FileRef { id: 1, path: path("big"), identity }, known: None });
     let Agent { requests, replies, thread } = agent;
     drop((requests, replies));
     thread.join().unwrap().unwrap();
@@ -104,7 +107,7 @@ fn answers_to_many_requests_share_frames() {
         let name = path(&format!("{id}.dat"));
         write(&root.path().join(name.as_path()), &content);
         let identity = identity(&root.path().join(name.as_path()));
-        writer.push(&Request::Fetch(FileRef { id, path: name, identity })).unwrap();
+        writer.push(&Request::Fetch { file: FileRef { id, path: name, identity }, known: None }).unwrap();
         // As frames of their own they arrive, and are answered together all the same.
         writer.flush().unwrap();
     }
@@ -131,10 +134,13 @@ fn all_that_may_be_unanswered_can_be_asked_without_reading() {
     write(&root.path().join("a"), &content);
     let identity = identity(&root.path().join("a"));
     let mut agent = Agent::open(root.path());
-    let one = postcard::to_stdvec(&Request::Fetch(FileRef { id: u32::MAX, path: path("a"), identity })).unwrap().len();
+    let one =
+        postcard::to_stdvec(&Request::Fetch { file: FileRef { id: u32::MAX, path: path("a"), identity }, known: None })
+            .unwrap()
+            .len();
     let count = u32::try_from(MAX_UNANSWERED_BYTES / one).unwrap();
     for id in 0..count {
-        agent.requests.push(&Request::Fetch(FileRef { id, path: path("a"), identity })).unwrap();
+        agent.requests.push(&Request::Fetch { file: FileRef { id, path: path("a"), identity }, known: None }).unwrap();
     }
     agent.requests.flush().unwrap();
     // Some hundred megabytes of answers wait now, far more than the sockets hold.
