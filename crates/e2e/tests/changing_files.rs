@@ -194,7 +194,7 @@ fn a_file_that_changes_between_two_runs_stays() {
         scene.reconfigure(after, "after: 0s");
         let mut changed = scene.offered();
         let sync = scene.sync().expect(0);
-        const CHANGED: &str = "it changed since it was received";
+        const CHANGED: &str = "the archive holds other content at this path";
         let kept = [Append, Rewrite, Truncate, Replace, HeldAndWritten].map(|change| (change, CHANGED));
         told(&sync, "file_kept", &kept);
         told(&sync, "file_deferred", &[(Held, "open for writing: kept")]);

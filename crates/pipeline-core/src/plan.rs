@@ -50,7 +50,7 @@ pub struct Moment {
 /// What to do with one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Receive it: nothing is known of its path.
+    /// Receive it: nothing, or an earlier content, is known of its path.
     Receive,
     /// Remove it: it was received and is due.
     Release,
@@ -58,8 +58,6 @@ pub enum Decision {
     Wait,
     /// Look again in a later run: it may be being written.
     Defer(Defer),
-    /// Leave it: its path holds other content in the archive.
-    Keep,
 }
 
 /// Why a file is looked at again later.
@@ -91,10 +89,7 @@ pub fn decide<E>(
     moment: &Moment,
     first_seen_ns: impl FnOnce() -> Result<i64, E>,
 ) -> Result<Decision, E> {
-    if let Some(known) = known {
-        if known.identity != entry.identity {
-            return Ok(Decision::Keep);
-        }
+    if let Some(known) = known.filter(|known| known.identity == entry.identity) {
         return Ok(if due(known, policy, moment) { Decision::Release } else { Decision::Wait });
     }
     let settle_ns = nanos(policy.settle);
@@ -190,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_received_file_is_released_when_due_and_only_if_it_is_the_same() {
+    fn a_received_file_is_released_when_due_and_another_at_its_path_is_received() {
         let file = entry(NOW - 3600 * SECOND);
         let received = known(file.identity, NOW - 60 * SECOND);
         let table = [
@@ -213,11 +208,9 @@ mod tests {
         for (field, change) in changes {
             let mut changed = file.clone();
             change(&mut changed.identity);
-            assert_eq!(
-                decision(&changed, Some(&received), &policy(10, Some(0)), STEADY, NOW),
-                Decision::Keep,
-                "{field}"
-            );
+            let decide = |settle| decision(&changed, Some(&received), &policy(settle, Some(0)), STEADY, NOW);
+            assert_eq!(decide(10), Decision::Receive, "{field}");
+            assert_eq!(decide(3601), Decision::Defer(Defer::Young), "{field}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! SQLite: what was received, from where, and when it was removed.
 //!
 //! Guarantees that a [`Catalogued`] file's row is committed and synced (WAL, `synchronous=FULL`). Lies on local disk, never on the
-//! storage. Rows are never changed but to note the removal, so the catalog is also the history. `docs/catalog.md` explains every
+//! storage. Rows are changed only to
+//! say where their content is now and that it left the device, so the catalog is also the history. `docs/catalog.md` explains every
 //! column. Each visit has connections of its own; SQLite orders their writes.
 
+mod recorder;
 mod visit;
 
 use std::collections::HashMap;
@@ -12,7 +14,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-pub use visit::{Catalogued, Known, Recorder, Task, TaskKind, Visit};
+pub use recorder::{Catalogued, Recorder};
+pub use visit::{Holder, Known, Task, TaskKind, Visit};
 
 use crate::clock::now_ns;
 use crate::error::{Class, Classified, STATE_DISK_HINT};
@@ -271,4 +274,11 @@ fn connect(file: &Path) -> Result<Connection, CatalogError> {
         Ok(conn)
     };
     open().map_err(|source| CatalogError::Sqlite { file: file.to_owned(), doing: "opening it", source })
+}
+
+fn sqlite(file: &Path, doing: &'static str, source: rusqlite::Error) -> CatalogError {
+    match source {
+        rusqlite::Error::FromSqlConversionFailure(..) => CatalogError::Damaged { file: file.to_owned(), table: "file" },
+        source => CatalogError::Sqlite { file: file.to_owned(), doing, source },
+    }
 }

@@ -25,7 +25,7 @@ CREATE TABLE source (
     UNIQUE (device, path)
 ) STRICT;
 
--- One file that was received: never updated but for removed_ns, never deleted.
+-- One file that was received. Never deleted; updated only by where its content is now (kept, archive_path) and removed_ns.
 CREATE TABLE file (
     id              INTEGER PRIMARY KEY,
     source          INTEGER NOT NULL REFERENCES source (id),
@@ -38,11 +38,13 @@ CREATE TABLE file (
     clock_offset_ns INTEGER NOT NULL,
     sha256          BLOB NOT NULL CHECK (length(sha256) = 32),
     archive_path    BLOB NOT NULL,
+    kept            TEXT NOT NULL CHECK (kept IN ('whole', 'prefix', 'dropped')),
     received_ns     INTEGER NOT NULL,
     removed_ns      INTEGER,
     run             INTEGER NOT NULL REFERENCES run (id)
 ) STRICT;
 CREATE INDEX file_by_path ON file (source, path);
+CREATE INDEX file_by_archive_path ON file (archive_path);
 -- The few that are still on their device, among years of those that are not.
 CREATE INDEX file_on_device ON file (source) WHERE removed_ns IS NULL;
 

@@ -6,37 +6,13 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 
-use super::{CatalogError, connect};
-use crate::archive::{ArchivePath, Stored, Verified};
+use super::recorder::Recorder;
+use super::{CatalogError, sqlite};
+use crate::archive::ArchivePath;
 use crate::clock::now_ns;
 use crate::digest::Digest;
-use crate::entry::{Entry, Identity, Vitals};
+use crate::entry::{Entry, Identity, Prefix, Vitals};
 use crate::path::RelPath;
-
-/// A stored file whose row is committed.
-#[derive(Debug)]
-pub struct Catalogued {
-    row: i64,
-    path: RelPath,
-    identity: Identity,
-    digest: Digest,
-}
-
-impl Catalogued {
-    pub(crate) fn into_parts(self) -> (i64, RelPath, Identity, Digest) {
-        (self.row, self.path, self.identity, self.digest)
-    }
-
-    /// Where the file lies on the device.
-    pub fn path(&self) -> &RelPath {
-        &self.path
-    }
-
-    /// The size of the file, in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.identity.size
-    }
-}
 
 /// The newest file that was received from a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +27,23 @@ pub struct Known {
     pub archive_path: ArchivePath,
     /// When, by our clock.
     pub received_ns: i64,
+}
+
+/// Whose content lies whole at an archive path, as far as the catalog knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its row.
+    pub row: i64,
+    /// The device that it came from.
+    pub device: String,
+    /// The source directory there.
+    pub source: Vec<u8>,
+    /// The path below it.
+    pub path: RelPath,
+    /// Size and digest of the whole content.
+    pub prefix: Prefix,
+    /// The row was made from the storage's manifests: which file of the device it was is not known.
+    pub rebuilt: bool,
 }
 
 /// Something that is to be done with a file.
@@ -84,7 +77,7 @@ pub struct Visit {
     any_missed: bool,
 }
 
-const IDENTITY: &str = "size, mtime_ns, ctime_ns, dev, ino";
+pub(super) const IDENTITY: &str = "size, mtime_ns, ctime_ns, dev, ino";
 
 /// Reads [`IDENTITY`] from the columns from `at` on. SQLite has no unsigned 64-bit integers: bits are kept as they are.
 fn identity(row: &Row<'_>, at: usize) -> rusqlite::Result<Identity> {
@@ -177,6 +170,39 @@ impl Visit {
                 })
             };
             statement.query_row(params![self.source, from.as_bytes()], known).optional()
+        };
+        query().map_err(|e| self.sqlite("looking up a file", e))
+    }
+
+    /// Whose content lies whole at an archive path: the newest row that says so.
+    pub fn holder(&self, at: &ArchivePath) -> Result<Option<Holder>, CatalogError> {
+        let query = || {
+            let sql = "SELECT file.id, device, source.path, file.path, size, sha256, dev, ino, ctime_ns, removed_ns IS NOT NULL
+                       FROM file JOIN source ON source.id = file.source
+                       WHERE archive_path = ?1 AND kept = 'whole' ORDER BY file.id DESC LIMIT 1";
+            let holder = |row: &Row<'_>| {
+                let nowhere = row.get::<_, i64>(6)? == 0 && row.get::<_, i64>(7)? == 0 && row.get::<_, i64>(8)? == 0;
+                let bytes = row.get::<_, i64>(4)?.cast_unsigned();
+                Ok(Holder {
+                    row: row.get(0)?,
+                    device: row.get(1)?,
+                    source: row.get(2)?,
+                    path: path(row, 3)?,
+                    prefix: Prefix { bytes, digest: Digest::from_bytes(row.get(5)?) },
+                    rebuilt: nowhere && row.get(9)?,
+                })
+            };
+            self.conn.prepare_cached(sql)?.query_row([at.as_bytes()], holder).optional()
+        };
+        query().map_err(|e| self.sqlite("looking up an archive path", e))
+    }
+
+    /// Where the newest content that was received from `from` was stored, whether it is still on the device or not.
+    pub fn stored_at(&self, from: &RelPath) -> Result<Option<ArchivePath>, CatalogError> {
+        let query = || {
+            let sql = "SELECT archive_path FROM file WHERE source = ?1 AND path = ?2 ORDER BY id DESC LIMIT 1";
+            let mut statement = self.conn.prepare_cached(sql)?;
+            statement.query_row(params![self.source, from.as_bytes()], |row| archive_path(row, 0)).optional()
         };
         query().map_err(|e| self.sqlite("looking up a file", e))
     }
@@ -345,80 +371,10 @@ impl Visit {
 
     /// A second connection for the thread that commits.
     pub fn recorder(&self, clock_offset_ns: i64) -> Result<Recorder, CatalogError> {
-        let conn = connect(&self.file)?;
-        Ok(Recorder { file: self.file.clone(), conn, source: self.source, run: self.run, clock_offset_ns })
+        Recorder::new(self.file.clone(), self.source, self.run, clock_offset_ns)
     }
 
     fn sqlite(&self, doing: &'static str, source: rusqlite::Error) -> CatalogError {
         sqlite(&self.file, doing, source)
-    }
-}
-
-fn sqlite(file: &std::path::Path, doing: &'static str, source: rusqlite::Error) -> CatalogError {
-    match source {
-        rusqlite::Error::FromSqlConversionFailure(..) => CatalogError::Damaged { file: file.to_owned(), table: "file" },
-        source => CatalogError::Sqlite { file: file.to_owned(), doing, source },
-    }
-}
-
-/// Writes rows for files that have just become durable.
-pub struct Recorder {
-    file: PathBuf,
-    conn: Connection,
-    source: i64,
-    run: i64,
-    clock_offset_ns: i64,
-}
-
-impl Recorder {
-    /// A file that an earlier run received, whose stored bytes were just verified: as good as one catalogued now.
-    pub fn renew(&self, known: &Known, from: RelPath, _verified: &Verified) -> Catalogued {
-        Catalogued { row: known.row, path: from, identity: known.identity, digest: known.digest }
-    }
-
-    /// Commits a row for each file, all or none, synced. What comes back may be removed on the device.
-    pub fn record(&mut self, files: Vec<Stored>) -> Result<Vec<Catalogued>, CatalogError> {
-        let conn = &mut self.conn;
-        let record = || {
-            let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut done = Vec::with_capacity(files.len());
-            {
-                let sql = format!(
-                    "INSERT INTO file (source, path, {IDENTITY}, clock_offset_ns, sha256, archive_path, received_ns, run)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
-                );
-                let mut insert = transaction.prepare_cached(&sql)?;
-                let mut forget = transaction.prepare_cached("DELETE FROM sighting WHERE source = ?1 AND path = ?2")?;
-                let now = now_ns();
-                // Taken apart here: a stored file becomes one catalogued file, once.
-                for file in files {
-                    let id = file.identity();
-                    insert.execute(params![
-                        self.source,
-                        file.source().as_bytes(),
-                        id.size.cast_signed(),
-                        id.mtime_ns,
-                        id.ctime_ns,
-                        id.dev.cast_signed(),
-                        id.ino.cast_signed(),
-                        self.clock_offset_ns,
-                        file.digest().as_bytes(),
-                        file.archive_path().as_bytes(),
-                        now,
-                        self.run
-                    ])?;
-                    done.push(Catalogued {
-                        row: transaction.last_insert_rowid(),
-                        path: file.source().clone(),
-                        identity: *id,
-                        digest: *file.digest(),
-                    });
-                    forget.execute(params![self.source, file.source().as_bytes()])?;
-                }
-            }
-            transaction.commit()?;
-            Ok(done)
-        };
-        record().map_err(|e| sqlite(&self.file, "recording files", e))
     }
 }

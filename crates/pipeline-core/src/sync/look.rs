@@ -102,7 +102,7 @@ impl Session<'_> {
         let received_ns = known.as_ref().map_or(0, |known| known.received_ns);
         match decide(entry, known.as_ref(), policy, moment, || visit.sighted(entry, moment.now_ns))? {
             // The second visit of a run with a brake: all but releases was told by the first.
-            Decision::Receive | Decision::Defer(_) | Decision::Keep if !self.mode.receives() => {}
+            Decision::Receive | Decision::Defer(_) if !self.mode.receives() => {}
             Decision::Receive => {
                 counts.receive += 1;
                 counts.receive_bytes += entry.identity.size;
@@ -123,10 +123,6 @@ impl Session<'_> {
             Decision::Defer(defer) => {
                 counts.defer += 1;
                 self.deferred(entry.path.clone(), defer.reason());
-            }
-            Decision::Keep => {
-                counts.keep += 1;
-                self.kept(entry.path.clone(), "it changed since it was received");
             }
         }
         Ok(())
