@@ -13,8 +13,11 @@ use crate::path::RelPath;
 use crate::receipt::Receipt;
 use crate::wire::{FetchEnd, RemoveEnd, WireError};
 
+pub use link::{Link, Options};
+
 pub mod agent;
 mod bounds;
+mod link;
 
 /// How long a visit may take, from the moment that the connection is there. A device that drips a byte within each idle time
 /// would otherwise hold the run, and with it the lock, for ever. Twice what the engine asks contents for, so that what is under
