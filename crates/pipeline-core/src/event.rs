@@ -106,6 +106,26 @@ pub enum Event {
         files: u64,
         /// Their bytes.
         bytes: u64,
+        /// How many more were in the storage already, the very same content, and are catalogued without a transfer.
+        adopted: u64,
+    },
+    /// The storage held another content of this file, which lies under a second name now.
+    FileVersioned {
+        /// From where.
+        device: DeviceName,
+        /// Which file.
+        path: RelPath,
+        /// Where the earlier content lies now, below the storage.
+        version: RelPath,
+    },
+    /// Something else has the file's place in the storage: it was stored under a name of its own.
+    FileClashed {
+        /// From where.
+        device: DeviceName,
+        /// Which file.
+        path: RelPath,
+        /// Where it lies, below the storage.
+        archive_path: RelPath,
     },
     /// Files left the device, each against its receipt.
     FilesRemoved {
@@ -196,8 +216,6 @@ pub struct PlanCounts {
     pub defer: u64,
     /// Received and to stay until `delete.after`.
     pub wait: u64,
-    /// Kept because their path holds other content in the archive.
-    pub keep: u64,
     /// Empty directories to prune.
     pub prune: u64,
 }
@@ -210,6 +228,15 @@ pub enum PlannedAction {
     ReceiveAndRemove,
     /// Receive and leave.
     Receive,
+    /// The storage holds an earlier content of it: receive what is new, and remove once received.
+    UpdateAndRemove,
+    /// The same, and leave.
+    Update,
+    /// The storage holds a file of this size that the catalog does not know: take it over if it is the same, else receive what
+    /// differs; then remove.
+    AdoptAndRemove,
+    /// The same, and leave.
+    Adopt,
     /// Remove: received earlier.
     Remove,
     /// Leave for a later run.
@@ -242,6 +269,9 @@ impl DeviceReport {
         let first = std::mem::replace(&mut self.counts, second.counts);
         self.counts.received += first.received;
         self.counts.received_bytes += first.received_bytes;
+        self.counts.transferred_bytes += first.transferred_bytes;
+        self.counts.adopted += first.adopted;
+        self.counts.adopted_bytes += first.adopted_bytes;
         self.counts.removed += first.removed;
         self.counts.removed_bytes += first.removed_bytes;
         self.counts.versions += first.versions;
@@ -278,6 +308,13 @@ pub struct Counts {
     pub received: u64,
     /// Their bytes.
     pub received_bytes: u64,
+    /// Bytes that came from the device for contents, before compression: less where a file goes on from what is here already,
+    /// more where a transfer broke off.
+    pub transferred_bytes: u64,
+    /// Found in the storage, verified and catalogued without a transfer.
+    pub adopted: u64,
+    /// Their bytes.
+    pub adopted_bytes: u64,
     /// Removed from the device.
     pub removed: u64,
     /// Their bytes.
@@ -286,11 +323,11 @@ pub struct Counts {
     pub deferred: u64,
     /// Received and waiting for `delete.after`.
     pub waiting: u64,
-    /// Kept: other content at a known path.
+    /// Kept on purpose: there is no place for them in the storage.
     pub kept: u64,
-    /// Stored as a further version of a path.
+    /// Earlier contents that got a second name in the storage, because the file has another content now.
     pub versions: u64,
-    /// Two devices with one archive path.
+    /// Stored under a name of their own, because another device or another file has their place.
     pub clashes: u64,
     /// Could not be handled.
     pub failed: u64,
@@ -304,6 +341,9 @@ impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Counts) {
         self.received += other.received;
         self.received_bytes += other.received_bytes;
+        self.transferred_bytes += other.transferred_bytes;
+        self.adopted += other.adopted;
+        self.adopted_bytes += other.adopted_bytes;
         self.removed += other.removed;
         self.removed_bytes += other.removed_bytes;
         self.deferred += other.deferred;

@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn progress_is_added_up_and_complete_at_each_batch_and_at_the_end() {
-        let batch = || Event::BatchCommitted { device: pi(), files: 1, bytes: 7 };
+        let batch = || Event::BatchCommitted { device: pi(), files: 1, bytes: 7, adopted: 0 };
         let end = Event::DeviceFinished(DeviceReport {
             device: pi(),
             outcome: Outcome::Done,

@@ -79,7 +79,12 @@ impl Lines {
             return None;
         }
         let text = match event {
-            Event::FileFailed { device, .. } | Event::FileKept { device, .. } if place == Place::Diagnostic => {
+            Event::FileFailed { device, .. }
+            | Event::FileKept { device, .. }
+            | Event::FileVersioned { device, .. }
+            | Event::FileClashed { device, .. }
+                if place == Place::Diagnostic =>
+            {
                 self.bounded(device, level, text)?
             }
             _ => text,
@@ -138,7 +143,7 @@ mod tests {
         assert!(quiet.of(&finished(failed, Counts::default())).is_some());
         assert!(quiet.of(&finished(offline, Counts::default())).is_none());
         assert!(quiet.of(&finished(Outcome::Done, Counts::default())).is_none());
-        assert!(quiet.of(&Event::BatchCommitted { device: pi(), files: 1, bytes: 1 }).is_none());
+        assert!(quiet.of(&Event::BatchCommitted { device: pi(), files: 1, bytes: 1, adopted: 0 }).is_none());
     }
 
     #[test]
@@ -174,7 +179,7 @@ mod tests {
         let action = PlannedAction::Remove;
         let planned = Event::FilePlanned { device: pi(), path: path(), bytes: 1, action, reason: None };
         assert_eq!(lines.of(&planned).unwrap().place, Place::Data);
-        let received = Event::BatchCommitted { device: pi(), files: 1, bytes: 1 };
+        let received = Event::BatchCommitted { device: pi(), files: 1, bytes: 1, adopted: 0 };
         assert_eq!(lines.of(&received).unwrap().place, Place::Diagnostic);
         let deferred = Event::FileDeferred { device: pi(), path: path(), reason: "x".into() };
         assert_eq!(lines.of(&deferred).unwrap().place, Place::Data);

@@ -36,7 +36,9 @@ pub fn every_event() -> Vec<Event> {
         Event::FilePlanned { device: device(), path: path(), bytes: 1, action, reason: Some(text()) },
         Event::BytesReceived { device: device(), bytes: 1 },
         Event::FileStarted { device: device(), path: path(), bytes: 1 },
-        Event::BatchCommitted { device: device(), files: 1, bytes: 1 },
+        Event::BatchCommitted { device: device(), files: 1, bytes: 1, adopted: 1 },
+        Event::FileVersioned { device: device(), path: path(), version: path() },
+        Event::FileClashed { device: device(), path: path(), archive_path: path() },
         Event::FilesRemoved { device: device(), files: 1, bytes: 1 },
         Event::FileDeferred { device: device(), path: path(), reason: text() },
         Event::FileKept { device: device(), path: path(), reason: text() },
@@ -54,7 +56,7 @@ pub fn every_event() -> Vec<Event> {
     events
 }
 
-const KINDS: usize = 19;
+const KINDS: usize = 21;
 
 /// A new event does not compile here; then it belongs into the list above, too.
 fn kind(event: &Event) -> usize {
@@ -68,15 +70,17 @@ fn kind(event: &Event) -> usize {
         Event::BytesReceived { .. } => 6,
         Event::FileStarted { .. } => 7,
         Event::BatchCommitted { .. } => 8,
-        Event::FilesRemoved { .. } => 9,
-        Event::FileDeferred { .. } => 10,
-        Event::FileKept { .. } => 11,
-        Event::OtherSkipped { .. } => 12,
-        Event::FileFailed { .. } => 13,
-        Event::DirectoriesPruned { .. } => 14,
-        Event::JumpReconnecting { .. } => 15,
-        Event::Noted { .. } => 16,
-        Event::DeviceFinished(_) => 17,
+        Event::FileVersioned { .. } => 9,
+        Event::FileClashed { .. } => 10,
+        Event::FilesRemoved { .. } => 11,
+        Event::FileDeferred { .. } => 12,
+        Event::FileKept { .. } => 13,
+        Event::OtherSkipped { .. } => 14,
+        Event::FileFailed { .. } => 15,
+        Event::DirectoriesPruned { .. } => 16,
+        Event::JumpReconnecting { .. } => 17,
+        Event::Noted { .. } => 18,
+        Event::DeviceFinished(_) => 19,
         Event::RunFinished(_) => KINDS - 1,
     }
 }

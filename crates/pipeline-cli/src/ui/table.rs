@@ -22,11 +22,12 @@ const SHORTEST_NAME: usize = 10;
 /// Between two columns.
 const GAP: usize = 2;
 
-const HEADS: [&str; 10] =
-    ["device", "outcome", "received", "bytes", "removed", "deferred", "versions", "clashes", "failed", "time"];
+const HEADS: [&str; 11] = [
+    "device", "outcome", "received", "bytes", "adopted", "removed", "deferred", "versions", "clashes", "failed", "time",
+];
 
 /// Which columns may be left out where they hold nothing, the first to go first.
-const OPTIONAL: [usize; 4] = [6, 7, 5, 8];
+const OPTIONAL: [usize; 5] = [4, 7, 8, 6, 9];
 
 type Row = [String; HEADS.len()];
 
@@ -60,6 +61,7 @@ fn row(name: &str, outcome: &str, counts: &Counts, elapsed_ms: u64) -> Row {
         outcome.to_owned(),
         number(counts.received),
         if counts.received == 0 { "-".to_owned() } else { bytes(counts.received_bytes) },
+        number(counts.adopted),
         number(counts.removed),
         number(counts.deferred),
         number(counts.versions),
@@ -85,7 +87,7 @@ fn paint(column: usize, text: &str, colors: bool) -> String {
         (1, "done") => style.green(),
         (1, "failed") => style.red(),
         (1, "stopped") => style.yellow(),
-        (6..=8, _) => style.yellow(),
+        (7..=9, _) => style.yellow(),
         _ => return text.to_owned(),
     };
     style.apply_to(text).to_string()
@@ -202,6 +204,7 @@ all                        120  5.00 MiB      118         2         -        -  
         let huge = Counts {
             received: 12_345_678,
             received_bytes: 1 << 60,
+            adopted: 12_345_678,
             removed: 12_345_678,
             deferred: 12_345_678,
             versions: 12_345_678,
@@ -210,7 +213,7 @@ all                        120  5.00 MiB      118         2         -        -  
             ..Counts::default()
         };
         for colors in [false, true] {
-            for (counts, width) in [(huge, 105), (busy(), WIDTH), (busy(), 80), (Counts::default(), 70)] {
+            for (counts, width) in [(huge, 115), (busy(), WIDTH), (busy(), 80), (Counts::default(), 70)] {
                 let table =
                     table(&report(&[(name, Outcome::Done, counts), ("b", Outcome::Done, counts)]), width, colors);
                 let widest = table.lines().map(measure_text_width).max().unwrap();
@@ -222,7 +225,7 @@ all                        120  5.00 MiB      118         2         -        -  
 
     #[test]
     fn a_column_that_holds_something_is_never_left_out() {
-        let counts = Counts { versions: 1, clashes: 1, deferred: 1, failed: 1, ..Counts::default() };
+        let counts = Counts { adopted: 1, versions: 1, clashes: 1, deferred: 1, failed: 1, ..Counts::default() };
         let table = table(&report(&[("pi", Outcome::Done, counts)]), 40, false);
         assert!(HEADS.iter().all(|head| table.contains(head)), "{table}");
     }

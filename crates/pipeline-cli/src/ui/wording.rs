@@ -44,8 +44,21 @@ pub fn describe(event: &Event, dry_run: bool) -> Option<(Level, String)> {
         }
         // A plan is told by `plan_line`, and exists in a dry run alone.
         Event::BytesReceived { .. } | Event::FilePlanned { .. } => return None,
-        Event::BatchCommitted { device, files, bytes: size } => {
-            (Level::Info, format!("{device}: received {}, {}", count(*files, "file"), bytes(*size)))
+        Event::BatchCommitted { device, files, bytes: size, adopted } => {
+            let received = format!("received {}, {}", count(*files, "file"), bytes(*size));
+            let adopted_words = format!("{} already in the storage", count(*adopted, "file"));
+            let words = match (files, adopted) {
+                (_, 0) => received,
+                (0, _) => adopted_words,
+                _ => format!("{received}, and {adopted_words}"),
+            };
+            (Level::Info, format!("{device}: {words}"))
+        }
+        Event::FileVersioned { device, path, version } => {
+            (Level::Info, format!("{device}: {path} has other content now: the earlier one is {version}"))
+        }
+        Event::FileClashed { device, path, archive_path } => {
+            (Level::Notice, format!("{device}: another file has the place of {path}: stored as {archive_path}"))
         }
         Event::FilesRemoved { device, files, bytes: size } => {
             (Level::Info, format!("{device}: removed {}, {}", count(*files, "file"), bytes(*size)))
@@ -112,18 +125,19 @@ pub fn run_line(report: &RunReport, dry_run: bool) -> String {
 fn counts_words(counts: &Counts, dry_run: bool) -> String {
     let sized = |word, files, size| (files > 0).then(|| format!("{word} {} ({})", count(files, "file"), bytes(size)));
     let plain = |files: u64, words: &str| (files > 0).then(|| format!("{files} {words}"));
-    let (receive, remove, defer, keep, prune) = match dry_run {
-        false => ("received", "removed", "deferred", "kept", "pruned"),
-        true => ("receive", "remove", "to defer", "to keep", "to prune"),
+    let (receive, adopt, remove, defer, keep, prune) = match dry_run {
+        false => ("received", "took over", "removed", "deferred", "kept", "pruned"),
+        true => ("receive", "take over", "remove", "to defer", "to keep", "to prune"),
     };
     let parts = [
         sized(receive, counts.received, counts.received_bytes),
+        sized(adopt, counts.adopted, counts.adopted_bytes),
         sized(remove, counts.removed, counts.removed_bytes),
         plain(counts.deferred, defer),
         plain(counts.waiting, "waiting for delete.after"),
         plain(counts.kept, keep),
-        plain(counts.versions, "stored as a further version"),
-        plain(counts.clashes, "clashing with another device"),
+        plain(counts.versions, "earlier contents under a second name"),
+        plain(counts.clashes, "stored beside what has their place"),
         plain(counts.failed, "failed"),
         plain(counts.skipped, "not regular and left alone"),
         (counts.pruned > 0).then(|| format!("{} {prune}", count(counts.pruned, "empty directory"))),
@@ -138,7 +152,6 @@ fn plan_words(plan: &PlanCounts) -> String {
         (plan.release, format!("remove {} ({})", count(plan.release, "file"), bytes(plan.release_bytes))),
         (plan.defer, format!("defer {}", plan.defer)),
         (plan.wait, format!("leave {} until delete.after", plan.wait)),
-        (plan.keep, format!("keep {}", plan.keep)),
         (plan.prune, format!("prune {}", count(plan.prune, "empty directory"))),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|(n, _)| *n > 0).map(|(_, words)| words).collect();
@@ -159,6 +172,10 @@ fn action_word(action: PlannedAction) -> &'static str {
     match action {
         PlannedAction::ReceiveAndRemove => "receive and remove",
         PlannedAction::Receive => "receive",
+        PlannedAction::UpdateAndRemove => "update and remove",
+        PlannedAction::Update => "update",
+        PlannedAction::AdoptAndRemove => "take over and remove",
+        PlannedAction::Adopt => "take over",
         PlannedAction::Remove => "remove",
         PlannedAction::Defer => "defer",
         PlannedAction::Keep => "keep",
@@ -202,6 +219,9 @@ mod tests {
         let counts = Counts {
             received: 2,
             received_bytes: 3 << 20,
+            transferred_bytes: 1 << 20,
+            adopted: 1,
+            adopted_bytes: 5 << 10,
             removed: 1,
             removed_bytes: 1 << 20,
             deferred: 4,
@@ -228,6 +248,7 @@ mod tests {
             stopped_by: None,
             elapsed_ms: 65_000,
         };
+        let batch = |files, adopted| Event::BatchCommitted { device: pi(), files, bytes: 1024 * files, adopted };
         let plan = PlanCounts {
             files: 9,
             receive: 1,
@@ -236,7 +257,6 @@ mod tests {
             release_bytes: 20,
             defer: 3,
             wait: 4,
-            keep: 5,
             prune: 1,
         };
         let table = [
@@ -261,14 +281,26 @@ mod tests {
                 Event::DevicePlanned { device: pi(), plan },
                 7,
                 "pi: planned: 9 files in the source: receive 1 file (10 B), remove 2 files (20 B), defer 3, \
-                 leave 4 until delete.after, keep 5, prune 1 empty directory",
+                 leave 4 until delete.after, prune 1 empty directory",
             ),
             (
                 Event::FileStarted { device: pi(), path: path(), bytes: 1 },
                 7,
                 "pi: receiving 2026-11-21/a\\xff.jpg (1 B)",
             ),
-            (Event::BatchCommitted { device: pi(), files: 1, bytes: 1024 }, 6, "pi: received 1 file, 1.00 KiB"),
+            (batch(1, 0), 6, "pi: received 1 file, 1.00 KiB"),
+            (batch(0, 2), 6, "pi: 2 files already in the storage"),
+            (batch(1, 2), 6, "pi: received 1 file, 1.00 KiB, and 2 files already in the storage"),
+            (
+                Event::FileVersioned { device: pi(), path: path(), version: RelPath::new("v").unwrap() },
+                6,
+                "pi: 2026-11-21/a\\xff.jpg has other content now: the earlier one is v",
+            ),
+            (
+                Event::FileClashed { device: pi(), path: path(), archive_path: RelPath::new("c").unwrap() },
+                5,
+                "pi: another file has the place of 2026-11-21/a\\xff.jpg: stored as c",
+            ),
             (Event::FilesRemoved { device: pi(), files: 2, bytes: 1024 }, 6, "pi: removed 2 files, 1.00 KiB"),
             (
                 Event::FileDeferred { device: pi(), path: path(), reason: "it is being written".into() },
@@ -301,8 +333,8 @@ mod tests {
             (
                 finished(Outcome::Done, counts),
                 6,
-                "pi: done in 12 s: received 2 files (3.00 MiB), removed 1 file (1.00 MiB), 4 deferred, \
-                 5 waiting for delete.after, 6 kept, 7 stored as a further version, 8 clashing with another device, \
+                "pi: done in 12 s: received 2 files (3.00 MiB), took over 1 file (5.00 KiB), removed 1 file (1.00 MiB), 4 deferred, \
+                 5 waiting for delete.after, 6 kept, 7 earlier contents under a second name, 8 stored beside what has their place, \
                  9 failed, 10 not regular and left alone, 11 empty directories pruned",
             ),
             (finished(offline.clone(), Counts::default()), 6, "pi: offline: no tunnel"),

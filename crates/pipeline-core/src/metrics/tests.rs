@@ -28,6 +28,9 @@ fn busy() -> Counts {
     Counts {
         received: 1,
         received_bytes: 2,
+        transferred_bytes: 13,
+        adopted: 14,
+        adopted_bytes: 15,
         removed: 3,
         removed_bytes: 4,
         deferred: 5,

@@ -191,7 +191,7 @@ impl Session<'_> {
             self.counts.received += files;
             self.counts.received_bytes += bytes;
             if files > 0 {
-                self.tell(&Event::BatchCommitted { device: self.name().clone(), files, bytes });
+                self.tell(&Event::BatchCommitted { device: self.name().clone(), files, bytes, adopted: 0 });
             }
         } else {
             flow.verifying = false;
@@ -413,9 +413,10 @@ impl Session<'_> {
         Ok(flow.visit.note_removed(&rows)?)
     }
 
-    fn tell_bytes(&self, flow: &mut Flow<'_, '_>) {
+    fn tell_bytes(&mut self, flow: &mut Flow<'_, '_>) {
         let bytes = std::mem::take(&mut flow.untold_bytes);
         if bytes > 0 {
+            self.counts.transferred_bytes += bytes;
             self.tell(&Event::BytesReceived { device: self.name().clone(), bytes });
         }
     }
