@@ -5,6 +5,7 @@
 //! say where their content is now and that it left the device, so the catalog is also the history. `docs/catalog.md` explains every
 //! column. Each visit has connections of its own; SQLite orders their writes.
 
+mod noted;
 mod recorder;
 mod visit;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+pub use noted::Noted;
 pub use recorder::{Catalogued, Recorder};
 pub use visit::{Holder, Known, Task, TaskKind, Visit};
 
