@@ -58,6 +58,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Receive new files, verify them, and remove from the devices what is safely stored
     Sync(SyncArgs),
+    /// Look after the catalog, which says what was received
+    Catalog(CatalogArgs),
 }
 
 /// Options of `pipeline init`.
@@ -92,6 +94,29 @@ pub struct SyncArgs {
     pub json: bool,
 }
 
+/// Commands of `pipeline catalog`.
+#[derive(Debug, Args)]
+pub struct CatalogArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: CatalogCommand,
+}
+
+/// What can be done with the catalog.
+#[derive(Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// Make a catalog that was lost anew, from the storage and its manifests
+    Rebuild(RebuildArgs),
+}
+
+/// Options of `pipeline catalog rebuild`.
+#[derive(Debug, Args)]
+pub struct RebuildArgs {
+    /// Write every event to standard output as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -116,8 +141,14 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for line in ["pipeline", "pipeline sync -q -v", "pipeline sync --jobs 0", "pipeline sink", "pipeline init pi1"]
-        {
+        for line in [
+            "pipeline",
+            "pipeline sync -q -v",
+            "pipeline sync --jobs 0",
+            "pipeline sink",
+            "pipeline catalog",
+            "pipeline init pi1",
+        ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

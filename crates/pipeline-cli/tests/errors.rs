@@ -178,6 +178,11 @@ fn a_storage_without_its_marker_stops_everything() {
 }
 
 #[test]
+fn a_catalog_that_is_there_is_not_made_anew() {
+    golden("catalog_exists", &initialised(), &["catalog", "rebuild"], CONFIG);
+}
+
+#[test]
 fn usage() {
     golden("usage_unknown_option", &Home::new(), &["sync", "--dry"], USAGE);
     golden("usage_contradiction", &Home::new(), &["sync", "-q", "-v"], USAGE);

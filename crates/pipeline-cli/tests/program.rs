@@ -227,3 +227,27 @@ fn in_the_journal_lines_have_a_priority_and_no_time() {
     assert!(text.lines().all(|line| line.starts_with('<') && line.as_bytes()[2] == b'>'), "{text}");
     assert!(!text.contains("device  "), "no table: {text}");
 }
+
+#[test]
+fn a_lost_catalog_is_made_anew() {
+    let home = Home::new();
+    home.good_config();
+    assert!(home.run(&["init"]).status.success());
+    std::fs::remove_file(home.path("state/catalog.db")).unwrap();
+    home.write("storage/raspberry1/a.jpg", "abc", 0o644);
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let manifest = format!("{digest}  raspberry1/a.jpg\n{digest}  raspberry1/gone.jpg\n");
+    home.write("storage/SHA256SUMS/raspberry1/2026-11-21.sha256", &manifest, 0o644);
+    let output = home.run(&["catalog", "rebuild", "--json"]);
+    let seen = home.seen(&output);
+    assert_eq!(output.status.code(), Some(3), "{seen}");
+    assert!(seen.contains(r#""event":"listed_file_skipped","device":"raspberry1","path":"raspberry1/gone.jpg""#), "{seen}");
+    assert!(seen.contains(r#""event":"catalog_rebuilt","manifests":1,"lines":2,"files":1,"bytes":3,"problems":1"#), "{seen}");
+
+    std::fs::remove_file(home.path("state/catalog.db")).unwrap();
+    home.write("storage/raspberry1/gone.jpg", "abc", 0o644);
+    let output = home.run(&["catalog", "rebuild"]);
+    let seen = home.seen(&output);
+    assert_eq!(output.status.code(), Some(0), "{seen}");
+    assert!(seen.contains("the catalog holds 2 files (6 B) now, from 2 lines of 1 manifest; no problem\n"), "{seen}");
+}

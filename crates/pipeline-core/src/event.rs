@@ -193,6 +193,28 @@ pub enum Event {
         /// The line.
         message: String,
     },
+    /// A catalog is being made anew: a line of a manifest could not be understood.
+    ManifestLineSkipped {
+        /// Whose manifest.
+        device: DeviceName,
+        /// Where it lies below the archive root.
+        manifest: RelPath,
+        /// Which line, from 1.
+        line: u64,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A catalog is being made anew: a file that a manifest lists is not in the storage.
+    ListedFileSkipped {
+        /// The device that it came from.
+        device: DeviceName,
+        /// Its path below the archive root.
+        path: RelPath,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A catalog was made anew.
+    CatalogRebuilt(RebuildReport),
     /// A visit ended.
     DeviceFinished(DeviceReport),
     /// The run ended.
@@ -355,6 +377,21 @@ impl std::ops::AddAssign for Counts {
         self.skipped += other.skipped;
         self.pruned += other.pruned;
     }
+}
+
+/// What a catalog was made anew from, and what it holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RebuildReport {
+    /// Manifests read.
+    pub manifests: u64,
+    /// Their lines.
+    pub lines: u64,
+    /// Files that are catalogued now, each once however many lines name it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Lines that say nothing, and listed files that are not in the storage.
+    pub problems: u64,
 }
 
 /// How a visit ended.

@@ -23,6 +23,7 @@
 //! | [`catalog`] | SQLite: what was received, from where, and when it was removed |
 //! | [`receipt`] | the proof without which nothing is removed |
 //! | [`sync`], [`run`], [`check`] | one device; many devices; is everything ready |
+//! | [`rebuild`] | a lost catalog, made anew from the storage |
 //! | [`metrics`] | how the last run went, as a Prometheus textfile |
 //! | [`cancel`], [`clock`], [`descriptors`] | the wish to stop, seen by all threads; our own clock; how many files may be open |
 //!
@@ -58,6 +59,8 @@ pub mod fleet;
 pub mod metrics;
 #[cfg(feature = "collector")]
 pub mod plan;
+#[cfg(feature = "collector")]
+pub mod rebuild;
 #[cfg(feature = "collector")]
 pub mod receipt;
 #[cfg(feature = "collector")]

@@ -14,7 +14,7 @@ use pipeline_core::ssh::{Connector, Options};
 use pipeline_core::ssh_config::SshConfig;
 
 use crate::bug;
-use crate::cli::{Cli, Command};
+use crate::cli::{CatalogArgs, CatalogCommand, Cli, Command};
 use crate::environment::{self, Environment};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -22,6 +22,7 @@ use crate::monitors::Monitors;
 use crate::signals::{self, Received};
 use crate::ui::Ui;
 
+mod catalog;
 mod check;
 mod init;
 mod sync;
@@ -46,6 +47,7 @@ pub fn main() -> Exit {
         Command::Init(_) => init::run(&context),
         Command::Check(args) => check::run(&context, &args),
         Command::Sync(args) => sync::run(&context, &args),
+        Command::Catalog(CatalogArgs { command: CatalogCommand::Rebuild(args) }) => catalog::rebuild(&context, &args),
     });
     let mut reason = None;
     let mut exit = match catch_unwind(command) {

@@ -83,6 +83,8 @@ impl Lines {
             | Event::FileKept { device, .. }
             | Event::FileVersioned { device, .. }
             | Event::FileClashed { device, .. }
+            | Event::ManifestLineSkipped { device, .. }
+            | Event::ListedFileSkipped { device, .. }
                 if place == Place::Diagnostic =>
             {
                 self.bounded(device, level, text)?

@@ -2,7 +2,9 @@
 
 use pipeline_core::entry::OtherKind;
 use pipeline_core::error::Class;
-use pipeline_core::event::{Counts, DeviceReport, Event, Outcome, PlanCounts, PlannedAction, RunReport, StopReason};
+use pipeline_core::event::{
+    Counts, DeviceReport, Event, Outcome, PlanCounts, PlannedAction, RebuildReport, RunReport, StopReason,
+};
 use pipeline_core::path::{DeviceName, RelPath};
 
 /// Every kind of event, with every optional field filled in.
@@ -47,6 +49,9 @@ pub fn every_event() -> Vec<Event> {
         Event::DirectoriesPruned { device: device(), dirs: 1 },
         Event::JumpReconnecting { host: text(), reason: text() },
         Event::Noted { device: Some(device()), message: text() },
+        Event::ManifestLineSkipped { device: device(), manifest: path(), line: 1, reason: text() },
+        Event::ListedFileSkipped { device: device(), path: path(), reason: text() },
+        Event::CatalogRebuilt(RebuildReport::default()),
     ];
     events.extend(outcomes.into_iter().map(report).map(Event::DeviceFinished));
     events.push(Event::RunFinished(run_report));
@@ -56,7 +61,7 @@ pub fn every_event() -> Vec<Event> {
     events
 }
 
-const KINDS: usize = 21;
+const KINDS: usize = 24;
 
 /// A new event does not compile here; then it belongs into the list above, too.
 fn kind(event: &Event) -> usize {
@@ -80,7 +85,10 @@ fn kind(event: &Event) -> usize {
         Event::DirectoriesPruned { .. } => 16,
         Event::JumpReconnecting { .. } => 17,
         Event::Noted { .. } => 18,
-        Event::DeviceFinished(_) => 19,
+        Event::ManifestLineSkipped { .. } => 19,
+        Event::ListedFileSkipped { .. } => 20,
+        Event::CatalogRebuilt(_) => 21,
+        Event::DeviceFinished(_) => 22,
         Event::RunFinished(_) => KINDS - 1,
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pipeline_core::entry::OtherKind;
-use pipeline_core::event::{Counts, DeviceReport, Event, Outcome, PlanCounts, PlannedAction, RunReport};
+use pipeline_core::event::{Counts, DeviceReport, Event, Outcome, PlanCounts, PlannedAction, RebuildReport, RunReport};
 
 use super::lines::Level;
 use super::words::{bytes, clock_offset, count, duration};
@@ -82,6 +82,14 @@ pub fn describe(event: &Event, dry_run: bool) -> Option<(Level, String)> {
         }
         Event::Noted { device: Some(device), message } => (Level::Notice, format!("{device}: {message}")),
         Event::Noted { device: None, message } => (Level::Notice, message.clone()),
+        Event::ManifestLineSkipped { device, manifest, line, reason } => {
+            (Level::Warning, format!("{device}: skipped line {line} of {manifest}: {reason}"))
+        }
+        Event::ListedFileSkipped { device, path, reason } => {
+            (Level::Warning, format!("{device}: skipped {path}: {reason}"))
+        }
+        // Told on standard output, as what was asked for.
+        Event::CatalogRebuilt(_) => return None,
         Event::DeviceFinished(report) => device_line(report, dry_run),
         Event::RunFinished(report) => (Level::Info, run_line(report, dry_run)),
     };
@@ -119,6 +127,14 @@ pub fn run_line(report: &RunReport, dry_run: bool) -> String {
     let name = if dry_run { "plan".to_owned() } else { format!("run {}", report.run) };
     let time = duration(Duration::from_millis(report.elapsed_ms));
     format!("{name} ended after {time}: {}; {}", parts.join(", "), counts_words(&report.counts, dry_run))
+}
+
+/// The line of a catalog that was made anew.
+pub fn rebuild_line(report: &RebuildReport) -> String {
+    let RebuildReport { manifests, lines, files, bytes: size, problems } = report;
+    let from = format!("{} of {}", count(*lines, "line"), count(*manifests, "manifest"));
+    let problems = if *problems == 0 { "no problem".to_owned() } else { count(*problems, "problem") };
+    format!("the catalog holds {} ({}) now, from {from}; {problems}", count(*files, "file"), bytes(*size))
 }
 
 /// The counts of a visit or a run that are not zero, in words: of what was done, or would be.

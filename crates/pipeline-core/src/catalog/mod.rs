@@ -5,7 +5,7 @@
 //! say where their content is now and that it left the device, so the catalog is also the history. `docs/catalog.md` explains every
 //! column. Each visit has connections of its own; SQLite orders their writes.
 
-mod noted;
+mod draft;
 mod recorder;
 mod visit;
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-pub use noted::Noted;
+pub use draft::{Draft, Listed, Origin};
 pub use recorder::{Catalogued, Recorder};
 pub use visit::{Holder, Known, Task, TaskKind, Visit};
 
@@ -34,6 +34,9 @@ pub enum CatalogError {
     /// There is none yet.
     #[error("no catalog in {}", .0.display())]
     Missing(PathBuf),
+    /// There is one, where a new one was to be made.
+    #[error("there is a catalog already: {}", .0.display())]
+    Exists(PathBuf),
     /// A newer program made it.
     #[error("the catalog {} is of version {found}, this program knows {SCHEMA_VERSION}", .file.display())]
     Version {
@@ -83,7 +86,7 @@ pub enum CatalogError {
 impl Classified for CatalogError {
     fn class(&self) -> Class {
         match self {
-            CatalogError::Missing(_) | CatalogError::Version { .. } => Class::Config,
+            CatalogError::Missing(_) | CatalogError::Exists(_) | CatalogError::Version { .. } => Class::Config,
             CatalogError::StateDir { source, .. } => Class::of_state_dir(source),
             CatalogError::OtherStorage { .. } | CatalogError::Sqlite { .. } | CatalogError::Damaged { .. } => {
                 Class::Storage
@@ -93,7 +96,13 @@ impl Classified for CatalogError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            CatalogError::Missing(_) => "run `pipeline init` once".into(),
+            CatalogError::Missing(_) => {
+                "run `pipeline init` once; a catalog that was lost is made anew by `pipeline catalog rebuild`".into()
+            }
+            CatalogError::Exists(file) => format!(
+                "it knows more than a new one could; if it is damaged, move it away with its log: mv {0}* /somewhere/else/",
+                file.display()
+            ),
             CatalogError::Version { .. } => "use the newer program".into(),
             CatalogError::OtherStorage { .. } => {
                 "is the right share mounted? A new storage needs a `state_dir` of its own".into()
@@ -152,12 +161,7 @@ impl Catalog {
         let transaction = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
         let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sql)?;
         if version == 0 {
-            transaction.execute_batch(SCHEMA).map_err(sql)?;
-            let collector: String =
-                transaction.query_row("SELECT lower(hex(randomblob(6)))", [], |row| row.get(0)).map_err(sql)?;
-            let insert = "INSERT INTO meta (key, value) VALUES ('collector', ?1), ('storage', ?2)";
-            transaction.execute(insert, [&collector, storage]).map_err(sql)?;
-            transaction.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION}")).map_err(sql)?;
+            make(&transaction, storage).map_err(sql)?;
         }
         transaction.commit().map_err(sql)?;
         drop(conn);
@@ -258,6 +262,14 @@ impl Catalog {
     fn sqlite(&self, doing: &'static str, source: rusqlite::Error) -> CatalogError {
         CatalogError::Sqlite { file: self.file.clone(), doing, source }
     }
+}
+
+/// Makes the tables of an empty catalog for the storage with this id, and draws a collector's id.
+fn make(conn: &Connection, storage: &str) -> rusqlite::Result<()> {
+    conn.execute_batch(SCHEMA)?;
+    let insert = "INSERT INTO meta (key, value) VALUES ('collector', lower(hex(randomblob(6)))), ('storage', ?1)";
+    conn.execute(insert, [storage])?;
+    conn.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION}"))
 }
 
 /// A connection with the settings that the promise needs.

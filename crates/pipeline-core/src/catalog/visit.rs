@@ -98,7 +98,7 @@ fn path(row: &Row<'_>, at: usize) -> rusqlite::Result<RelPath> {
     RelPath::new(row.get::<_, Vec<u8>>(at)?).map_err(|e| invalid(at, e))
 }
 
-fn archive_path(row: &Row<'_>, at: usize) -> rusqlite::Result<ArchivePath> {
+pub(super) fn archive_path(row: &Row<'_>, at: usize) -> rusqlite::Result<ArchivePath> {
     ArchivePath::from_bytes(row.get_ref(at)?.as_blob()?).map_err(|e| invalid(at, e))
 }
 

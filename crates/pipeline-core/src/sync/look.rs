@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::{Mode, Session, SyncError};
-use crate::archive::{ArchiveError, ArchivePath, Lying};
+use crate::archive::{ArchiveError, ArchivePath};
 use crate::catalog::{TaskKind, Visit};
 use crate::clock::now_ns;
 use crate::config::Filter;
@@ -221,14 +221,11 @@ impl Session<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        match self.run.archive.look(&target)? {
-            Lying::Nothing => Ok(Some(target)),
-            Lying::File(stamp) if stamp.bytes() == entry.identity.size => Ok(Some(target)),
-            Lying::File(_) | Lying::OtherCase(_) | Lying::NotAFile => {
-                self.kept(entry.path.clone(), OCCUPIED);
-                Ok(None)
-            }
+        if self.run.archive.find(&target)?.is_some_and(|bytes| bytes != entry.identity.size) {
+            self.kept(entry.path.clone(), OCCUPIED);
+            return Ok(None);
         }
+        Ok(Some(target))
     }
 
     /// Removes directories that our removals have left empty.
