@@ -13,6 +13,7 @@
 //! | [`error`], [`event`] | what can go wrong and what decides the consequence; what happened, for whoever listens |
 //! | [`rooted`] | files opened below one directory, never through a symlink; used on both sides |
 //! | [`wire`] | frames and messages between collector and agent |
+//! | [`delta`] | what changed in a file: signature, delta, patch |
 //! | [`agent`] | the half that runs on the device (feature `agent`) |
 //! | [`config`], [`ssh_config`], [`fleet`] | YAML to settings; OpenSSH config to routes; patterns to devices |
 //! | [`ssh`] | host keys, authentication, the shared jump connection (feature `ssh`) |
@@ -31,6 +32,8 @@
 
 #[cfg(feature = "agent")]
 pub mod agent;
+#[cfg(any(feature = "agent", feature = "collector"))]
+pub mod delta;
 pub mod descriptors;
 pub mod digest;
 pub mod entry;
