@@ -241,8 +241,14 @@ fn a_lost_catalog_is_made_anew() {
     let output = home.run(&["catalog", "rebuild", "--json"]);
     let seen = home.seen(&output);
     assert_eq!(output.status.code(), Some(3), "{seen}");
-    assert!(seen.contains(r#""event":"listed_file_skipped","device":"raspberry1","path":"raspberry1/gone.jpg""#), "{seen}");
-    assert!(seen.contains(r#""event":"catalog_rebuilt","manifests":1,"lines":2,"files":1,"bytes":3,"problems":1"#), "{seen}");
+    assert!(
+        seen.contains(r#""event":"listed_file_skipped","device":"raspberry1","path":"raspberry1/gone.jpg""#),
+        "{seen}"
+    );
+    assert!(
+        seen.contains(r#""event":"catalog_rebuilt","manifests":1,"lines":2,"files":1,"bytes":3,"problems":1"#),
+        "{seen}"
+    );
 
     std::fs::remove_file(home.path("state/catalog.db")).unwrap();
     home.write("storage/raspberry1/gone.jpg", "abc", 0o644);

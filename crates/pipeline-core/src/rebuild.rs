@@ -9,7 +9,7 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::archive::{Archive, ArchiveError, ArchivePath, Line, Manifest};
+use crate::archive::{Archive, ArchiveError, ArchivePath, Line, Lying, Manifest};
 use crate::cancel::Cancel;
 use crate::catalog::{CatalogError, Draft, Listed, Origin};
 use crate::config::Config;
@@ -119,18 +119,19 @@ impl Rebuild<'_> {
 
     fn look_at(&mut self, listed: &Listed) -> Result<(), RebuildError> {
         let device = DeviceName::new(listed.device.as_str()).map_err(|_| self.draft.damaged())?;
-        let reason = match self.archive.find(&listed.path)? {
-            None => "a manifest lists it, and it is gone",
-            Some(crate::archive::NOT_A_FILE) => "a manifest lists it, and it is no plain file",
-            Some(bytes) => {
+        // A name that is written otherwise there: the directory had that name before, and the line is of this very path.
+        let reason = match self.archive.look(&listed.path)? {
+            Lying::File(stamp) | Lying::OtherCase(stamp) => {
                 let (source, path) = self.origin(&device, &listed.path)?;
                 let path = path.as_ref().unwrap_or(listed.path.as_rel_path());
-                let origin = Origin { source: &source, path, bytes, mtime_ns: 0 };
+                let origin = Origin { source: &source, path, bytes: stamp.bytes(), mtime_ns: stamp.mtime_ns() };
                 self.draft.add(listed, &origin)?;
                 self.report.files += 1;
-                self.report.bytes += bytes;
+                self.report.bytes += stamp.bytes();
                 return Ok(());
             }
+            Lying::Nothing => "a manifest lists it, and it is gone",
+            Lying::NotAFile => "a manifest lists it, and it is no plain file",
         };
         self.report.problems += 1;
         let path = listed.path.as_rel_path().clone();

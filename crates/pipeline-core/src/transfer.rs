@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::archive::{ArchiveError, ArchivePath, Incoming, Staged, Staging};
+use crate::archive::{ArchiveError, ArchivePath, Incoming, Staged, Staging, Target};
 use crate::entry::Entry;
 use crate::path::RelPath;
 use crate::wire::FetchEnd;
@@ -78,7 +78,10 @@ impl Transfer {
         let due = self.due.front().ok_or(TransferError::Protocol("it sent content that nobody asked for"))?;
         let incoming = match &mut self.incoming {
             Some(incoming) => incoming,
-            none => none.insert(self.staging.create(due.entry.path.clone(), due.entry.identity, due.target.clone())?),
+            none => {
+                let target = Target::New(due.target.clone());
+                none.insert(self.staging.create(due.entry.path.clone(), due.entry.identity, target)?)
+            }
         };
         Ok(incoming.write(bytes)?)
     }
@@ -95,7 +98,7 @@ impl Transfer {
             FetchEnd::Complete(digest) => {
                 let incoming = match incoming {
                     Some(incoming) => incoming,
-                    None => self.staging.create(path, due.entry.identity, due.target)?,
+                    None => self.staging.create(path, due.entry.identity, Target::New(due.target))?,
                 };
                 Arrival::Staged(incoming.finish(&digest)?)
             }

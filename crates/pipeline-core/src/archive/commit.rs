@@ -1,28 +1,28 @@
-//! From staging into the archive, for good (invariants I3 and I4).
+//! The second half of a commit: from staging into the archive, for good (invariants I3 and I4).
 //!
 //! Guarantees: under a final name there is either nothing, or what was there before, or a whole file that is on disk; a
 //! [`Stored`] file is on disk under its name and listed in the manifest; nothing in the archive is ever replaced. A kill or
-//! a power cut at any point leaves each file in staging (swept), or whole under its name and unclaimed: the next run meets it
-//! there, compares it and takes it over. Leaves to others: the catalog, and with it the receipt.
+//! a power cut at any point leaves each file in staging (swept, or a part), or whole under its name and unclaimed: the next run
+//! meets it there, compares it and takes it over. Leaves to others: the catalog, and with it the receipt.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::fd::BorrowedFd;
-use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
 use crate::archive::directories::{Blocked, Directories};
 use crate::archive::error::ArchiveError;
+use crate::archive::held::{self, Held, open_regular};
+use crate::archive::incoming::Staged;
 use crate::archive::layout::ArchivePath;
-use crate::archive::staging::Staged;
+use crate::archive::prepare::{Prepared, Ready};
 use crate::archive::store::Store;
-use crate::archive::{manifest, rename, workers};
+use crate::archive::{manifest, rename};
+use crate::catalog::Noted;
 use crate::digest::Digest;
 use crate::entry::Identity;
-use crate::path::{DeviceName, RelPath};
-use crate::rooted::file_type;
+use crate::path::RelPath;
 
 /// A file that is durable under its archive path: synced, renamed, directory synced, in the manifest.
 #[derive(Debug)]
@@ -61,17 +61,17 @@ impl Stored {
     }
 
     fn new(file: Staged, adopted: bool) -> Stored {
-        let (source, identity, target, digest) = file.into_parts();
-        Stored { source, identity, target, digest, adopted }
+        let Staged { source, identity, target, digest, .. } = file;
+        Stored { source, identity, target: target.path().clone(), digest, adopted }
     }
 }
 
-/// What became of one staged file.
+/// What became of one file.
 #[derive(Debug)]
 pub enum Commit {
     /// It is durable.
     Stored(Stored),
-    /// Its archive path holds other content: the file stays on the device, staging is cleaned.
+    /// Something else lies at its archive path than when it was aimed there: the file stays on the device, staging is cleaned.
     Occupied(RelPath),
     /// The storage can't take a file of this name, or something that is no directory lies in its way; why, in words. The file
     /// stays on the device, staging is cleaned.
@@ -91,25 +91,22 @@ pub(super) enum Step {
     Listed,
 }
 
-/// Makes staged files durable under their names, as one group. `date` names the manifest.
+/// Makes prepared files durable under their names, as one group. `date` names the manifest.
 pub(super) fn commit(
     store: &Arc<Store>,
-    device: &DeviceName,
     date: &str,
-    mut files: Vec<Staged>,
+    prepared: Prepared,
+    _noted: Noted,
     passed: &dyn Fn(Step),
 ) -> Result<Vec<Commit>, ArchiveError> {
-    workers::each(&files, Staged::harden)?;
-    for file in &mut files {
-        // Before the rename: some servers don't rename what is open. After the sync nothing can fail to be written.
-        file.close();
-    }
-    passed(Step::Hardened);
-
     let mut directories = Directories::new(store);
-    let mut commits = Vec::with_capacity(files.len());
-    for file in files {
-        commits.push(place(store, &mut directories, file)?);
+    let mut commits = Vec::with_capacity(prepared.files.len());
+    for file in prepared.files {
+        commits.push(match file {
+            Ready::New(staged) => place(store, &mut directories, staged)?,
+            Ready::Held { held, source, identity } => take_over(store, &mut directories, &held, source, identity)?,
+            Ready::Out(commit) => commit,
+        });
         passed(Step::Placed);
     }
     directories.sync()?;
@@ -119,7 +116,7 @@ pub(super) fn commit(
         Commit::Stored(stored) => Some(stored),
         Commit::Occupied(_) | Commit::Refused(..) => None,
     });
-    manifest::append(store, device, date, stored)?;
+    manifest::append(store, &prepared.device, date, stored)?;
     passed(Step::Listed);
     Ok(commits)
 }
@@ -131,17 +128,12 @@ pub(super) fn today() -> String {
 
 /// Gives one file its name. What is there already is compared, never replaced.
 fn place(store: &Store, directories: &mut Directories<'_>, mut file: Staged) -> Result<Commit, ArchiveError> {
-    let target = file.target.as_rel_path();
+    let path = file.target.path().clone();
+    let target = path.as_rel_path();
     let parent = target.parent();
-    let refused = |file: Staged, why: &str| Ok(Commit::Refused(file.into_parts().0, why.to_owned()));
     let dir = match directories.touch(parent.as_ref()) {
         Ok(dir) => dir.as_fd(),
-        Err(Blocked::Storage(error)) => return Err(error),
-        Err(Blocked::File) => return refused(file, "in the archive, a file lies where its directory should be"),
-        Err(Blocked::Symlink) => {
-            return refused(file, "in the archive, a symbolic link lies where its directory should be");
-        }
-        Err(Blocked::Name(error)) => return refused(file, &cant_hold(error)),
+        Err(blocked) => return refused_by(file, blocked),
     };
     match rename::without_replacing(&store.rename, file.at(), (dir, target.file_name())) {
         Ok(()) => {
@@ -150,9 +142,28 @@ fn place(store: &Store, directories: &mut Directories<'_>, mut file: Staged) -> 
         }
         // NOENT: a file server repeats a request whose answer got lost, and no longer finds what it has renamed.
         Err(error @ (Errno::EXIST | Errno::NOENT)) => compare(store, dir, file, error),
-        Err(error @ (Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ)) => refused(file, &cant_hold(error)),
+        Err(error @ (Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ)) => Ok(refused(file, &cant_hold(error))),
         Err(error) => Err(store.failed("rename a file to", target, error)),
     }
+}
+
+fn refused(mut file: Staged, why: &str) -> Commit {
+    file.remove();
+    Commit::Refused(file.source, why.to_owned())
+}
+
+fn occupied(mut file: Staged) -> Commit {
+    file.remove();
+    Commit::Occupied(file.source)
+}
+
+fn refused_by(file: Staged, blocked: Blocked) -> Result<Commit, ArchiveError> {
+    Ok(match blocked {
+        Blocked::Storage(error) => return Err(error),
+        Blocked::File => refused(file, "in the archive, a file lies where its directory should be"),
+        Blocked::Symlink => refused(file, "in the archive, a symbolic link lies where its directory should be"),
+        Blocked::Name(error) => refused(file, &cant_hold(error)),
+    })
 }
 
 fn cant_hold(error: Errno) -> String {
@@ -164,40 +175,50 @@ fn cant_hold(error: Errno) -> String {
 }
 
 /// Takes over the file that has the name, if it holds the same content.
-fn compare(store: &Store, dir: BorrowedFd<'_>, file: Staged, met: Errno) -> Result<Commit, ArchiveError> {
-    let target = file.target.as_rel_path();
+fn compare(store: &Store, dir: BorrowedFd<'_>, mut file: Staged, met: Errno) -> Result<Commit, ArchiveError> {
+    let path = file.target.path().clone();
+    let target = path.as_rel_path();
     let failed = |op, error: std::io::Error| store.failed(op, target, error);
     let there = match open_regular(dir, target.file_name()) {
         Ok(Some(there)) => there,
-        Ok(None) | Err(Errno::LOOP) => return Ok(Commit::Occupied(file.into_parts().0)),
+        Ok(None) | Err(Errno::LOOP) => return Ok(occupied(file)),
         Err(Errno::ACCESS | Errno::PERM) => {
-            let why = "its place in the archive holds a file that can't be read".to_owned();
-            return Ok(Commit::Refused(file.into_parts().0, why));
+            return Ok(refused(file, "its place in the archive holds a file that can't be read"));
         }
         Err(Errno::NOENT) => return Err(failed("rename a file to", met.into())),
         Err(error) => return Err(failed("open", error.into())),
     };
     if there.metadata().map_err(|e| failed("look at", e))?.len() != file.bytes() {
-        return Ok(Commit::Occupied(file.into_parts().0));
+        return Ok(occupied(file));
     }
     // Synced first, so that what is compared is what stays. RACE: a program that writes to this file at this moment.
     there.sync_all().map_err(|e| failed("sync", e))?;
     let (digest, _) = store.digest(&there).map_err(|e| failed("read", e))?;
     if digest != file.digest {
-        return Ok(Commit::Occupied(file.into_parts().0));
+        return Ok(occupied(file));
     }
+    file.remove();
     Ok(Commit::Stored(Stored::new(file, true)))
 }
 
-/// Opens a file that may be anything; none where it is no regular file.
-fn open_regular(dir: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Option<File>> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    // To write, since a server may take a sync of a file that is only read for nothing; nothing is written.
-    let fd = match openat(dir, name, flags | OFlags::RDWR, Mode::empty()) {
-        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => openat(dir, name, flags | OFlags::RDONLY, Mode::empty()),
-        Err(Errno::ISDIR | Errno::NXIO) => return Ok(None),
-        result => result,
-    }?;
-    let regular = file_type(&fstat(&fd)?) == FileType::RegularFile;
-    Ok(regular.then(|| File::from(fd)))
+/// Counts an archived file as received, if it still holds the content.
+fn take_over(
+    store: &Arc<Store>,
+    directories: &mut Directories<'_>,
+    held: &Held,
+    source: RelPath,
+    identity: Identity,
+) -> Result<Commit, ArchiveError> {
+    let path = held.path().as_rel_path();
+    // Whoever put it there may not have synced its name.
+    match directories.touch(path.parent().as_ref()) {
+        Ok(_) => {}
+        Err(Blocked::Storage(error)) => return Err(error),
+        Err(Blocked::File | Blocked::Symlink | Blocked::Name(_)) => return Ok(Commit::Occupied(source)),
+    }
+    if !held::still_holds(store, held)? {
+        return Ok(Commit::Occupied(source));
+    }
+    let (target, digest) = (held.path().clone(), held.prefix().digest);
+    Ok(Commit::Stored(Stored { source, identity, target, digest, adopted: true }))
 }

@@ -121,6 +121,12 @@ pub enum ArchiveError {
         /// How it differs, in words.
         reason: String,
     },
+    /// Somebody wrote to an archived file while it was read.
+    #[error("the archived file {path} changed while it was read")]
+    Unsteady {
+        /// Where, below the storage.
+        path: RelPath,
+    },
     /// The layout gives no usable path for this file.
     #[error("the layout '{layout}' gives no place for {path}")]
     NoPlace {
@@ -166,6 +172,7 @@ impl Classified for ArchiveError {
             ArchiveError::DigestMismatch { .. } | ArchiveError::SizeMismatch { .. } | ArchiveError::Damaged { .. } => {
                 Class::Integrity
             }
+            ArchiveError::Unsteady { .. } => Class::Transient,
             ArchiveError::NoPlace { .. } => Class::Config,
             ArchiveError::Collector(_) => Class::Internal,
         }
@@ -203,6 +210,7 @@ impl Classified for ArchiveError {
             ArchiveError::DigestMismatch { .. } | ArchiveError::SizeMismatch { .. } => {
                 "the device or the way to it alters data: check the device's card and memory"
             }
+            ArchiveError::Unsteady { .. } => "does another program write to the storage? the next run looks again",
             ArchiveError::NoPlace { .. } | ArchiveError::Collector(_) => return None,
         };
         Some(hint.into())

@@ -9,8 +9,10 @@
 //! |---|---|
 //! | `marker`, `probe`, `capabilities` | whose storage it is, what it can do, and that in words |
 //! | `layout`, `names` | a device's path to an archive path; names that a storage can't hold |
-//! | `staging` | files that are arriving |
-//! | `commit`, `directories`, `rename`, `manifest` | durable under their final names, and listed |
+//! | `lying`, `held` | what lies at an archive path, and what it holds |
+//! | `staging`, `incoming` | files that are arriving, and what is left of those that broke off |
+//! | `prepare`, `commit` | durable; and under their final names |
+//! | `directories`, `rename`, `manifest` | what a commit is made of |
 //! | `listing` | from the manifests back to paths and digests |
 //! | `store`, `workers` | what the rooms share |
 
@@ -18,11 +20,15 @@ mod capabilities;
 mod commit;
 mod directories;
 mod error;
+mod held;
+mod incoming;
 mod layout;
 mod listing;
+mod lying;
 mod manifest;
 mod marker;
 mod names;
+mod prepare;
 mod probe;
 mod rename;
 mod staging;
@@ -34,24 +40,25 @@ mod workers;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags, fstatvfs};
-use rustix::io::Errno;
+use rustix::fs::fstatvfs;
 
 pub use self::capabilities::Capabilities;
 pub use self::commit::{Commit, Stored};
 pub use self::error::{ArchiveError, PlaceError};
+pub use self::held::Held;
+pub use self::incoming::{Incoming, Staged, Target, Yields};
 pub use self::layout::{ArchivePath, MANIFEST_DIR, PRIVATE_DIR};
 pub use self::listing::{Line, Lines, Manifest};
+pub use self::lying::{Lying, Stamp};
 pub use self::marker::Marker;
 pub use self::names::NameRules;
-pub use self::staging::{Incoming, Staged, Staging};
+pub use self::prepare::{Arrived, Became, Prepared, Superseded};
+pub use self::staging::{PART_BYTES, Part, Staging};
 use self::store::Store;
+use crate::catalog::Noted;
 use crate::digest::Digest;
+use crate::entry::Prefix;
 use crate::path::{DeviceName, RelPath};
-use crate::rooted::file_type;
-
-/// What [`Archive::find`] says of a path that holds something other than a regular file. No file has this size.
-pub const NOT_A_FILE: u64 = u64::MAX;
 
 /// Bytes that are left free, so that catalogs and manifests on the same file system don't meet the end: a hundredth of the
 /// storage, but no more than this.
@@ -182,16 +189,24 @@ impl Archive {
             .map_err(|source| ArchiveError::NoPlace { layout: layout.into(), path: path.clone(), source })
     }
 
-    /// The size of the file at an archive path, none if nothing is there, [`NOT_A_FILE`] if something else is, or lies where a
-    /// directory of the path should be.
-    pub fn find(&self, path: &ArchivePath) -> Result<Option<u64>, ArchiveError> {
-        match self.store.root.stat(path.as_rel_path()) {
-            Ok(stat) if file_type(&stat) == FileType::RegularFile => Ok(Some(stat.st_size.unsigned_abs())),
-            Ok(_) | Err(Errno::NOTDIR | Errno::LOOP) => Ok(Some(NOT_A_FILE)),
-            // What can't be named can't be there.
-            Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(None),
-            Err(error) => Err(self.store.failed("look at", path.as_rel_path(), error)),
-        }
+    /// What lies at an archive path: one look, no reading. Where the storage takes one name for another, directories are listed
+    /// besides.
+    pub fn look(&self, path: &ArchivePath) -> Result<Lying, ArchiveError> {
+        lying::look(&self.store, path)
+    }
+
+    /// The file at an archive path, of which the catalog says that it holds `whole`; none where no plain file of this size lies
+    /// there. Reads nothing: that is done before it counts.
+    pub fn held(&self, path: &ArchivePath, whole: Prefix) -> Result<Option<Held>, ArchiveError> {
+        held::held(&self.store, path, whole)
+    }
+
+    /// Syncs, reads and hashes the file at an archive path, past the page cache where this storage is read back: for one that nobody
+    /// has catalogued. None where no plain file lies there.
+    ///
+    /// A file that can't be read is [`ArchiveError::Damaged`], one that somebody writes to [`ArchiveError::Unsteady`].
+    pub fn examine(&self, path: &ArchivePath) -> Result<Option<Held>, ArchiveError> {
+        held::examine(&self.store, path)
     }
 
     /// Fails if there is no room for so much more. A file system that does not count is taken at its word when it is full.
@@ -217,41 +232,27 @@ impl Archive {
         Staging::open(&self.store, device)
     }
 
-    /// Makes staged files durable under their archive paths, as one group; the outcomes are in their order.
+    /// The first half of a commit: makes contents durable in staging and, for those that take the place of others, gives what lies
+    /// there its second name. Changes nothing that anybody can see under an archive path.
+    ///
+    /// After an error nothing is claimed.
+    pub fn prepare(&self, device: &DeviceName, files: Vec<Arrived>) -> Result<Prepared, ArchiveError> {
+        prepare::prepare(&self.store, device, files, &|_| ())
+    }
+
+    /// The second half: gives prepared files their archive paths, as one group; the outcomes are in their order. The token says
+    /// that the catalog has noted what [`Prepared::superseded`] says.
     ///
     /// After an error nothing is claimed: some files may be in the archive, whole, and the next run takes them over.
-    pub fn commit(&self, device: &DeviceName, files: Vec<Staged>) -> Result<Vec<Commit>, ArchiveError> {
-        commit::commit(&self.store, device, &commit::today(), files, &|_| ())
+    pub fn commit(&self, prepared: Prepared, noted: Noted) -> Result<Vec<Commit>, ArchiveError> {
+        commit::commit(&self.store, &commit::today(), prepared, noted, &|_| ())
     }
 
     /// Reads and hashes a stored file; where the storage is read back, past the page cache.
     ///
     /// Anything but these very bytes in a plain file is [`ArchiveError::Damaged`].
     pub fn verify(&self, path: &ArchivePath, digest: &Digest, bytes: u64) -> Result<Verified, ArchiveError> {
-        let path = path.as_rel_path();
-        let damaged = |reason: String| Err(ArchiveError::Damaged { path: path.clone(), reason });
-        let file = match self.store.root.open_file(path, OFlags::RDONLY, Mode::empty()) {
-            Ok(file) => file,
-            Err(Errno::NOENT) => return damaged("it is gone".into()),
-            Err(Errno::NOTDIR | Errno::LOOP | Errno::ISDIR | Errno::NXIO) => {
-                return damaged("it is no longer a plain file".into());
-            }
-            Err(error) => return Err(self.store.failed("open", path, error)),
-        };
-        let (found, found_bytes) = match self.store.digest(&file) {
-            Ok(read) => read,
-            // One bad sector is this file's affair; a storage that is gone shows in the next look at the marker.
-            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
-                return damaged("it can't be read any more".into());
-            }
-            Err(error) => return Err(self.store.failed("read", path, error)),
-        };
-        if found_bytes != bytes {
-            return damaged(format!("it holds {found_bytes} bytes, {bytes} were stored"));
-        }
-        if found != *digest {
-            return damaged(format!("its SHA-256 is {found}, {digest} was stored"));
-        }
+        held::verify(&self.store, path.as_rel_path(), digest, bytes)?;
         Ok(Verified(()))
     }
 

@@ -1,31 +1,42 @@
-//! Files on their way in: written and hashed beside the archive, in the same file system.
+//! Files on their way in, beside the archive, in the same file system.
 //!
 //! `.pipeline/staging/<collector>/<device>/` holds what is arriving from one device. Guarantees: nothing here has a name that
-//! a reader of the archive would look at; a [`Staged`] file holds exactly the bytes that the device says it read; what is
-//! dropped before its commit is removed, and what a kill leaves is swept at the device's next visit. Leaves to others: to make
-//! a file durable and give it its name ([`super::commit`]).
+//! a reader of the archive would look at; what a kill leaves is swept at the device's next visit, but for *parts*: what has
+//! arrived so far of a large file, under a name made of its archive path, so that a later transfer may go on from there.
+//! Leaves to others: what arrives ([`super::incoming`]), and how it gets its name in the archive ([`super::commit`]).
 //!
-//! If power fails here, the file is still on the device: there is no receipt.
+//! If power fails here, the file is still on the device: there is no receipt. A part that it has torn is harmless: nothing is
+//! believed of a part but what it is read to hold, and the device is asked whether its file begins with that.
 
-use std::fs::File;
-use std::io::Write;
-use std::num::NonZeroU64;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex};
 
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Advice, AtFlags, Mode, OFlags, Timespec, Timestamps, fadvise, futimens, openat, unlinkat};
+use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, unlinkat};
+use rustix::io::Errno;
 
 use crate::archive::error::ArchiveError;
+use crate::archive::held::Held;
+use crate::archive::incoming::{Incoming, Target, Yields};
 use crate::archive::layout::{ArchivePath, PRIVATE_DIR};
 use crate::archive::probe::names_in;
 use crate::archive::rename::At;
-use crate::archive::store::{Hold, NEW_FILE, Store, below, forget_cached, random_hex};
+use crate::archive::store::{NEW_FILE, READ_BYTES, Store, below, lock, random_hex};
 use crate::digest::{Digest, Hasher};
-use crate::entry::Identity;
+use crate::entry::{Identity, Prefix};
 use crate::path::{DeviceName, RelPath};
+use crate::rooted::file_type;
 
-/// So many bytes of a large file are handed to the disk at a time, so that the sync at the end finds little left to do.
-const WRITE_BEHIND_BYTES: u64 = 8 * 1024 * 1024;
+/// From this size on, what has arrived of a file is kept for a later transfer. Less is sent anew as fast as it is asked for.
+pub const PART_BYTES: u64 = 1 << 20;
+
+/// Begins the names of parts, and of nothing else.
+const PART: &str = "part-";
+
+/// Digits of the digest of an archive path in a part's name: 128 bits.
+const PART_DIGITS: usize = 32;
 
 /// One device's staging directory.
 #[derive(Debug)]
@@ -33,194 +44,276 @@ pub struct Staging {
     store: Arc<Store>,
     dir: Arc<OwnedFd>,
     path: RelPath,
-    /// Begins every name. No other visit uses it, so a name here always means the file that this visit wrote.
+    /// Begins every name but those of parts. No other visit uses it, so such a name always means the file that this visit wrote.
     prefix: String,
     next: u64,
+    /// Names of parts that something of this visit is called now.
+    in_use: Arc<Mutex<HashSet<String>>>,
+    /// Names of parts that this visit has asked for or made.
+    asked: HashSet<String>,
 }
 
 impl Staging {
-    /// Opens the device's directory, makes it where missing, and removes what an earlier visit left.
+    /// Opens the device's directory, makes it where missing, and removes what an earlier visit left, but for parts.
     pub(super) fn open(store: &Arc<Store>, device: &DeviceName) -> Result<Staging, ArchiveError> {
-        let path = store.escaped(&below(&[PRIVATE_DIR, "staging", &store.collector, device.as_str()]))?;
+        let path = staging_path(store, device)?;
         store.root.make_dirs(&path).map_err(|e| store.failed("create", &path, e))?;
-        let dir = store.root.open_dir(&path).map_err(|e| store.failed("open", &path, e))?;
-        for name in names_in(&dir).map_err(|e| store.failed("list", &path, e))? {
-            // What can't be removed is in nobody's way: no name is used twice.
-            unlinkat(&dir, name.as_slice(), AtFlags::empty()).ok();
-        }
-        let prefix = random_hex(&store.path)?;
-        Ok(Staging { store: store.clone(), dir: Arc::new(dir), path, prefix, next: 0 })
+        let dir = Arc::new(store.root.open_dir(&path).map_err(|e| store.failed("open", &path, e))?);
+        let (prefix, store) = (random_hex(&store.path)?, store.clone());
+        let staging = Staging { store, dir, path, prefix, next: 0, in_use: Arc::default(), asked: HashSet::new() };
+        staging.sweep(|name| !is_part(name))?;
+        Ok(staging)
     }
 
-    /// Makes a file for the content of `source`, which will go to `target`.
-    pub fn create(
+    /// Makes a file for the whole content of `source`. Removes a part that was left for the same target.
+    pub fn create(&mut self, source: RelPath, identity: Identity, target: Target) -> Result<Incoming, ArchiveError> {
+        let (name, lease) = self.name(&identity, target.path());
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let failed = |e| self.store.failed("create a file in", &self.path, e);
+        if lease.is_some() {
+            self.remove(name.as_bytes()).map_err(failed)?;
+        }
+        let file = openat(&*self.dir, name.as_str(), flags, NEW_FILE).map_err(failed)?;
+        let place = Place { store: self.store.clone(), dir: self.dir.clone(), name, lease };
+        Ok(Incoming::new(source, identity, target, place, file.into()))
+    }
+
+    /// Makes a file for the content of `source` that begins with what `held` holds, and copies that.
+    ///
+    /// Where these are no longer the bytes that `held` says, it is [`ArchiveError::Damaged`], and nothing was done.
+    pub fn onto(
         &mut self,
+        held: &Held,
+        yields: Yields,
         source: RelPath,
         identity: Identity,
-        target: ArchivePath,
     ) -> Result<Incoming, ArchiveError> {
+        let mut incoming = self.create(source, identity, Target::Over(held.clone(), yields))?;
+        match incoming.copy_held() {
+            Ok(()) => Ok(incoming),
+            Err(error) => {
+                incoming.discard();
+                Err(error)
+            }
+        }
+    }
+
+    /// What an earlier transfer to `target` left, read and hashed; none where it left nothing.
+    pub fn part(&mut self, target: &ArchivePath) -> Result<Option<Part>, ArchiveError> {
+        let name = part_name(target);
+        self.asked.insert(name.clone());
+        let Some(lease) = Lease::take(&self.in_use, &name) else { return Ok(None) };
+        let failed = |op, e: std::io::Error| self.store.failed(op, &self.path, e);
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = match openat(&*self.dir, name.as_str(), flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::ACCESS | Errno::PERM) => {
+                self.remove(name.as_bytes()).map_err(|e| failed("remove a file in", e.into()))?;
+                return Ok(None);
+            }
+            Err(error) => return Err(failed("open a file in", error.into())),
+        };
+        let stat = fstat(&fd).map_err(|e| failed("look at a file in", e.into()))?;
+        // A second name: it was killed between getting its name in the archive and losing this one. What is there is never
+        // written to.
+        if file_type(&stat) != FileType::RegularFile || stat.st_nlink > 1 || stat.st_size == 0 {
+            self.remove(name.as_bytes()).map_err(|e| failed("remove a file in", e.into()))?;
+            return Ok(None);
+        }
+        let place = Place { store: self.store.clone(), dir: self.dir.clone(), name, lease: Some(lease) };
+        let mut part = Part { place, file: fd.into(), hasher: Hasher::new(), bytes: 0 };
+        match part.read() {
+            Ok(()) => Ok(Some(part)),
+            // One bad sector: what it held is sent again.
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+                part.place.remove();
+                Ok(None)
+            }
+            Err(error) => Err(failed("read a file in", error)),
+        }
+    }
+
+    /// Goes on after a part, whose bytes the device has said its file begins with.
+    pub fn resume(
+        &mut self,
+        part: Part,
+        source: RelPath,
+        identity: Identity,
+        target: Target,
+    ) -> Result<Incoming, ArchiveError> {
+        let begins = match target.held() {
+            Some(held) if held.prefix().bytes <= part.bytes => {
+                let digest = part.digest_of_first(held.prefix().bytes);
+                let failed = |e| self.store.failed("read a file in", &self.path, e);
+                Some(digest.map_err(failed)? == held.prefix().digest)
+            }
+            _ => None,
+        };
+        let mut incoming = Incoming::new(source, identity, target, part.place, part.file);
+        incoming.go_on(part.hasher, part.bytes, begins)?;
+        Ok(incoming)
+    }
+
+    /// Removes a part that is the beginning of nothing.
+    pub fn discard(&mut self, mut part: Part) {
+        part.place.remove();
+    }
+
+    /// Removes the parts that nobody has asked for in this visit. To be called where it has asked for all that there is.
+    pub fn sweep_parts(&mut self) -> Result<(), ArchiveError> {
+        self.sweep(|name| is_part(name) && !self.asked.iter().any(|asked| asked.as_bytes() == name))
+    }
+
+    fn sweep(&self, unwanted: impl Fn(&[u8]) -> bool) -> Result<(), ArchiveError> {
+        for name in names_in(&self.dir).map_err(|e| self.store.failed("list", &self.path, e))? {
+            if unwanted(&name) {
+                // What can't be removed is in nobody's way: no name but a part's is used twice, and that one is tried again.
+                self.remove(&name).ok();
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, name: &[u8]) -> rustix::io::Result<()> {
+        match unlinkat(&*self.dir, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            // Nobody but us makes files here; somebody made a directory.
+            Err(Errno::ISDIR | Errno::PERM) => unlinkat(&*self.dir, name, AtFlags::REMOVEDIR),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A name for what goes to `target`: a part's, if it is large, and nothing else is called so now.
+    fn name(&mut self, identity: &Identity, target: &ArchivePath) -> (String, Option<Lease>) {
+        if identity.size >= PART_BYTES {
+            let name = part_name(target);
+            if let Some(lease) = Lease::take(&self.in_use, &name) {
+                self.asked.insert(name.clone());
+                return (name, Some(lease));
+            }
+        }
         let name = format!("{}-{:03}", self.prefix, self.next);
         self.next += 1;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&*self.dir, name.as_str(), flags, NEW_FILE);
-        let file = file.map_err(|e| self.store.failed("create a file in", &self.path, e))?;
-        let place = Place { store: self.store.clone(), dir: self.dir.clone(), name };
-        Ok(Incoming { source, identity, target, place, file: file.into(), hasher: Hasher::new(), written: 0, begun: 0 })
+        (name, None)
     }
 }
 
-/// A file that is arriving. Dropped before it is finished, it is removed.
+/// Where a device's files arrive.
+pub(super) fn staging_path(store: &Store, device: &DeviceName) -> Result<RelPath, ArchiveError> {
+    store.escaped(&below(&[PRIVATE_DIR, "staging", &store.collector, device.as_str()]))
+}
+
+fn part_name(target: &ArchivePath) -> String {
+    let digest = Digest::of(target.as_bytes()).to_string();
+    format!("{PART}{}", &digest[..PART_DIGITS])
+}
+
+fn is_part(name: &[u8]) -> bool {
+    name.starts_with(PART.as_bytes())
+}
+
+/// What an earlier transfer left of a file. Dropped, it stays for a later one.
 #[derive(Debug)]
-pub struct Incoming {
-    source: RelPath,
-    identity: Identity,
-    target: ArchivePath,
+pub struct Part {
     place: Place,
-    file: File,
+    file: std::fs::File,
     hasher: Hasher,
-    written: u64,
-    /// What the disk has been told to begin writing.
-    begun: u64,
+    bytes: u64,
 }
 
-impl Incoming {
-    /// Adds content. Refuses more bytes than the device announced.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
-        let sent = self.written + bytes.len() as u64;
-        if sent > self.identity.size {
-            return Err(self.size_mismatch(sent));
-        }
-        self.hasher.update(bytes);
-        self.file.write_all(bytes).map_err(|e| self.place.store.failed("write", self.target.as_rel_path(), e))?;
-        self.written = sent;
-        if let Some(ready) = NonZeroU64::new(self.written - self.begun).filter(|n| n.get() >= WRITE_BEHIND_BYTES) {
-            // In Linux this advice begins to write what is dirty, without waiting, and frees what is written.
-            fadvise(&self.file, self.begun, Some(ready), Advice::DontNeed).ok();
-            self.begun = self.written;
-        }
-        Ok(())
+impl Part {
+    /// What it was read to hold.
+    pub fn prefix(&self) -> Prefix {
+        let (digest, bytes) = self.hasher.clone().finish();
+        Prefix { bytes, digest }
     }
 
-    /// Ends the file: the bytes written must be those that the device says it sent.
-    pub fn finish(self, sent: &Digest) -> Result<Staged, ArchiveError> {
-        if self.written != self.identity.size {
-            return Err(self.size_mismatch(self.written));
-        }
-        let (digest, _) = self.hasher.finish();
-        if digest != *sent {
-            let (path, expected) = (self.source, *sent);
-            return Err(ArchiveError::DigestMismatch { path, side: "received", expected, found: digest });
-        }
-        set_mtime(&self.file, self.identity.mtime_ns);
-        let store = &self.place.store;
-        let open = match store.hold() {
-            Some(hold) => Some((self.file, hold)),
-            // Too many are open. It must not be closed unsynced: an error in writing it back could then go unnoticed.
-            None => {
-                self.file.sync_all().map_err(|e| store.failed("sync", self.target.as_rel_path(), e))?;
-                None
+    fn read(&mut self) -> std::io::Result<()> {
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            match self.file.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(n) => {
+                    self.hasher.update(&buffer[..n]);
+                    self.bytes += n as u64;
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
             }
-        };
-        Ok(Staged {
-            source: self.source,
-            identity: self.identity,
-            target: self.target,
-            digest,
-            place: self.place,
-            open,
-        })
+        }
     }
 
-    fn size_mismatch(&self, sent: u64) -> ArchiveError {
-        ArchiveError::SizeMismatch { path: self.source.clone(), announced: self.identity.size, sent }
+    /// Leaves the file's position where it is: at the end.
+    fn digest_of_first(&self, bytes: u64) -> std::io::Result<Digest> {
+        let (mut hasher, mut buffer, mut at) = (Hasher::new(), vec![0; READ_BYTES], 0);
+        while at < bytes {
+            let wanted = usize::try_from(bytes - at).unwrap_or(READ_BYTES).min(READ_BYTES);
+            self.file.read_exact_at(&mut buffer[..wanted], at)?;
+            hasher.update(&buffer[..wanted]);
+            at += wanted as u64;
+        }
+        Ok(hasher.finish().0)
     }
 }
 
-/// A file that has arrived whole in staging; its digest is the one the device sent. Not yet durable. Dropped before it is
-/// committed, it is removed.
+/// A name in staging. Dropped, it is removed, unless it is that of a part.
 #[derive(Debug)]
-pub struct Staged {
-    source: RelPath,
-    identity: Identity,
-    pub(super) target: ArchivePath,
-    pub(super) digest: Digest,
-    place: Place,
-    /// None: it is synced.
-    open: Option<(File, Hold)>,
-}
-
-impl Staged {
-    /// Its size.
-    pub fn bytes(&self) -> u64 {
-        self.identity.size
-    }
-
-    /// Syncs the content and, where this storage is read back, compares what it returns.
-    pub(super) fn harden(&self) -> Result<(), ArchiveError> {
-        let store = &self.place.store;
-        let failed = |op, e: std::io::Error| store.failed(op, self.target.as_rel_path(), e);
-        if let Some((file, _)) = &self.open {
-            file.sync_all().map_err(|e| failed("sync", e))?;
-        }
-        if !store.read_back {
-            return Ok(());
-        }
-        if let Some((file, _)) = &self.open {
-            forget_cached(file);
-        }
-        // A new opening: servers may answer an old one from what they remember of it.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&*self.place.dir, self.place.name.as_str(), flags, Mode::empty());
-        let file = file.map_err(|e| failed("open again", e.into()))?.into();
-        let (found, _) = store.digest(&file).map_err(|e| failed("read back", e))?;
-        if found != self.digest {
-            let (path, expected) = (self.source.clone(), self.digest);
-            return Err(ArchiveError::DigestMismatch { path, side: "stored", expected, found });
-        }
-        Ok(())
-    }
-
-    /// Ends the use of its content.
-    pub(super) fn close(&mut self) {
-        self.open = None;
-    }
-
-    /// Source, identity, target and digest. Its name in staging, if it still has one, is removed.
-    pub(super) fn into_parts(self) -> (RelPath, Identity, ArchivePath, Digest) {
-        (self.source, self.identity, self.target, self.digest)
-    }
-
-    /// Its name in staging.
-    pub(super) fn at(&self) -> At<'_> {
-        (self.place.dir.as_fd(), self.place.name.as_bytes())
-    }
-
-    /// It has its name in the archive, and none here.
-    pub(super) fn moved(&mut self) {
-        self.place.name.clear();
-    }
-}
-
-/// A name in staging, removed when dropped.
-#[derive(Debug)]
-struct Place {
-    store: Arc<Store>,
+pub(super) struct Place {
+    pub(super) store: Arc<Store>,
     dir: Arc<OwnedFd>,
     /// Empty: there is nothing to remove.
     name: String,
+    /// Where it is a part's.
+    lease: Option<Lease>,
+}
+
+impl Place {
+    /// The name, for calls that take it together with its directory.
+    pub(super) fn at(&self) -> At<'_> {
+        (self.dir.as_fd(), self.name.as_bytes())
+    }
+
+    /// The file has another name now, and none here.
+    pub(super) fn moved(&mut self) {
+        self.name.clear();
+        self.lease = None;
+    }
+
+    /// Removes the file, also where it is a part.
+    pub(super) fn remove(&mut self) {
+        if !self.name.is_empty() {
+            // What stays is swept at the next visit, or is a part that the device will say no to.
+            unlinkat(&*self.dir, self.name.as_str(), AtFlags::empty()).ok();
+        }
+        self.moved();
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if !self.name.is_empty() {
-            // What stays is swept at the next visit.
-            unlinkat(&*self.dir, self.name.as_str(), AtFlags::empty()).ok();
+        if self.lease.is_none() {
+            self.remove();
         }
     }
 }
 
-/// Best effort: the catalog has the exact time, and nothing is decided by this one.
-fn set_mtime(file: &File, ns: i64) {
-    let time = Timespec { tv_sec: ns.div_euclid(1_000_000_000), tv_nsec: ns.rem_euclid(1_000_000_000) };
-    futimens(file, &Timestamps { last_access: time, last_modification: time }).ok();
+/// The right to the name of a part.
+#[derive(Debug)]
+struct Lease {
+    in_use: Arc<Mutex<HashSet<String>>>,
+    name: String,
+}
+
+impl Lease {
+    fn take(in_use: &Arc<Mutex<HashSet<String>>>, name: &str) -> Option<Lease> {
+        let free = lock(in_use).insert(name.to_owned());
+        free.then(|| Lease { in_use: in_use.clone(), name: name.to_owned() })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        lock(&self.in_use).remove(&self.name);
+    }
 }

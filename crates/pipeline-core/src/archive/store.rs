@@ -15,6 +15,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::archive::ReadBack;
 use crate::archive::error::{ArchiveError, failed, shown};
+use crate::archive::lying::Listing;
 use crate::archive::marker::Marker;
 use crate::archive::probe::FileSystem;
 use crate::digest::Digest;
@@ -31,7 +32,7 @@ pub(super) const NEW_DIR: Mode = Mode::from_raw_mode(0o777);
 const MAX_REMEMBERED: usize = 65_536;
 
 /// Memory for one reading of a file.
-const READ_BYTES: usize = 128 * 1024;
+pub(super) const READ_BYTES: usize = 128 * 1024;
 
 /// An opened storage.
 #[derive(Debug)]
@@ -51,6 +52,10 @@ pub(super) struct Store {
     durable: Mutex<HashSet<Digest>>,
     /// One at a time for each device's manifest.
     manifests: Mutex<HashMap<DeviceName, Arc<Mutex<()>>>>,
+    /// Names as directories list them, where the storage takes one name for another; the oldest first.
+    pub listings: Mutex<Vec<Listing>>,
+    /// Only its holder replaces a file, so that what he looked at just before is what he replaces.
+    pub replacing: Mutex<()>,
     /// Staged files that are held open.
     held: AtomicUsize,
     max_held: usize,
@@ -76,6 +81,8 @@ impl Store {
             rename: AtomicU8::new(method as u8),
             durable: Mutex::default(),
             manifests: Mutex::default(),
+            listings: Mutex::default(),
+            replacing: Mutex::default(),
             held: AtomicUsize::new(0),
             max_held: max_held(),
             marker,

@@ -6,6 +6,7 @@
 //! column. Each visit has connections of its own; SQLite orders their writes.
 
 mod draft;
+mod noted;
 mod recorder;
 mod visit;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 pub use draft::{Draft, Listed, Origin};
+pub use noted::Noted;
 pub use recorder::{Catalogued, Recorder};
 pub use visit::{Holder, Known, Task, TaskKind, Visit};
 

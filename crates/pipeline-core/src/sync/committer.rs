@@ -8,7 +8,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::SyncError;
-use crate::archive::{Archive, Commit, Staged};
+use crate::archive::{Archive, Arrived, Commit, Lying, Staged};
 use crate::catalog::{Catalogued, Known, Recorder};
 use crate::entry::Entry;
 use crate::error::{Class, Classified as _, one_line};
@@ -151,7 +151,9 @@ fn commit(
     // I6: nothing is put into a storage that is not the one this archive was opened on.
     archive.confirm()?;
     let (mut stored, mut occupied, mut refused) = (Vec::with_capacity(staged.len()), Vec::new(), Vec::new());
-    for commit in archive.commit(device, staged)? {
+    let prepared = archive.prepare(device, staged.into_iter().map(Arrived::Staged).collect())?;
+    let noted = recorder.supersede(prepared.superseded())?;
+    for commit in archive.commit(prepared, noted)? {
         match commit {
             Commit::Stored(file) => stored.push(file),
             Commit::Occupied(path) => occupied.push(path),
@@ -168,7 +170,7 @@ fn verify(archive: &Archive, recorder: &Recorder, files: Vec<(Known, RelPath)>) 
         match archive.verify(&known.archive_path, &known.digest, known.identity.size) {
             Ok(verified) => catalogued.push(recorder.renew(&known, path, &verified)),
             // Somebody moved it away: the device still has it, and its place is free.
-            Err(_) if archive.find(&known.archive_path)?.is_none() => {
+            Err(_) if archive.look(&known.archive_path)? == Lying::Nothing => {
                 gone.push(Entry { path, identity: known.identity });
             }
             Err(error) if error.class() == Class::Integrity => damaged.push((path, one_line(&error))),

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::{Mode, Session, SyncError};
-use crate::archive::{ArchiveError, ArchivePath};
+use crate::archive::{ArchiveError, ArchivePath, Lying};
 use crate::catalog::{TaskKind, Visit};
 use crate::clock::now_ns;
 use crate::config::Filter;
@@ -221,11 +221,14 @@ impl Session<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        if self.run.archive.find(&target)?.is_some_and(|bytes| bytes != entry.identity.size) {
-            self.kept(entry.path.clone(), OCCUPIED);
-            return Ok(None);
+        match self.run.archive.look(&target)? {
+            Lying::Nothing => Ok(Some(target)),
+            Lying::File(stamp) if stamp.bytes() == entry.identity.size => Ok(Some(target)),
+            Lying::File(_) | Lying::OtherCase(_) | Lying::NotAFile => {
+                self.kept(entry.path.clone(), OCCUPIED);
+                Ok(None)
+            }
         }
-        Ok(Some(target))
     }
 
     /// Removes directories that our removals have left empty.

@@ -34,8 +34,8 @@ fn a_file_arrives_whole_with_its_time_and_its_line() {
     assert_eq!(storage.manifest("raspberry31").split(|&b| b == b'\n').count(), 3 + 1);
 
     archive.verify(file.archive_path(), file.digest(), 5).unwrap();
-    assert_eq!(archive.find(file.archive_path()).unwrap(), Some(5));
-    assert_eq!(archive.find(&target(&archive, "2026-11-21/b.jpg")).unwrap(), None);
+    assert_eq!(bytes_at(&archive, file.archive_path()), Some(5));
+    assert_eq!(archive.look(&target(&archive, "2026-11-21/b.jpg")).unwrap(), Lying::Nothing);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn nothing_is_replaced() {
     assert_eq!(storage.staged(), 0);
     assert_eq!(storage.manifest("raspberry31"), manifest);
     for path in ["dir", "link", "fifo"] {
-        assert_eq!(archive.find(&target(&archive, path)).unwrap(), Some(NOT_A_FILE), "{path}");
+        assert_eq!(archive.look(&target(&archive, path)).unwrap(), Lying::NotAFile, "{path}");
     }
 }
 
@@ -87,7 +87,7 @@ fn a_file_in_the_place_of_a_directory_refuses_one_file_only() {
         matches!(&commits[0], Commit::Refused(source, why) if *source == rel("x/y") && why.contains("a file lies"))
     );
     stored(&commits[1]);
-    assert_eq!(archive.find(&target(&archive, "x/y")).unwrap(), Some(NOT_A_FILE));
+    assert_eq!(archive.look(&target(&archive, "x/y")).unwrap(), Lying::NotAFile);
 }
 
 #[test]
@@ -101,10 +101,10 @@ fn a_symlink_does_not_lead_out() {
     std::fs::create_dir(storage.path().join("raspberry31")).unwrap();
     symlink(outside.path(), storage.path().join("raspberry31/day")).unwrap();
 
-    let commits = archive.commit(&device(), staged).unwrap();
+    let commits = commit_all(&archive, staged).unwrap();
     assert!(matches!(&commits[0], Commit::Refused(_, why) if why.contains("symbolic link")), "{commits:?}");
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
-    assert_eq!(archive.find(&target(&archive, "day/a")).unwrap(), Some(NOT_A_FILE));
+    assert_eq!(archive.look(&target(&archive, "day/a")).unwrap(), Lying::NotAFile);
 
     std::fs::write(outside.path().join("secret"), "data").unwrap();
     let error = archive.verify(&target(&archive, "day/secret"), &Digest::of(b"data"), 4).unwrap_err();
@@ -131,9 +131,9 @@ fn awkward_names_stay_as_they_are() {
     let archive = storage.open();
     let mut staging = archive.staging(&device()).unwrap();
     let staged = names.iter().map(|name| stage(&archive, &mut staging, name, name)).collect();
-    for (commit, name) in archive.commit(&device(), staged).unwrap().iter().zip(&names) {
+    for (commit, name) in commit_all(&archive, staged).unwrap().iter().zip(&names) {
         assert_eq!(stored(commit).source().as_bytes(), name);
-        assert_eq!(archive.find(stored(commit).archive_path()).unwrap(), Some(name.len() as u64));
+        assert_eq!(bytes_at(&archive, stored(commit).archive_path()), Some(name.len() as u64));
     }
     let mut held: Vec<_> =
         storage.files().into_iter().map(|(path, _)| path.file_name().unwrap().as_bytes().to_vec()).collect();
@@ -165,7 +165,7 @@ fn a_path_of_4000_bytes_below_a_deep_root() {
         let commits = store(&archive, &[(&path, b"deep")]);
         let file = stored(&commits[0]);
         archive.verify(file.archive_path(), file.digest(), 4).unwrap();
-        assert_eq!(archive.find(file.archive_path()).unwrap(), Some(4));
+        assert_eq!(bytes_at(&archive, file.archive_path()), Some(4));
     }
 }
 
@@ -174,7 +174,7 @@ fn what_arrives_must_be_what_was_sent() {
     let storage = Storage::new();
     let archive = storage.open();
     let mut staging = archive.staging(&device()).unwrap();
-    let mut begin = || staging.create(rel("a"), identity(b"12345"), target(&archive, "a")).unwrap();
+    let mut begin = || staging.create(rel("a"), identity(b"12345"), Target::New(target(&archive, "a"))).unwrap();
 
     let mut altered = begin();
     altered.write(b"12346").unwrap();
@@ -205,7 +205,7 @@ fn a_visit_sweeps_what_the_last_one_left_and_nothing_else() {
     for staging in [archive.staging(&device()), archive.staging(&pi32), other.staging(&device())] {
         let target = target(&archive, "a");
         // As a kill would: without the clean-up.
-        std::mem::forget(staging.unwrap().create(rel("a"), identity(b"a"), target).unwrap());
+        std::mem::forget(staging.unwrap().create(rel("a"), identity(b"a"), Target::New(target)).unwrap());
     }
     assert_eq!(storage.staged(), 3);
     archive.staging(&device()).unwrap();

@@ -24,7 +24,7 @@ fn a_visit_that_aborts() {
     };
     let archive = Archive::open(&dir, "collector", ReadBack::Auto).unwrap();
     let mut staging = archive.staging(&device()).unwrap();
-    let mut half = staging.create(rel("half"), identity(b"12"), target(&archive, "half")).unwrap();
+    let mut half = staging.create(rel("half"), identity(b"12"), Target::New(target(&archive, "half"))).unwrap();
     half.write(b"1").unwrap();
     step();
     drop(half);
@@ -34,7 +34,7 @@ fn a_visit_that_aborts() {
         staged
     };
     let staged = FILES.into_iter().map(stage_one).collect();
-    commit::commit(&archive.store, &device(), "2026-11-21", staged, &|_: Step| step()).unwrap();
+    commit_on(&archive, "2026-11-21", staged, &|_: Step| step()).unwrap();
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_torn_line_is_cut_before_the_next_is_added() {
 
             let mut staging = archive.staging(&device()).unwrap();
             let staged = vec![stage(&archive, &mut staging, "a", b"a")];
-            commit::commit(&archive.store, &device(), "2026-11-21", staged, &|_| ()).unwrap();
+            commit_on(&archive, "2026-11-21", staged, &|_| ()).unwrap();
             let added = format!("{}  raspberry31/a\n", Digest::of(b"a"));
             assert_eq!(storage.manifest("raspberry31"), [begun, added.as_bytes()].concat());
             storage.sha256sum();
@@ -113,7 +113,7 @@ fn manifests_are_by_day_and_only_grow() {
     for (date, path) in [("2026-11-21", "a"), ("2026-11-22", "b"), ("2026-11-21", "c")] {
         let mut staging = archive.staging(&device()).unwrap();
         let staged = vec![stage(&archive, &mut staging, path, b"x")];
-        commit::commit(&archive.store, &device(), date, staged, &|_| ()).unwrap();
+        commit_on(&archive, date, staged, &|_| ()).unwrap();
     }
     let line = |path| format!("{}  raspberry31/{path}\n", Digest::of(b"x"));
     let manifests = files_below(&storage.path().join(MANIFEST_DIR));
@@ -133,9 +133,9 @@ fn a_file_named_dash_is_not_standard_input() {
     let archive = storage.open();
     let mut staging = archive.staging(&device()).unwrap();
     let target = archive.place("{path}", &device(), b"", &rel("-")).unwrap();
-    let mut incoming = staging.create(rel("-"), identity(b"x"), target).unwrap();
+    let mut incoming = staging.create(rel("-"), identity(b"x"), Target::New(target)).unwrap();
     incoming.write(b"x").unwrap();
-    let commits = archive.commit(&device(), vec![incoming.finish(&Digest::of(b"x")).unwrap()]).unwrap();
+    let commits = commit_all(&archive, vec![incoming.finish(&Digest::of(b"x")).unwrap()]).unwrap();
     stored(&commits[0]);
     storage.sha256sum();
 }

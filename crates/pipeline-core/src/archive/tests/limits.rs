@@ -3,6 +3,8 @@
 
 use std::process::Command;
 
+use rustix::io::Errno;
+
 use super::*;
 use crate::error::{Class, Classified};
 
@@ -39,7 +41,7 @@ fn assert_full(error: &ArchiveError) {
 /// Writes until the storage refuses.
 fn fill(archive: &Archive, staging: &mut Staging, path: &str, bytes: usize) -> Result<Staged, ArchiveError> {
     let content = vec![7; bytes];
-    let mut incoming = staging.create(rel(path), identity(&content), target(archive, path))?;
+    let mut incoming = staging.create(rel(path), identity(&content), Target::New(target(archive, path)))?;
     content.chunks(64 * 1024).try_for_each(|slice| incoming.write(slice))?;
     incoming.finish(&Digest::of(&content))
 }
@@ -52,7 +54,7 @@ fn under_a_quota() {
     let mut staging = archive.staging(&device()).unwrap();
     assert_full(&fill(&archive, &mut staging, "large", 1024 * 1024).unwrap_err());
     let staged = vec![fill(&archive, &mut staging, "small", 1024).unwrap()];
-    stored(&archive.commit(&device(), staged).unwrap()[0]);
+    stored(&commit_all(&archive, staged).unwrap()[0]);
 }
 
 #[test]
@@ -85,7 +87,7 @@ fn on_a_full_storage() {
     std::fs::remove_dir_all(dir.join(MANIFEST_DIR)).unwrap();
     let mut filler = std::fs::File::create(dir.join("filler")).unwrap();
     while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
-    assert_full(&archive.commit(&device(), staged).unwrap_err());
+    assert_full(&commit_all(&archive, staged).unwrap_err());
     drop(filler);
     assert_eq!(std::fs::read(dir.join("raspberry31/after")).unwrap(), b"more");
     std::fs::remove_file(dir.join("filler")).unwrap();
@@ -172,7 +174,7 @@ fn with_a_mount_inside() {
     std::fs::create_dir(dir.join("raspberry31")).unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(dir.join("raspberry31")).status().unwrap();
     assert!(mounted.success());
-    let error = archive.commit(&device(), staged).unwrap_err();
+    let error = commit_all(&archive, staged).unwrap_err();
     assert!(error.hint().unwrap().contains("mounted inside"), "{error:?}");
     assert_eq!(std::fs::read_dir(dir.join("raspberry31")).unwrap().count(), 0);
 }

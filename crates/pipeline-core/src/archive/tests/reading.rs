@@ -18,11 +18,11 @@ fn reading_back_finds_a_storage_that_alters_bytes() {
     let mut staging = archive.staging(&device()).unwrap();
     let staged = vec![stage(&archive, &mut staging, "a", b"data")];
     tamper(&storage);
-    let error = archive.commit(&device(), staged).unwrap_err();
+    let error = commit_all(&archive, staged).unwrap_err();
     assert!(matches!(error, ArchiveError::DigestMismatch { side: "stored", .. }), "{error}");
     assert_eq!((storage.files().len(), storage.staged()), (0, 0));
 
-    let commits = archive.commit(&device(), vec![stage(&archive, &mut staging, "a", b"data")]).unwrap();
+    let commits = commit_all(&archive, vec![stage(&archive, &mut staging, "a", b"data")]).unwrap();
     stored(&commits[0]);
 }
 
@@ -49,11 +49,11 @@ fn a_visit_that_counts_its_reads() {
     for (read_back, path) in [(ReadBack::Auto, "warm"), (ReadBack::Always, "cold")] {
         let archive = Archive::open(&dir, "collector", read_back).unwrap();
         let mut staging = archive.staging(&device()).unwrap();
-        let mut incoming = staging.create(rel(path), identity(&content), target(&archive, path)).unwrap();
+        let mut incoming = staging.create(rel(path), identity(&content), Target::New(target(&archive, path))).unwrap();
         content.chunks(256 * 1024).for_each(|slice| incoming.write(slice).unwrap());
         let staged = vec![incoming.finish(&Digest::of(&content)).unwrap()];
         let before = read_from_disk();
-        stored(&archive.commit(&device(), staged).unwrap()[0]);
+        stored(&commit_all(&archive, staged).unwrap()[0]);
         let read = read_from_disk() - before;
         match read_back {
             ReadBack::Auto => assert!(read < CONTENT_BYTES / 2, "{read}"),

@@ -64,13 +64,13 @@ fn on_a_share() {
     assert!(archive.reads_back());
     let mut staging = archive.staging(&device()).unwrap();
     let mut stage_all = || NAMES.iter().map(|name| stage(&archive, &mut staging, name, name)).collect::<Vec<_>>();
-    for (commit, name) in archive.commit(&device(), stage_all()).unwrap().iter().zip(NAMES) {
+    for (commit, name) in commit_all(&archive, stage_all()).unwrap().iter().zip(NAMES) {
         let file = stored(commit);
         assert_eq!(escaping_is_undone(&archive, file.archive_path()), name);
-        assert_eq!(archive.find(file.archive_path()).unwrap(), Some(name.len() as u64));
+        assert_eq!(bytes_at(&archive, file.archive_path()), Some(name.len() as u64));
         archive.verify(file.archive_path(), file.digest(), name.len() as u64).unwrap();
     }
-    assert!(archive.commit(&device(), stage_all()).unwrap().iter().all(|commit| stored(commit).adopted()));
+    assert!(commit_all(&archive, stage_all()).unwrap().iter().all(|commit| stored(commit).adopted()));
 
     // A name that the server takes for another one finds its place occupied.
     let commits = store(&archive, &[("Photo.jpg", b"one"), ("photo.JPG", b"two")]);
@@ -79,10 +79,10 @@ fn on_a_share() {
 
     let staged = vec![stage(&archive, &mut staging, "lie", b"truth")];
     lies.store(true, Ordering::SeqCst);
-    let error = archive.commit(&device(), staged).unwrap_err();
+    let error = commit_all(&archive, staged).unwrap_err();
     lies.store(false, Ordering::SeqCst);
     assert!(matches!(error, ArchiveError::DigestMismatch { side: "stored", .. }), "{error}");
-    assert_eq!(archive.find(&target(&archive, "lie")).unwrap(), None);
+    assert_eq!(archive.look(&target(&archive, "lie")).unwrap(), Lying::Nothing);
     archive.confirm().unwrap();
     assert!(files_below(&dir.join(".pipeline/staging")).is_empty());
 
