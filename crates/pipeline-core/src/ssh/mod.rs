@@ -20,7 +20,6 @@
 //! keys, known_hosts and agents. Which machine has which address and key is `ssh_config`'s business.
 
 pub mod auth;
-mod chacha;
 pub mod connector;
 pub mod deploy;
 pub mod error;
@@ -30,6 +29,9 @@ pub mod identity;
 pub mod mux;
 pub mod patience;
 pub mod session;
+
+// In place of libssh2's own: see its documentation.
+use libssh2_cipher as _;
 
 pub use connector::{Connector, Options};
 pub use error::SshError;

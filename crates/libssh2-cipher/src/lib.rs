@@ -5,6 +5,8 @@
 //! processor's vector instructions where it has them. The linker then leaves libssh2's two files out: a symbol that
 //! is defined already is not looked up in an archive. libssh2 keeps everything else of the cipher to itself: keys, nonces,
 //! the check of the tag. With another version of libssh2 these may be other functions, one more reason why it is pinned.
+//!
+//! A crate of its own so that tests, too, can have it optimised: it is used by `use libssh2_cipher as _;`.
 
 #![allow(unsafe_code)] // functions that C calls
 
