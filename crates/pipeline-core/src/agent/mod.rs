@@ -15,12 +15,15 @@ use rustix::io::Errno;
 
 use crate::error::{Class, Classified, one_line};
 use crate::rooted::Rooted;
-use crate::wire::{FetchEnd, FrameReader, MAGIC, MAX_REMOVALS, PROTOCOL, Reply, Request, WireError};
+use crate::wire::{FrameReader, MAGIC, MAX_REMOVALS, PROTOCOL, Reply, Request, WireError};
 
 use ahead::Ahead;
+use content::Atime;
 use outbox::Outbox;
 
 mod ahead;
+mod content;
+mod delta;
 mod fetch;
 mod lease;
 mod outbox;
@@ -108,7 +111,7 @@ fn answer_all<W: Write>(
             out.flush().map_err(AgentError::Output)?;
         }
         let Some(request) = reader.next::<Request>().map_err(AgentError::Protocol)? else { break };
-        source.answer(request, out)?;
+        source.answer(request, reader, out)?;
     }
     out.flush().map_err(AgentError::Output)
 }
@@ -125,39 +128,33 @@ fn open(request: &Request, roots: &[PathBuf]) -> Result<Source, AgentError> {
     if !roots.iter().any(|allowed| allowed == root) {
         return Err(AgentError::Refused(format!("it was not started with --root {}", root.display())));
     }
-    Ok(Source { root: Rooted::open(root), atime: fetch::Atime::default(), signature_left: 0 })
+    Ok(Source { root: Rooted::open(root), atime: Atime::default() })
 }
 
 /// The directory that is served.
 struct Source {
     /// Or why it can't be opened, which is the answer to each request.
     root: Result<Rooted, Errno>,
-    atime: fetch::Atime,
-    /// Bytes of the last signature that are still to come.
-    signature_left: u64,
+    atime: Atime,
 }
 
 impl Source {
-    fn answer<W: Write>(&mut self, request: Request, out: &mut Outbox<W>) -> Result<(), AgentError> {
+    /// Answers one request; takes what belongs to it from those that follow.
+    fn answer<W: Write>(
+        &mut self,
+        request: Request,
+        requests: &mut FrameReader<Ahead>,
+        out: &mut Outbox<W>,
+    ) -> Result<(), AgentError> {
         let root = self.root.as_ref().map_err(|&error| error);
         match request {
             Request::Open { .. } => return Err(AgentError::Refused("a directory is open already".into())),
             Request::Scan => scan::answer(root, out),
-            Request::Fetch { file, known: None } => fetch::answer(root, &file, &mut self.atime, out),
-            Request::Fetch { file, known: Some(_) } => {
-                out.push(&Reply::Fetched { id: file.id, end: FetchEnd::Differs })
-            }
+            Request::Fetch { file, known } => fetch::answer(root, &file, known.as_ref(), &mut self.atime, out),
             Request::Delta { file, signature_bytes } => {
-                self.signature_left = signature_bytes;
-                out.push(&Reply::Fetched { id: file.id, end: FetchEnd::Differs })
+                return delta::answer(root, &file, signature_bytes, &mut self.atime, requests, out);
             }
-            Request::Signature(piece) => match self.signature_left.checked_sub(piece.len() as u64) {
-                Some(left) => {
-                    self.signature_left = left;
-                    Ok(())
-                }
-                None => return Err(AgentError::Refused("a signature is longer than announced".into())),
-            },
+            Request::Signature(_) => return Err(AgentError::Refused("a signature came that nobody announced".into())),
             Request::Remove(files) if files.len() > MAX_REMOVALS => {
                 let reason = format!("one request may name {MAX_REMOVALS} files, not {}", files.len());
                 return Err(AgentError::Refused(reason));

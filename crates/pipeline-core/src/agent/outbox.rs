@@ -40,7 +40,19 @@ impl<W: Write> Outbox<W> {
     }
 
     pub(super) fn flush(&mut self) -> Result<(), WireError> {
+        self.empty_at = Instant::now();
         self.writer.flush()
+    }
+
+    /// To be called again and again while there is work and nothing to send: lets go of what waits, or says that there is work.
+    pub(super) fn working(&mut self) -> Result<(), WireError> {
+        if self.empty_at.elapsed() <= MAX_WAIT {
+            return Ok(());
+        }
+        if self.writer.pending_bytes() == 0 {
+            self.writer.push(&Reply::Working)?;
+        }
+        self.flush()
     }
 
     fn before_push(&mut self) -> usize {
@@ -64,6 +76,26 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn silence_is_broken_while_there_is_work() {
+        let mut sent = Vec::new();
+        let mut out = Outbox::new(&mut sent).unwrap();
+        let long_ago = Instant::now().checked_sub(2 * MAX_WAIT).unwrap();
+        out.working().unwrap();
+        // What waits is better than saying that there is work.
+        out.push(&Reply::Scanned { files: 1 }).unwrap();
+        out.empty_at = long_ago;
+        out.working().unwrap();
+        out.working().unwrap();
+        out.empty_at = long_ago;
+        out.working().unwrap();
+        drop(out);
+        let mut reader = crate::wire::FrameReader::new(&sent[..]);
+        assert_eq!(reader.next::<Reply<'_>>().unwrap().unwrap(), Reply::Scanned { files: 1 });
+        assert_eq!(reader.next::<Reply<'_>>().unwrap().unwrap(), Reply::Working);
+        assert!(reader.next::<Reply<'_>>().unwrap().is_none());
+    }
 
     #[test]
     fn an_answer_waits_for_company_but_not_for_long() {

@@ -139,7 +139,7 @@ impl Remote for AgentRemote {
     }
 
     fn can_delta(&self) -> bool {
-        false
+        true
     }
 
     fn caveats(&self) -> &[String] {

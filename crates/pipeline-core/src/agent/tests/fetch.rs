@@ -121,10 +121,6 @@ fn no_link_leads_out_of_the_root() {
     assert!(temp.path().join("outside/file").exists());
 }
 
-fn append(at: &Path, bytes: &[u8]) {
-    std::fs::File::options().append(true).open(at).unwrap().write_all(bytes).unwrap();
-}
-
 /// Changes a file while it is being read, and returns what arrived, and how the reading ended.
 fn fetch_while(change: Change) -> (Vec<u8>, Vec<u8>, FetchEnd) {
     let root = tempfile::tempdir().unwrap();

@@ -37,6 +37,7 @@ fn serve_bytes(root: &Path, requests: Vec<u8>) -> Option<String> {
 
 fn stream(root: &Path) -> Vec<u8> {
     let file = |id, name: &str| FileRef { id, path: path(name), identity: identity(&root.join(name)) };
+    let signature = crate::delta::signature(&[7; 700][..], 700).unwrap();
     let requests = [
         Request::Open { protocol: PROTOCOL, root: root.as_os_str().as_bytes().to_vec() },
         Request::Scan,
@@ -47,6 +48,13 @@ fn stream(root: &Path) -> Vec<u8> {
             known: None,
         },
         Request::Remove(vec![FileRef { id: 4, path: path("out/secret"), identity: identity(&root.join("../secret")) }]),
+        Request::Fetch {
+            file: file(5, "file"),
+            known: Some(Prefix { bytes: 3, digest: crate::digest::Digest::of(b"con") }),
+        },
+        Request::Delta { file: file(6, "dir/file"), signature_bytes: signature.len() as u64 },
+        Request::Signature(signature[..20].to_vec()),
+        Request::Signature(signature[20..].to_vec()),
         Request::Prune { dirs: vec![path("dir"), path("out")], quiet_ns: 0 },
         Request::Scan,
     ];

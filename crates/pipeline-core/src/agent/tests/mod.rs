@@ -9,12 +9,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::*;
-use crate::entry::{Entry, Identity, OtherKind, Vitals};
+use crate::entry::{Entry, Identity, OtherKind, Prefix, Vitals};
 use crate::path::RelPath;
 use crate::wire::{FetchEnd, FileRef, FrameWriter, RemoveEnd};
 
+mod delta;
 mod fetch;
 mod hostile;
+mod known;
 mod prune;
 mod remove;
 mod scan;
@@ -34,6 +36,10 @@ fn identity(at: &Path) -> Identity {
 fn write(at: &Path, content: &[u8]) {
     std::fs::create_dir_all(at.parent().unwrap()).unwrap();
     std::fs::write(at, content).unwrap();
+}
+
+fn append(at: &Path, bytes: &[u8]) {
+    std::fs::File::options().append(true).open(at).unwrap().write_all(bytes).unwrap();
 }
 
 /// Bytes that do not compress.
@@ -128,7 +134,11 @@ impl Agent {
     }
 
     fn fetch(&mut self, path: &RelPath, identity: Identity) -> (Vec<u8>, FetchEnd) {
-        self.ask(&Request::Fetch { file: FileRef { id: 41, path: path.clone(), identity }, known: None });
+        self.fetch_after(path, identity, None)
+    }
+
+    fn fetch_after(&mut self, path: &RelPath, identity: Identity, known: Option<Prefix>) -> (Vec<u8>, FetchEnd) {
+        self.ask(&Request::Fetch { file: FileRef { id: 41, path: path.clone(), identity }, known });
         self.fetched(41)
     }
 
@@ -138,6 +148,7 @@ impl Agent {
         loop {
             match self.replies.next::<Reply<'_>>().unwrap().unwrap() {
                 Reply::Data(bytes) => content.extend_from_slice(bytes),
+                Reply::Working => {}
                 Reply::Fetched { id, end } => {
                     assert_eq!(id, expected);
                     return (content, end);
@@ -182,7 +193,7 @@ impl Agent {
         let reason = loop {
             match self.replies.next::<Reply<'_>>().unwrap().unwrap() {
                 Reply::Refused { reason } => break reason.to_owned(),
-                Reply::Opened { .. } => {}
+                Reply::Opened { .. } | Reply::Fetched { end: FetchEnd::Differs, .. } => {}
                 other => panic!("{other:?}"),
             }
         };
