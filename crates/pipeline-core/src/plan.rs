@@ -3,7 +3,13 @@
 //! Pure: no I/O and no clock of its own, so that every rule is a line in a table of tests. Age decides only *when* a file is taken;
 //! what decides its removal is the receipt, and the check on the device itself.
 
+mod asks;
+mod places;
+
 use std::time::Duration;
+
+pub use asks::{Ask, Here, MIN_DELTA_BYTES, Setback};
+pub use places::beside;
 
 use crate::catalog::Known;
 use crate::entry::Entry;
