@@ -11,6 +11,7 @@
 use std::collections::HashSet;
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -38,7 +39,7 @@ const PART: &str = "part-";
 /// Digits of the digest of an archive path in a part's name: 128 bits.
 const PART_DIGITS: usize = 32;
 
-/// One device's staging directory.
+/// One device's staging directory. Several threads of a visit may use it at the same time.
 #[derive(Debug)]
 pub struct Staging {
     store: Arc<Store>,
@@ -46,11 +47,11 @@ pub struct Staging {
     path: RelPath,
     /// Begins every name but those of parts. No other visit uses it, so such a name always means the file that this visit wrote.
     prefix: String,
-    next: u64,
+    next: AtomicU64,
     /// Names of parts that something of this visit is called now.
     in_use: Arc<Mutex<HashSet<String>>>,
     /// Names of parts that this visit has asked for or made.
-    asked: HashSet<String>,
+    asked: Mutex<HashSet<String>>,
 }
 
 impl Staging {
@@ -60,13 +61,21 @@ impl Staging {
         store.root.make_dirs(&path).map_err(|e| store.failed("create", &path, e))?;
         let dir = Arc::new(store.root.open_dir(&path).map_err(|e| store.failed("open", &path, e))?);
         let (prefix, store) = (random_hex(&store.path)?, store.clone());
-        let staging = Staging { store, dir, path, prefix, next: 0, in_use: Arc::default(), asked: HashSet::new() };
+        let staging = Staging {
+            store,
+            dir,
+            path,
+            prefix,
+            next: AtomicU64::new(0),
+            in_use: Arc::default(),
+            asked: Mutex::default(),
+        };
         staging.sweep(|name| !is_part(name))?;
         Ok(staging)
     }
 
     /// Makes a file for the whole content of `source`. Removes a part that was left for the same target.
-    pub fn create(&mut self, source: RelPath, identity: Identity, target: Target) -> Result<Incoming, ArchiveError> {
+    pub fn create(&self, source: RelPath, identity: Identity, target: Target) -> Result<Incoming, ArchiveError> {
         let (name, lease) = self.name(&identity, target.path());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let failed = |e| self.store.failed("create a file in", &self.path, e);
@@ -82,7 +91,7 @@ impl Staging {
     ///
     /// Where these are no longer the bytes that `held` says, it is [`ArchiveError::Damaged`], and nothing was done.
     pub fn onto(
-        &mut self,
+        &self,
         held: &Held,
         yields: Yields,
         source: RelPath,
@@ -99,9 +108,9 @@ impl Staging {
     }
 
     /// What an earlier transfer to `target` left, read and hashed; none where it left nothing.
-    pub fn part(&mut self, target: &ArchivePath) -> Result<Option<Part>, ArchiveError> {
+    pub fn part(&self, target: &ArchivePath) -> Result<Option<Part>, ArchiveError> {
         let name = part_name(target);
-        self.asked.insert(name.clone());
+        lock(&self.asked).insert(name.clone());
         let Some(lease) = Lease::take(&self.in_use, &name) else { return Ok(None) };
         let failed = |op, e: std::io::Error| self.store.failed(op, &self.path, e);
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -136,7 +145,7 @@ impl Staging {
 
     /// Goes on after a part, whose bytes the device has said its file begins with.
     pub fn resume(
-        &mut self,
+        &self,
         part: Part,
         source: RelPath,
         identity: Identity,
@@ -156,13 +165,14 @@ impl Staging {
     }
 
     /// Removes a part that is the beginning of nothing.
-    pub fn discard(&mut self, mut part: Part) {
+    pub fn discard(&self, mut part: Part) {
         part.place.remove();
     }
 
     /// Removes the parts that nobody has asked for in this visit. To be called where it has asked for all that there is.
-    pub fn sweep_parts(&mut self) -> Result<(), ArchiveError> {
-        self.sweep(|name| is_part(name) && !self.asked.iter().any(|asked| asked.as_bytes() == name))
+    pub fn sweep_parts(&self) -> Result<(), ArchiveError> {
+        let asked = lock(&self.asked);
+        self.sweep(|name| is_part(name) && !asked.iter().any(|asked| asked.as_bytes() == name))
     }
 
     fn sweep(&self, unwanted: impl Fn(&[u8]) -> bool) -> Result<(), ArchiveError> {
@@ -185,16 +195,15 @@ impl Staging {
     }
 
     /// A name for what goes to `target`: a part's, if it is large, and nothing else is called so now.
-    fn name(&mut self, identity: &Identity, target: &ArchivePath) -> (String, Option<Lease>) {
+    fn name(&self, identity: &Identity, target: &ArchivePath) -> (String, Option<Lease>) {
         if identity.size >= PART_BYTES {
             let name = part_name(target);
             if let Some(lease) = Lease::take(&self.in_use, &name) {
-                self.asked.insert(name.clone());
+                lock(&self.asked).insert(name.clone());
                 return (name, Some(lease));
             }
         }
-        let name = format!("{}-{:03}", self.prefix, self.next);
-        self.next += 1;
+        let name = format!("{}-{:03}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed));
         (name, None)
     }
 }

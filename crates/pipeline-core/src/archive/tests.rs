@@ -117,7 +117,7 @@ fn target(archive: &Archive, path: impl AsRef<[u8]>) -> ArchivePath {
 }
 
 /// Brings a file to staging, in slices.
-fn stage(archive: &Archive, staging: &mut Staging, path: impl AsRef<[u8]>, content: &[u8]) -> Staged {
+fn stage(archive: &Archive, staging: &Staging, path: impl AsRef<[u8]>, content: &[u8]) -> Staged {
     let target = target(archive, &path);
     let mut incoming = staging.create(rel(path), identity(content), Target::New(target)).unwrap();
     content.chunks(3).for_each(|slice| incoming.write(slice).unwrap());
@@ -150,8 +150,8 @@ fn bytes_at(archive: &Archive, path: &ArchivePath) -> Option<u64> {
 
 /// Brings files all the way.
 fn store(archive: &Archive, files: &[(&str, &[u8])]) -> Vec<Commit> {
-    let mut staging = archive.staging(&device()).unwrap();
-    let staged = files.iter().map(|(path, content)| stage(archive, &mut staging, path, content)).collect();
+    let staging = archive.staging(&device()).unwrap();
+    let staged = files.iter().map(|(path, content)| stage(archive, &staging, path, content)).collect();
     commit_all(archive, staged).unwrap()
 }
 

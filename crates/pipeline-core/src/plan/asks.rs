@@ -108,9 +108,13 @@ mod tests {
             ("shrunk", 400 * K, None, Some(500 * K), &[Delta, Whole]),
             ("shrunk to little", 4 * K, None, Some(500 * K), &[Whole]),
             ("grown, and broke off", 5000 * K, Some(2000 * K), Some(1000 * K), &[AfterPart, AfterHeld, Delta, Whole]),
-            ("edited, and broke off early", 5000 * K, Some(1000 * K), Some(4999 * K), &[
-                AfterHeld, Delta, AfterPart, Whole,
-            ]),
+            (
+                "edited, and broke off early",
+                5000 * K,
+                Some(1000 * K),
+                Some(4999 * K),
+                &[AfterHeld, Delta, AfterPart, Whole],
+            ),
             ("shrunk, and broke off", 2000 * K, Some(1000 * K), Some(5000 * K), &[Delta, AfterPart, Whole]),
             ("was empty", 500, None, Some(0), &[Whole]),
             ("is empty, as before", 0, None, Some(0), &[AfterHeld, Whole]),

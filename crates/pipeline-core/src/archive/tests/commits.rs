@@ -95,8 +95,8 @@ fn a_symlink_does_not_lead_out() {
     let outside = tempfile::tempdir().unwrap();
     let storage = Storage::new();
     let archive = storage.open();
-    let mut staging = archive.staging(&device()).unwrap();
-    let staged = vec![stage(&archive, &mut staging, "day/deep/a", b"data")];
+    let staging = archive.staging(&device()).unwrap();
+    let staged = vec![stage(&archive, &staging, "day/deep/a", b"data")];
     // Swapped in between staging and commit.
     std::fs::create_dir(storage.path().join("raspberry31")).unwrap();
     symlink(outside.path(), storage.path().join("raspberry31/day")).unwrap();
@@ -129,8 +129,8 @@ fn awkward_names_stay_as_they_are() {
     ];
     let storage = Storage::new();
     let archive = storage.open();
-    let mut staging = archive.staging(&device()).unwrap();
-    let staged = names.iter().map(|name| stage(&archive, &mut staging, name, name)).collect();
+    let staging = archive.staging(&device()).unwrap();
+    let staged = names.iter().map(|name| stage(&archive, &staging, name, name)).collect();
     for (commit, name) in commit_all(&archive, staged).unwrap().iter().zip(&names) {
         assert_eq!(stored(commit).source().as_bytes(), name);
         assert_eq!(bytes_at(&archive, stored(commit).archive_path()), Some(name.len() as u64));
@@ -173,8 +173,8 @@ fn a_path_of_4000_bytes_below_a_deep_root() {
 fn what_arrives_must_be_what_was_sent() {
     let storage = Storage::new();
     let archive = storage.open();
-    let mut staging = archive.staging(&device()).unwrap();
-    let mut begin = || staging.create(rel("a"), identity(b"12345"), Target::New(target(&archive, "a"))).unwrap();
+    let staging = archive.staging(&device()).unwrap();
+    let begin = || staging.create(rel("a"), identity(b"12345"), Target::New(target(&archive, "a"))).unwrap();
 
     let mut altered = begin();
     altered.write(b"12346").unwrap();
@@ -216,8 +216,8 @@ fn a_visit_sweeps_what_the_last_one_left_and_nothing_else() {
 fn staged_files_that_are_not_committed_leave_nothing() {
     let storage = Storage::new();
     let archive = storage.open();
-    let mut staging = archive.staging(&device()).unwrap();
-    drop(stage(&archive, &mut staging, "a", b"a"));
+    let staging = archive.staging(&device()).unwrap();
+    drop(stage(&archive, &staging, "a", b"a"));
     assert_eq!((storage.staged(), storage.files().len()), (0, 0));
 }
 

@@ -23,13 +23,13 @@ fn a_visit_that_aborts() {
         passed.set(passed.get() + 1);
     };
     let archive = Archive::open(&dir, "collector", ReadBack::Auto).unwrap();
-    let mut staging = archive.staging(&device()).unwrap();
+    let staging = archive.staging(&device()).unwrap();
     let mut half = staging.create(rel("half"), identity(b"12"), Target::New(target(&archive, "half"))).unwrap();
     half.write(b"1").unwrap();
     step();
     drop(half);
     let stage_one = |(path, content): (&str, &[u8])| {
-        let staged = stage(&archive, &mut staging, path, content);
+        let staged = stage(&archive, &staging, path, content);
         step();
         staged
     };
@@ -69,8 +69,8 @@ fn killed_at_any_step_it_leaves_whole_files_and_the_next_run_ends_the_work() {
 fn killed_between_link_and_unlink_it_leaves_one_whole_file() {
     let storage = Storage::new();
     let archive = storage.open();
-    let mut staging = archive.staging(&device()).unwrap();
-    std::mem::forget(stage(&archive, &mut staging, "a", b"data"));
+    let staging = archive.staging(&device()).unwrap();
+    std::mem::forget(stage(&archive, &staging, "a", b"data"));
     let private = storage.path().join(PRIVATE_DIR);
     let (left, _) = files_below(&private).into_iter().find(|(path, _)| path.starts_with("staging")).unwrap();
     std::fs::create_dir(storage.path().join("raspberry31")).unwrap();
@@ -96,8 +96,8 @@ fn a_torn_line_is_cut_before_the_next_is_added() {
             std::fs::create_dir_all(&manifest).unwrap();
             std::fs::write(manifest.join("2026-11-21.sha256"), [begun, torn].concat()).unwrap();
 
-            let mut staging = archive.staging(&device()).unwrap();
-            let staged = vec![stage(&archive, &mut staging, "a", b"a")];
+            let staging = archive.staging(&device()).unwrap();
+            let staged = vec![stage(&archive, &staging, "a", b"a")];
             commit_on(&archive, "2026-11-21", staged, &|_| ()).unwrap();
             let added = format!("{}  raspberry31/a\n", Digest::of(b"a"));
             assert_eq!(storage.manifest("raspberry31"), [begun, added.as_bytes()].concat());
@@ -111,8 +111,8 @@ fn manifests_are_by_day_and_only_grow() {
     let storage = Storage::new();
     let archive = storage.open();
     for (date, path) in [("2026-11-21", "a"), ("2026-11-22", "b"), ("2026-11-21", "c")] {
-        let mut staging = archive.staging(&device()).unwrap();
-        let staged = vec![stage(&archive, &mut staging, path, b"x")];
+        let staging = archive.staging(&device()).unwrap();
+        let staged = vec![stage(&archive, &staging, path, b"x")];
         commit_on(&archive, date, staged, &|_| ()).unwrap();
     }
     let line = |path| format!("{}  raspberry31/{path}\n", Digest::of(b"x"));
@@ -131,7 +131,7 @@ fn manifests_are_by_day_and_only_grow() {
 fn a_file_named_dash_is_not_standard_input() {
     let storage = Storage::new();
     let archive = storage.open();
-    let mut staging = archive.staging(&device()).unwrap();
+    let staging = archive.staging(&device()).unwrap();
     let target = archive.place("{path}", &device(), b"", &rel("-")).unwrap();
     let mut incoming = staging.create(rel("-"), identity(b"x"), Target::New(target)).unwrap();
     incoming.write(b"x").unwrap();

@@ -39,7 +39,7 @@ fn assert_full(error: &ArchiveError) {
 }
 
 /// Writes until the storage refuses.
-fn fill(archive: &Archive, staging: &mut Staging, path: &str, bytes: usize) -> Result<Staged, ArchiveError> {
+fn fill(archive: &Archive, staging: &Staging, path: &str, bytes: usize) -> Result<Staged, ArchiveError> {
     let content = vec![7; bytes];
     let mut incoming = staging.create(rel(path), identity(&content), Target::New(target(archive, path)))?;
     content.chunks(64 * 1024).try_for_each(|slice| incoming.write(slice))?;
@@ -51,9 +51,9 @@ fn fill(archive: &Archive, staging: &mut Staging, path: &str, bytes: usize) -> R
 fn under_a_quota() {
     let Some(dir) = child_dir() else { return };
     let archive = Archive::open(&dir, "collector", ReadBack::Auto).unwrap();
-    let mut staging = archive.staging(&device()).unwrap();
-    assert_full(&fill(&archive, &mut staging, "large", 1024 * 1024).unwrap_err());
-    let staged = vec![fill(&archive, &mut staging, "small", 1024).unwrap()];
+    let staging = archive.staging(&device()).unwrap();
+    assert_full(&fill(&archive, &staging, "large", 1024 * 1024).unwrap_err());
+    let staged = vec![fill(&archive, &staging, "small", 1024).unwrap()];
     stored(&commit_all(&archive, staged).unwrap()[0]);
 }
 
@@ -78,12 +78,12 @@ fn on_a_full_storage() {
     assert_full(&archive.check_room(0, 1_000).unwrap_err());
     stored(&store(&archive, &[("before", b"data")])[0]);
 
-    let mut staging = archive.staging(&device()).unwrap();
-    assert_full(&fill(&archive, &mut staging, "large", 2_000_000).unwrap_err());
+    let staging = archive.staging(&device()).unwrap();
+    assert_full(&fill(&archive, &staging, "large", 2_000_000).unwrap_err());
     assert!(files_below(&dir.join(".pipeline/staging")).is_empty());
 
     // Full at the very end: the manifest's page is taken, the file has its name.
-    let staged = vec![stage(&archive, &mut staging, "after", b"more")];
+    let staged = vec![stage(&archive, &staging, "after", b"more")];
     std::fs::remove_dir_all(dir.join(MANIFEST_DIR)).unwrap();
     let mut filler = std::fs::File::create(dir.join("filler")).unwrap();
     while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
@@ -96,7 +96,7 @@ fn on_a_full_storage() {
     // No file can be made at all.
     let mut staged = Vec::new();
     let error = loop {
-        match fill(&archive, &mut staging, &format!("f{}", staged.len()), 1) {
+        match fill(&archive, &staging, &format!("f{}", staged.len()), 1) {
             Ok(file) => staged.push(file),
             Err(error) => break error,
         }
@@ -120,12 +120,12 @@ fn on_a_storage_that_turns_read_only() {
     Archive::init(&dir).unwrap();
     let archive = Archive::open(&dir, "collector", ReadBack::Auto).unwrap();
     store(&archive, &[("before", b"data")]);
-    let mut staging = archive.staging(&device()).unwrap();
+    let staging = archive.staging(&device()).unwrap();
     let remounted = Command::new("mount").args(["-o", "remount,bind,ro"]).arg(&dir).status().unwrap();
     assert!(remounted.success());
 
     let read_only = |error: ArchiveError| assert!(matches!(error, ArchiveError::ReadOnly { .. }), "{error:?}");
-    read_only(fill(&archive, &mut staging, "a", 1).unwrap_err());
+    read_only(fill(&archive, &staging, "a", 1).unwrap_err());
     read_only(Archive::init(&dir).unwrap_err());
     archive.confirm().unwrap();
     archive.verify(&target(&archive, "before"), &Digest::of(b"data"), 4).unwrap();
@@ -169,8 +169,8 @@ fn a_share_that_goes_away_or_comes_again_is_noticed() {
 fn with_a_mount_inside() {
     let Some(dir) = child_dir() else { return };
     let archive = Archive::open(&dir, "collector", ReadBack::Auto).unwrap();
-    let mut staging = archive.staging(&device()).unwrap();
-    let staged = vec![stage(&archive, &mut staging, "a", b"data")];
+    let staging = archive.staging(&device()).unwrap();
+    let staged = vec![stage(&archive, &staging, "a", b"data")];
     std::fs::create_dir(dir.join("raspberry31")).unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(dir.join("raspberry31")).status().unwrap();
     assert!(mounted.success());

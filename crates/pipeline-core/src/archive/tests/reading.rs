@@ -15,14 +15,14 @@ fn reading_back_finds_a_storage_that_alters_bytes() {
     let storage = Storage::new();
     let archive = Archive::open(storage.path(), "collector", ReadBack::Always).unwrap();
     assert!(archive.reads_back());
-    let mut staging = archive.staging(&device()).unwrap();
-    let staged = vec![stage(&archive, &mut staging, "a", b"data")];
+    let staging = archive.staging(&device()).unwrap();
+    let staged = vec![stage(&archive, &staging, "a", b"data")];
     tamper(&storage);
     let error = commit_all(&archive, staged).unwrap_err();
     assert!(matches!(error, ArchiveError::DigestMismatch { side: "stored", .. }), "{error}");
     assert_eq!((storage.files().len(), storage.staged()), (0, 0));
 
-    let commits = commit_all(&archive, vec![stage(&archive, &mut staging, "a", b"data")]).unwrap();
+    let commits = commit_all(&archive, vec![stage(&archive, &staging, "a", b"data")]).unwrap();
     stored(&commits[0]);
 }
 
@@ -48,7 +48,7 @@ fn a_visit_that_counts_its_reads() {
     let content: Vec<u8> = (0..CONTENT_BYTES).map(|n| (n % 251) as u8).collect();
     for (read_back, path) in [(ReadBack::Auto, "warm"), (ReadBack::Always, "cold")] {
         let archive = Archive::open(&dir, "collector", read_back).unwrap();
-        let mut staging = archive.staging(&device()).unwrap();
+        let staging = archive.staging(&device()).unwrap();
         let mut incoming = staging.create(rel(path), identity(&content), Target::New(target(&archive, path))).unwrap();
         content.chunks(256 * 1024).for_each(|slice| incoming.write(slice).unwrap());
         let staged = vec![incoming.finish(&Digest::of(&content)).unwrap()];

@@ -62,8 +62,8 @@ fn on_a_share() {
 
     let archive = Archive::open(&dir, "collector", ReadBack::Auto).unwrap();
     assert!(archive.reads_back());
-    let mut staging = archive.staging(&device()).unwrap();
-    let mut stage_all = || NAMES.iter().map(|name| stage(&archive, &mut staging, name, name)).collect::<Vec<_>>();
+    let staging = archive.staging(&device()).unwrap();
+    let stage_all = || NAMES.iter().map(|name| stage(&archive, &staging, name, name)).collect::<Vec<_>>();
     for (commit, name) in commit_all(&archive, stage_all()).unwrap().iter().zip(NAMES) {
         let file = stored(commit);
         assert_eq!(escaping_is_undone(&archive, file.archive_path()), name);
@@ -77,7 +77,7 @@ fn on_a_share() {
     stored(&commits[0]);
     assert!(matches!(&commits[1], Commit::Occupied(source) if *source == rel("photo.JPG")), "{commits:?}");
 
-    let staged = vec![stage(&archive, &mut staging, "lie", b"truth")];
+    let staged = vec![stage(&archive, &staging, "lie", b"truth")];
     lies.store(true, Ordering::SeqCst);
     let error = commit_all(&archive, staged).unwrap_err();
     lies.store(false, Ordering::SeqCst);
