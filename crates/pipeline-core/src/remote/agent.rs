@@ -215,3 +215,6 @@ impl Drop for AgentRemote {
 fn file(id: u32, entry: &Entry) -> FileRef {
     FileRef { id, path: entry.path.clone(), identity: entry.identity }
 }
+
+#[cfg(test)]
+mod tests;
