@@ -16,7 +16,11 @@ use crate::config::Config;
 use crate::error::{Class, Classified};
 use crate::event::{Event, Observer, RebuildReport};
 use crate::path::{DeviceName, RelPath};
+use crate::plan::beside;
 use crate::run::{Lock, LockError};
+
+/// What [`beside`] writes behind the device's name: `~0123abcd`.
+const HASH_BYTES: usize = 9;
 
 /// So many files are in memory at a time.
 const PAGE: usize = 1000;
@@ -146,13 +150,17 @@ impl Rebuild<'_> {
         let source = settings.source.as_os_str().as_encoded_bytes();
         let source_name = settings.source.file_name().unwrap_or_default().as_encoded_bytes();
         let plain = unversioned(at).unwrap_or_else(|| at.clone());
-        let home = match unclashed(&plain, device) {
-            // Only where the plain name is listed for another device. Else the device may well have called its file so.
-            Some(home) if self.draft.device_of(&home)?.is_some_and(|other| other != device.as_str()) => home,
-            _ => plain,
+        let Some(path) = self.archive.source_of(&settings.layout, device, source_name, &plain) else {
+            return Ok((Vec::new(), None));
         };
-        let path = self.archive.source_of(&settings.layout, device, source_name, &home);
-        Ok((if path.is_some() { source.to_owned() } else { Vec::new() }, path))
+        // A name that looks like that of a clash is one only where the plain name is listed for another device.
+        if let Some(clashed) = unmarked(&path, device)
+            && let Ok(home) = self.archive.place(&settings.layout, device, source_name, &clashed)
+            && self.draft.device_of(&home)?.is_some_and(|other| other != device.as_str())
+        {
+            return Ok((source.to_owned(), Some(clashed)));
+        }
+        Ok((source.to_owned(), Some(path)))
     }
 
     fn go_on(&self) -> Result<(), RebuildError> {
@@ -179,20 +187,18 @@ fn unversioned(at: &ArchivePath) -> Option<ArchivePath> {
     ArchivePath::from_bytes(parts.next()?).ok()
 }
 
-/// The path without what a clash has added: `a~pi31.jpg` and `a~pi31~0123abcd.jpg` are `a.jpg`.
-fn unclashed(at: &ArchivePath, device: &DeviceName) -> Option<ArchivePath> {
-    let name = at.as_rel_path().file_name();
+/// The path that this is the second name of, where something else has the first: `a.jpg` for `a~pi31.jpg`. See [`beside`].
+fn unmarked(path: &RelPath, device: &DeviceName) -> Option<RelPath> {
+    let name = path.file_name();
     let mark = [b"~", device.as_str().as_bytes()].concat();
     let begin = name.windows(mark.len()).rposition(|window| window == mark)?;
-    let (stem, rest) = (&name[..begin], &name[begin + mark.len()..]);
-    let ext = match rest.split_first_chunk() {
-        Some((b"~", more)) => more.split_first_chunk::<8>().filter(|(hex, _)| hex.iter().all(u8::is_ascii_hexdigit))?.1,
-        _ => rest,
-    };
-    let sound =
-        !stem.is_empty() && (ext.is_empty() || ext.starts_with(b".")) && !ext[ext.len().min(1)..].contains(&b'.');
-    let dir = &at.as_bytes()[..at.as_bytes().len() - name.len()];
-    ArchivePath::from_bytes(&[dir, stem, ext].concat()).ok().filter(|_| sound)
+    let dir = &path.as_bytes()[..path.as_bytes().len() - name.len()];
+    // With a hash behind the device, or without.
+    [mark.len(), mark.len() + HASH_BYTES].into_iter().find_map(|marked| {
+        let rest = name.get(begin + marked..)?;
+        let plain = RelPath::new([dir, &name[..begin], rest].concat()).ok()?;
+        beside(&plain, device).contains(path).then_some(plain)
+    })
 }
 
 #[cfg(test)]

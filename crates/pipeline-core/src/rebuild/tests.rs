@@ -252,22 +252,15 @@ fn there_is_a_whole_catalog_or_none() {
 }
 
 #[test]
-fn what_a_clash_or_a_version_added_to_a_name() {
+fn second_names_lead_back_to_first_ones() {
     let device = DeviceName::new("pi2").unwrap();
-    let at = |path: &str| ArchivePath::from_bytes(path.as_bytes()).unwrap();
-    for (path, plain) in [
-        ("d/a~pi2.jpg", Some("d/a.jpg")),
-        ("d/a~pi2", Some("d/a")),
-        ("a~pi2~0123abcd.tar", Some("a.tar")),
-        ("a~pi2~0123abcd", Some("a")),
-        ("a~b~pi2.jpg", Some("a~b.jpg")),
-        ("a~pi2~0123abcg.jpg", None),
-        ("a~pi22.jpg", None),
-        ("~pi2.jpg", None),
-        ("a~pi2.tar.gz", None),
-        ("d~pi2/a.jpg", None),
-        ("a.jpg", None),
-    ] {
-        assert_eq!(unclashed(&at(path), &device), plain.map(at), "{path}");
+    let path = |path: &str| RelPath::new(path).unwrap();
+    for plain in ["d/a.jpg", "a", "a~b.tar.gz", "~.x", "a~pi2.jpg", ".hidden"] {
+        for second in beside(&path(plain), &device) {
+            assert_eq!(unmarked(&second, &device), Some(path(plain)), "{second}");
+        }
+    }
+    for own in ["d/a.jpg", "a~pi22.jpg", "d~pi2/a.jpg", "~pi2", "a~pi2~0123abcd.jpg"] {
+        assert_eq!(unmarked(&path(own), &device), None, "{own}");
     }
 }
