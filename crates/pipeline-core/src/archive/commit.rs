@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::fd::BorrowedFd;
+use rustix::fs::renameat;
 use rustix::io::Errno;
 
 use crate::archive::directories::{Blocked, Directories};
@@ -16,8 +17,9 @@ use crate::archive::error::ArchiveError;
 use crate::archive::held::{self, Held, open_regular};
 use crate::archive::incoming::Staged;
 use crate::archive::layout::ArchivePath;
-use crate::archive::prepare::{Prepared, Ready};
-use crate::archive::store::Store;
+use crate::archive::lying::Stamp;
+use crate::archive::prepare::{Prepared, Ready, Superseded};
+use crate::archive::store::{Store, lock};
 use crate::archive::{manifest, rename};
 use crate::catalog::Noted;
 use crate::digest::Digest;
@@ -31,7 +33,18 @@ pub struct Stored {
     identity: Identity,
     target: ArchivePath,
     digest: Digest,
-    adopted: bool,
+    placed: Placed,
+}
+
+/// How a stored file came to its path.
+#[derive(Debug)]
+pub(super) enum Placed {
+    /// Nothing lay there.
+    New,
+    /// It lay there.
+    There,
+    /// Other content made room.
+    Over(Superseded),
 }
 
 impl Stored {
@@ -57,12 +70,24 @@ impl Stored {
 
     /// Whether the very content was there before: left by a killed run, or put there by somebody else.
     pub fn adopted(&self) -> bool {
-        self.adopted
+        matches!(self.placed, Placed::There)
     }
 
-    fn new(file: Staged, adopted: bool) -> Stored {
+    /// The content that made room for it.
+    pub fn superseded(&self) -> Option<&Superseded> {
+        match &self.placed {
+            Placed::Over(superseded) => Some(superseded),
+            Placed::New | Placed::There => None,
+        }
+    }
+
+    pub(super) fn placed(&self) -> &Placed {
+        &self.placed
+    }
+
+    fn new(file: Staged, placed: Placed) -> Stored {
         let Staged { source, identity, target, digest, .. } = file;
-        Stored { source, identity, target: target.path().clone(), digest, adopted }
+        Stored { source, identity, target: target.path().clone(), digest, placed }
     }
 }
 
@@ -83,6 +108,8 @@ pub enum Commit {
 pub(super) enum Step {
     /// Every content is on disk and was read back where that is asked for.
     Hardened,
+    /// What makes room has a second name where it needs one, and that is on disk.
+    Kept,
     /// One more file has its name, or will not get it.
     Placed,
     /// The names are on disk.
@@ -104,6 +131,7 @@ pub(super) fn commit(
     for file in prepared.files {
         commits.push(match file {
             Ready::New(staged) => place(store, &mut directories, staged)?,
+            Ready::Over { staged, stamp, superseded } => replace(store, &mut directories, staged, &stamp, superseded)?,
             Ready::Held { held, source, identity } => take_over(store, &mut directories, &held, source, identity)?,
             Ready::Out(commit) => commit,
         });
@@ -116,7 +144,7 @@ pub(super) fn commit(
         Commit::Stored(stored) => Some(stored),
         Commit::Occupied(_) | Commit::Refused(..) => None,
     });
-    manifest::append(store, &prepared.device, date, stored)?;
+    manifest::list(store, &prepared.device, date, stored)?;
     passed(Step::Listed);
     Ok(commits)
 }
@@ -138,31 +166,21 @@ fn place(store: &Store, directories: &mut Directories<'_>, mut file: Staged) -> 
     match rename::without_replacing(&store.rename, file.at(), (dir, target.file_name())) {
         Ok(()) => {
             file.moved();
-            Ok(Commit::Stored(Stored::new(file, false)))
+            Ok(Commit::Stored(Stored::new(file, Placed::New)))
         }
         // NOENT: a file server repeats a request whose answer got lost, and no longer finds what it has renamed.
         Err(error @ (Errno::EXIST | Errno::NOENT)) => compare(store, dir, file, error),
-        Err(error @ (Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ)) => Ok(refused(file, &cant_hold(error))),
+        Err(error @ (Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ)) => Ok(file.refused(&cant_hold(error))),
         Err(error) => Err(store.failed("rename a file to", target, error)),
     }
-}
-
-fn refused(mut file: Staged, why: &str) -> Commit {
-    file.remove();
-    Commit::Refused(file.source, why.to_owned())
-}
-
-fn occupied(mut file: Staged) -> Commit {
-    file.remove();
-    Commit::Occupied(file.source)
 }
 
 fn refused_by(file: Staged, blocked: Blocked) -> Result<Commit, ArchiveError> {
     Ok(match blocked {
         Blocked::Storage(error) => return Err(error),
-        Blocked::File => refused(file, "in the archive, a file lies where its directory should be"),
-        Blocked::Symlink => refused(file, "in the archive, a symbolic link lies where its directory should be"),
-        Blocked::Name(error) => refused(file, &cant_hold(error)),
+        Blocked::File => file.refused("in the archive, a file lies where its directory should be"),
+        Blocked::Symlink => file.refused("in the archive, a symbolic link lies where its directory should be"),
+        Blocked::Name(error) => file.refused(&cant_hold(error)),
     })
 }
 
@@ -177,28 +195,77 @@ fn cant_hold(error: Errno) -> String {
 /// Takes over the file that has the name, if it holds the same content.
 fn compare(store: &Store, dir: BorrowedFd<'_>, mut file: Staged, met: Errno) -> Result<Commit, ArchiveError> {
     let path = file.target.path().clone();
-    let target = path.as_rel_path();
+    match is_there(store, dir, &file) {
+        Ok(true) => {
+            file.remove();
+            Ok(Commit::Stored(Stored::new(file, Placed::There)))
+        }
+        Ok(false) if met == Errno::NOENT => Err(store.failed("rename a file to", path.as_rel_path(), met)),
+        Ok(false) => Ok(file.occupied()),
+        Err(ArchiveError::Damaged { reason, .. }) => Ok(file.refused(&reason)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the file that has the name holds the same content, for good.
+fn is_there(store: &Store, dir: BorrowedFd<'_>, file: &Staged) -> Result<bool, ArchiveError> {
+    let target = file.target.path().as_rel_path();
     let failed = |op, error: std::io::Error| store.failed(op, target, error);
     let there = match open_regular(dir, target.file_name()) {
         Ok(Some(there)) => there,
-        Ok(None) | Err(Errno::LOOP) => return Ok(occupied(file)),
-        Err(Errno::ACCESS | Errno::PERM) => {
-            return Ok(refused(file, "its place in the archive holds a file that can't be read"));
-        }
-        Err(Errno::NOENT) => return Err(failed("rename a file to", met.into())),
-        Err(error) => return Err(failed("open", error.into())),
+        Ok(None) | Err(Errno::LOOP | Errno::NOENT) => return Ok(false),
+        Err(error) => return Err(held::unusable(store, target, error)),
     };
     if there.metadata().map_err(|e| failed("look at", e))?.len() != file.bytes() {
-        return Ok(occupied(file));
+        return Ok(false);
     }
     // Synced first, so that what is compared is what stays. RACE: a program that writes to this file at this moment.
     there.sync_all().map_err(|e| failed("sync", e))?;
     let (digest, _) = store.digest(&there).map_err(|e| failed("read", e))?;
-    if digest != file.digest {
-        return Ok(occupied(file));
+    Ok(digest == file.digest)
+}
+
+/// Gives one file the name of another, if that is still the one that was made ready to yield.
+fn replace(
+    store: &Store,
+    directories: &mut Directories<'_>,
+    mut file: Staged,
+    stamp: &Stamp,
+    superseded: Superseded,
+) -> Result<Commit, ArchiveError> {
+    let path = file.target.path().clone();
+    let target = path.as_rel_path();
+    let dir = match directories.touch(target.parent().as_ref()) {
+        Ok(dir) => dir.as_fd(),
+        Err(blocked) => return refused_by(file, blocked),
+    };
+    let renamed = {
+        // RACE: what another program, or another collector, puts there between this look and the rename is lost. Visits of this
+        // collector can't meet: one looks and renames at a time.
+        let _turn = lock(&store.replacing);
+        match held::stamp_at(store, target) {
+            Ok(found) if found.as_ref() == Some(stamp) => renameat(file.at().0, file.at().1, dir, target.file_name()),
+            Ok(_) | Err(ArchiveError::Damaged { .. }) => return Ok(file.occupied()),
+            Err(error) => return Err(error),
+        }
+    };
+    match renamed {
+        Ok(()) => {
+            file.moved();
+            Ok(Commit::Stored(Stored::new(file, Placed::Over(superseded))))
+        }
+        // A file server repeats a request whose answer got lost, and no longer finds what it has renamed.
+        Err(Errno::NOENT) if is_there(store, dir, &file)? => {
+            file.moved();
+            Ok(Commit::Stored(Stored::new(file, Placed::Over(superseded))))
+        }
+        Err(Errno::ISDIR | Errno::NOTEMPTY) => Ok(file.occupied()),
+        // A Windows server replaces nothing that a program has open.
+        Err(Errno::ACCESS | Errno::PERM | Errno::BUSY | Errno::TXTBSY) => {
+            Ok(file.refused("the storage does not let it replace the archived file: is that open in another program?"))
+        }
+        Err(error) => Err(store.failed("rename a file to", target, error)),
     }
-    file.remove();
-    Ok(Commit::Stored(Stored::new(file, true)))
 }
 
 /// Counts an archived file as received, if it still holds the content.
@@ -216,9 +283,13 @@ fn take_over(
         Err(Blocked::Storage(error)) => return Err(error),
         Err(Blocked::File | Blocked::Symlink | Blocked::Name(_)) => return Ok(Commit::Occupied(source)),
     }
-    if !held::still_holds(store, held)? {
-        return Ok(Commit::Occupied(source));
+    match held::as_it_lies(store, held) {
+        Ok(Some(found)) if found.prefix() == held.prefix() => {}
+        Ok(_) | Err(ArchiveError::Damaged { .. } | ArchiveError::Unsteady { .. }) => {
+            return Ok(Commit::Occupied(source));
+        }
+        Err(error) => return Err(error),
     }
     let (target, digest) = (held.path().clone(), held.prefix().digest);
-    Ok(Commit::Stored(Stored { source, identity, target, digest, adopted: true }))
+    Ok(Commit::Stored(Stored { source, identity, target, digest, placed: Placed::There }))
 }

@@ -66,10 +66,6 @@ impl Held {
         &self.stamp
     }
 
-    pub(super) fn was_read(&self) -> bool {
-        self.read
-    }
-
     /// Notes that all bytes were read from a file that looked like this, before and after, and have the digest.
     pub(super) fn set_read(&mut self, stamp: Stamp) {
         self.stamp = stamp;
@@ -166,15 +162,23 @@ pub(super) fn verify(store: &Store, path: &RelPath, digest: &Digest, bytes: u64)
     Ok(())
 }
 
-/// Whether the file holds what it was said to: by its stamp, if it was read before; else it is synced and read now.
-pub(super) fn still_holds(store: &Arc<Store>, held: &Held) -> Result<bool, ArchiveError> {
-    let at = held.path.as_rel_path();
-    if held.read && store.root.stat(at).is_ok_and(|stat| Stamp::of(&stat) == held.stamp) {
-        return Ok(true);
+/// The file as it lies there now: looked at where it was read before and nobody touched it since, else synced and read. What it
+/// holds may be something else than before; none where no plain file lies there.
+pub(super) fn as_it_lies(store: &Arc<Store>, held: &Held) -> Result<Option<Held>, ArchiveError> {
+    if held.read && stamp_at(store, held.path.as_rel_path())? == Some(held.stamp) {
+        return Ok(Some(held.clone()));
     }
-    match examine(store, &held.path) {
-        Ok(found) => Ok(found.is_some_and(|found| found.prefix == held.prefix)),
-        Err(ArchiveError::Unsteady { .. } | ArchiveError::Damaged { .. }) => Ok(false),
-        Err(error) => Err(error),
+    let found = examine(store, &held.path)?;
+    Ok(found.map(|found| if found.prefix == held.prefix { Held { origin: held.origin, ..found } } else { found }))
+}
+
+/// The stamp of the plain file at a path, none where there is none. By opening it, since a network file system looks at its server
+/// then, and otherwise tells what it remembers.
+pub(super) fn stamp_at(store: &Store, path: &RelPath) -> Result<Option<Stamp>, ArchiveError> {
+    let stamp = |file: File| fstat(file).map(|stat| Stamp::of(&stat));
+    match store.root.open_file(path, OFlags::RDONLY, Mode::empty()).and_then(stamp) {
+        Ok(stamp) => Ok(Some(stamp)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::NAMETOOLONG) => Ok(None),
+        Err(error) => Err(unusable(store, path, error)),
     }
 }

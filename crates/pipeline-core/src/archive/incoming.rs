@@ -10,6 +10,7 @@ use std::num::NonZeroU64;
 
 use rustix::fs::{Advice, Mode, OFlags, Timespec, Timestamps, fadvise, fstat, futimens, openat};
 
+use crate::archive::commit::Commit;
 use crate::archive::error::ArchiveError;
 use crate::archive::held::Held;
 use crate::archive::layout::ArchivePath;
@@ -252,6 +253,8 @@ impl Staged {
         let file = file.map_err(|e| failed("open again", e.into()))?.into();
         let (found, _) = store.digest(&file).map_err(|e| failed("read back", e))?;
         if found != self.digest {
+            // Also where it is a part: nobody could go on from there.
+            self.place.unlink();
             let (path, expected) = (self.source.clone(), self.digest);
             return Err(ArchiveError::DigestMismatch { path, side: "stored", expected, found });
         }
@@ -276,6 +279,18 @@ impl Staged {
     /// Removes it, also what would stay as a part.
     pub(super) fn remove(&mut self) {
         self.place.remove();
+    }
+
+    /// Its outcome where its target is not what it was aimed at.
+    pub(super) fn occupied(mut self) -> Commit {
+        self.remove();
+        Commit::Occupied(self.source)
+    }
+
+    /// Its outcome where the storage can't take it.
+    pub(super) fn refused(mut self, reason: &str) -> Commit {
+        self.remove();
+        Commit::Refused(self.source, reason.to_owned())
     }
 }
 

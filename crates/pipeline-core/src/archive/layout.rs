@@ -6,15 +6,22 @@
 
 use crate::archive::capabilities::Capabilities;
 use crate::archive::error::PlaceError;
+use crate::archive::names::boundary;
+use crate::archive::store::below;
+use crate::digest::Digest;
 use crate::path::{DeviceName, PathError, RelPath};
 
-/// The directory at the top of the archive that holds marker and staging.
+/// The directory at the top of the archive that holds marker, staging and versions.
 pub const PRIVATE_DIR: &str = ".pipeline";
+
+/// The directory that holds content which made room for newer content of the same path.
+pub const VERSION_DIR: &str = ".pipeline/versions";
 
 /// The directory at the top of the archive that holds the manifests.
 pub const MANIFEST_DIR: &str = "SHA256SUMS";
 
-/// A path below the archive root: escaped, laid out, never inside [`PRIVATE_DIR`] or [`MANIFEST_DIR`].
+/// A path below the archive root: escaped, laid out, never inside [`PRIVATE_DIR`] or [`MANIFEST_DIR`]; or that of a version, inside
+/// [`VERSION_DIR`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ArchivePath(RelPath);
 
@@ -50,8 +57,38 @@ impl ArchivePath {
 
     /// From the catalog: bytes that [`as_bytes`](ArchivePath::as_bytes) gave.
     pub fn from_bytes(bytes: &[u8]) -> Result<ArchivePath, PathError> {
-        let path = RelPath::new(bytes)?;
-        if is_private(&path, true) { Err(PathError::Reserved) } else { Ok(ArchivePath(path)) }
+        let path = ArchivePath(RelPath::new(bytes)?);
+        if is_private(&path.0, true) && !path.is_version() { Err(PathError::Reserved) } else { Ok(path) }
+    }
+
+    /// Whether it is that of a version.
+    pub fn is_version(&self) -> bool {
+        self.as_bytes().strip_prefix(VERSION_DIR.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
+    }
+
+    /// Where content goes that lay at this path and makes room: the same for the same content and time, whoever asks. Each `nth` has
+    /// more digits, should another content have the first ones. A name that grows longer than `max_name_bytes` is shortened, and
+    /// then holds digits of its own digest.
+    pub(super) fn version(
+        &self,
+        content: &Digest,
+        mtime_seconds: i64,
+        nth: usize,
+        max_name_bytes: usize,
+    ) -> ArchivePath {
+        let time = jiff::Timestamp::from_second(mtime_seconds).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
+        let end = format!("~{time}~{}", &content.to_string()[..SHORT_DIGITS * (nth + 1)]);
+        let name = fit(self.0.file_name(), end.as_bytes(), max_name_bytes);
+        let dir = match self.0.parent() {
+            Some(parent) => RelPath::new([VERSION_DIR.as_bytes(), b"/", parent.as_bytes()].concat()),
+            None => RelPath::new(VERSION_DIR),
+        };
+        let path = dir.and_then(|dir| dir.join(&name)).unwrap_or_else(|_| {
+            // Longer than a path can be. Short components always fit.
+            let digest = Digest::of(self.as_bytes()).to_string();
+            below(&[VERSION_DIR, &digest, end.trim_start_matches('~')])
+        });
+        ArchivePath(path)
     }
 
     /// The bytes, relative to the archive root.
@@ -69,6 +106,20 @@ impl std::fmt::Display for ArchivePath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// Digits of a digest that tell names apart for people; where it matters, contents are compared.
+const SHORT_DIGITS: usize = 8;
+
+/// `stem` and `end` as one name of at most `max` bytes: what does not fit is cut from the stem, and its digest takes the place.
+fn fit(stem: &[u8], end: &[u8], max: usize) -> Vec<u8> {
+    if stem.len() + end.len() <= max {
+        return [stem, end].concat();
+    }
+    let digest = Digest::of(stem).to_string();
+    let room = max.saturating_sub(end.len() + 1 + SHORT_DIGITS);
+    let cut = if room < 4 { 0 } else { boundary(stem, room) };
+    [&stem[..cut], b"~", &digest.as_bytes()[..SHORT_DIGITS], end].concat()
 }
 
 /// Whether a path begins with a directory that is ours. Where the storage ignores case, so does this.

@@ -166,8 +166,8 @@ fn skip_line(text: &mut impl BufRead) -> std::io::Result<()> {
     }
 }
 
-/// Reads a line as GNU `sha256sum` and we write it.
-fn parse(line: &[u8]) -> Line {
+/// Reads a line, without its end, as GNU `sha256sum` and we write it.
+pub(super) fn parse(line: &[u8]) -> Line {
     let bad = |why: &str| Line::Bad(why.to_owned());
     let (line, escaped) = match line.strip_prefix(b"\\") {
         Some(rest) => (rest, true),

@@ -73,9 +73,9 @@ impl Stamp {
         self.mtime.0
     }
 
-    /// Whether both are of one file: one inode, whatever happened to it between the two.
-    pub(super) fn is_same_inode(&self, other: &Stamp) -> bool {
-        (self.dev, self.ino) == (other.dev, other.ino)
+    /// Whether both are of one file that nobody has written to in between, though it may have got another name.
+    pub(super) fn is_unwritten_since(&self, before: &Stamp) -> bool {
+        Stamp { ctime: before.ctime, ..*self } == *before
     }
 }
 

@@ -30,11 +30,13 @@ mod marker;
 mod names;
 mod prepare;
 mod probe;
+mod relist;
 mod rename;
 mod staging;
 mod store;
 #[cfg(test)]
 mod tests;
+mod versions;
 mod workers;
 
 use std::path::Path;
@@ -47,7 +49,7 @@ pub use self::commit::{Commit, Stored};
 pub use self::error::{ArchiveError, PlaceError};
 pub use self::held::Held;
 pub use self::incoming::{Incoming, Staged, Target, Yields};
-pub use self::layout::{ArchivePath, MANIFEST_DIR, PRIVATE_DIR};
+pub use self::layout::{ArchivePath, MANIFEST_DIR, PRIVATE_DIR, VERSION_DIR};
 pub use self::listing::{Line, Lines, Manifest};
 pub use self::lying::{Lying, Stamp};
 pub use self::marker::Marker;

@@ -171,8 +171,8 @@ impl NameRules {
     }
 }
 
-/// Where to cut an escaped name: at most `room`, not inside an escape sequence or a character.
-fn boundary(name: &[u8], room: usize) -> usize {
+/// Where to cut an escaped name: at most `room`, not inside an escape sequence or a character. `room` is at least 4.
+pub(super) fn boundary(name: &[u8], room: usize) -> usize {
     for back in 1..=2 {
         if name[room - back] == b'%' {
             return room - back;

@@ -4,17 +4,21 @@
 //! second half, or is true already. Leaves to others: to write that down (the catalog, whose token the second half takes), and the
 //! second half itself ([`super::commit`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::archive::commit::{Commit, Step};
+use crate::archive::directories::Directories;
 use crate::archive::error::ArchiveError;
-use crate::archive::held::Held;
-use crate::archive::incoming::{Staged, Target};
+use crate::archive::held::{self, Held, Origin};
+use crate::archive::incoming::{Staged, Target, Yields};
 use crate::archive::layout::ArchivePath;
-use crate::archive::store::Store;
+use crate::archive::lying::Stamp;
+use crate::archive::store::{Store, lock};
+use crate::archive::versions::{self, Keep};
 use crate::archive::workers;
 use crate::digest::Digest;
 use crate::entry::{Identity, Prefix};
+use crate::error::one_line;
 use crate::path::{DeviceName, RelPath};
 
 /// A file of the device whose whole content is here.
@@ -51,9 +55,20 @@ impl Arrived {
             Arrived::Held { source, .. } => source,
         }
     }
+
+    fn held(&self) -> Option<&Held> {
+        match self {
+            Arrived::Staged(staged) => staged.target.held(),
+            Arrived::Held { held, .. } => Some(held),
+        }
+    }
 }
 
 /// Archived content that makes room for a new one at its path.
+///
+/// It was read a moment ago. What the catalog says of other content at this path is no longer true, but for the beginnings of
+/// this one, which go where it goes. What another device or source path has a row for may not be written down as dropped: in the
+/// instant between the engine's look at the catalog and this one, another visit may have taken the file over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superseded {
     /// Where it lay.
@@ -88,8 +103,24 @@ pub struct Prepared {
 pub(super) enum Ready {
     /// To be placed where nothing lies.
     New(Staged),
+    /// To be placed over this file, as it looks now.
+    Over {
+        /// What takes the place.
+        staged: Staged,
+        /// What lies there.
+        stamp: Stamp,
+        /// What becomes of that.
+        superseded: Superseded,
+    },
     /// It is there already.
-    Held { held: Held, source: RelPath, identity: Identity },
+    Held {
+        /// The archived file.
+        held: Held,
+        /// Where the file lies on the device.
+        source: RelPath,
+        /// Which file the device read.
+        identity: Identity,
+    },
     /// It will not be stored.
     Out(Commit),
 }
@@ -103,35 +134,130 @@ impl Prepared {
 
 /// See [`super::Archive::prepare`].
 pub(super) fn prepare(
-    _store: &Arc<Store>,
+    store: &Arc<Store>,
     device: &DeviceName,
-    arrived: Vec<Arrived>,
+    mut arrived: Vec<Arrived>,
     passed: &dyn Fn(Step),
 ) -> Result<Prepared, ArchiveError> {
-    workers::each(&arrived, |file| match file {
-        Arrived::Staged(staged) => staged.harden(),
-        Arrived::Held { .. } => Ok(()),
+    let lying: Vec<Mutex<Lies>> = arrived.iter().map(|_| Mutex::default()).collect();
+    let pairs: Vec<_> = arrived.iter().zip(&lying).collect();
+    workers::each(&pairs, |(file, lying)| {
+        if let Arrived::Staged(staged) = file {
+            staged.harden()?;
+        }
+        if let Some(held) = file.held() {
+            *lock(lying) = lies(store, held)?;
+        }
+        Ok(())
     })?;
-    let mut files = Vec::with_capacity(arrived.len());
-    for file in arrived {
-        files.push(match file {
-            Arrived::Staged(mut staged) => {
-                // Before the rename: some servers don't rename what is open. After the sync nothing can fail to be written.
-                staged.close();
-                match staged.target {
-                    Target::New(_) => Ready::New(staged),
-                    Target::Over(..) => Ready::Out(Commit::Occupied(staged.source)),
-                }
-            }
-            Arrived::Held { held, source, identity, digest } => {
-                if held.prefix() != (Prefix { bytes: identity.size, digest }) {
-                    let (path, expected, found) = (source, digest, held.prefix().digest);
-                    return Err(ArchiveError::DigestMismatch { path, side: "stored", expected, found });
-                }
-                Ready::Held { held, source, identity }
-            }
-        });
+    drop(pairs);
+    for file in &mut arrived {
+        if let Arrived::Staged(staged) = file {
+            // Before the rename: some servers don't rename what is open. After the sync nothing can fail to be written.
+            staged.close();
+        }
     }
     passed(Step::Hardened);
-    Ok(Prepared { device: device.clone(), files, superseded: Vec::new() })
+
+    let mut directories = Directories::new(store);
+    let (mut files, mut superseded) = (Vec::with_capacity(arrived.len()), Vec::new());
+    for (file, lying) in arrived.into_iter().zip(lying) {
+        let lying = lying.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let ready = ready(store, &mut directories, device, file, lying)?;
+        if let Ready::Over { superseded: makes_room, .. } = &ready {
+            superseded.push(makes_room.clone());
+        }
+        files.push(ready);
+    }
+    directories.sync()?;
+    passed(Step::Kept);
+    Ok(Prepared { device: device.clone(), files, superseded })
+}
+
+/// What lies at a path that a held file was to be at.
+#[derive(Debug, Default)]
+enum Lies {
+    /// No plain file.
+    #[default]
+    Nothing,
+    /// This, as it was read.
+    Held(Held),
+    /// What nobody can read now; why, in words.
+    Unusable(String),
+}
+
+/// Nothing makes room, and nothing counts as received, that was not read: what was read before is looked at, and what was not, or
+/// looks otherwise by now, is read.
+fn lies(store: &Arc<Store>, held: &Held) -> Result<Lies, ArchiveError> {
+    match held::as_it_lies(store, held) {
+        Ok(found) => Ok(found.map_or(Lies::Nothing, Lies::Held)),
+        Err(error @ (ArchiveError::Damaged { .. } | ArchiveError::Unsteady { .. })) => {
+            Ok(Lies::Unusable(one_line(&error)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn ready(
+    store: &Arc<Store>,
+    directories: &mut Directories<'_>,
+    device: &DeviceName,
+    file: Arrived,
+    lying: Lies,
+) -> Result<Ready, ArchiveError> {
+    match file {
+        Arrived::Held { held, source, identity, digest } => {
+            let content = Prefix { bytes: identity.size, digest };
+            if held.prefix() != content {
+                let (path, found) = (source, held.prefix().digest);
+                return Err(ArchiveError::DigestMismatch { path, side: "stored", expected: digest, found });
+            }
+            Ok(match lying {
+                Lies::Held(held) if held.prefix() == content => Ready::Held { held, source, identity },
+                Lies::Held(_) | Lies::Nothing => Ready::Out(Commit::Occupied(source)),
+                Lies::Unusable(reason) => Ready::Out(Commit::Refused(source, reason)),
+            })
+        }
+        Arrived::Staged(staged) => match &staged.target {
+            Target::New(_) => Ok(Ready::New(staged)),
+            Target::Over(held, yields) => {
+                let (expected, yields) = (held.clone(), *yields);
+                match lying {
+                    Lies::Held(found) => make_room(store, directories, device, staged, &expected, yields, found),
+                    Lies::Nothing => Ok(Ready::Out(staged.occupied())),
+                    Lies::Unusable(reason) => Ok(Ready::Out(staged.refused(&reason))),
+                }
+            }
+        },
+    }
+}
+
+/// Decides what becomes of what lies at the target, and gives it a second name where it needs one.
+fn make_room(
+    store: &Arc<Store>,
+    directories: &mut Directories<'_>,
+    device: &DeviceName,
+    mut staged: Staged,
+    expected: &Held,
+    yields: Yields,
+    found: Held,
+) -> Result<Ready, ArchiveError> {
+    if found.prefix() == (Prefix { bytes: staged.bytes(), digest: staged.digest }) {
+        staged.remove();
+        return Ok(Ready::Held { held: found, source: staged.source, identity: staged.identity });
+    }
+    let as_expected = found.prefix() == expected.prefix();
+    let (became, stamp) = if as_expected && staged.begins {
+        (Became::Prefix, *found.stamp())
+    } else if as_expected && yields == Yields::Replace && expected.origin() == Origin::Catalog {
+        (Became::Dropped, *found.stamp())
+    } else {
+        match versions::keep(store, directories, device, &found)? {
+            Keep::Version(version, stamp) => (Became::Version(version), stamp),
+            Keep::Moved => return Ok(Ready::Out(staged.occupied())),
+            Keep::Refused(reason) => return Ok(Ready::Out(staged.refused(&reason))),
+        }
+    };
+    let superseded = Superseded { path: found.path().clone(), held: found.prefix(), became };
+    Ok(Ready::Over { staged, stamp, superseded })
 }

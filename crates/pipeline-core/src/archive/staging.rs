@@ -291,11 +291,15 @@ impl Place {
 
     /// Removes the file, also where it is a part.
     pub(super) fn remove(&mut self) {
+        self.unlink();
+        self.moved();
+    }
+
+    pub(super) fn unlink(&self) {
         if !self.name.is_empty() {
             // What stays is swept at the next visit, or is a part that the device will say no to.
             unlinkat(&*self.dir, self.name.as_str(), AtFlags::empty()).ok();
         }
-        self.moved();
     }
 }
 

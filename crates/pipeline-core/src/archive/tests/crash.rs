@@ -45,8 +45,8 @@ fn killed_at_any_step_it_leaves_whole_files_and_the_next_run_ends_the_work() {
         let mut command = child(&[], "crash::a_visit_that_aborts", storage.path());
         let output = command.env(STEP, last.to_string()).output().unwrap();
         if output.status.success() {
-            // Half a file, four staged, hardened, four placed, directories, manifest.
-            assert_eq!(last, 1 + 4 + 1 + 4 + 1 + 1);
+            // Half a file, four staged, hardened, kept, four placed, directories, manifest.
+            assert_eq!(last, 1 + 4 + 1 + 1 + 4 + 1 + 1);
             break;
         }
         assert_eq!(output.status.signal(), Some(6), "{}", String::from_utf8_lossy(&output.stderr));
