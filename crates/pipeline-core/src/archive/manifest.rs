@@ -2,8 +2,8 @@
 //!
 //! Guarantees: a line is on disk before its file counts as stored, and every line is whole: one that a crash tore is cut off
 //! before the next is added. No line of this device lists content that made room for other: it is taken out, or lists the
-//! version from then on ([`super::relist`]). A line may stand there twice, where a killed run came back to its files. Leaves to
-//! others: that the line is true.
+//! version from then on ([`super::relist`]). A line may stand there twice, where a killed run came back to its files, or where
+//! content came and went. Leaves to others: that the line is true.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};

@@ -6,8 +6,11 @@ mod commits;
 mod crash;
 mod fuse;
 mod limits;
+mod makes_room;
 mod marker;
+mod parts;
 mod reading;
+mod sequences;
 mod share;
 
 use std::path::{Path, PathBuf};
@@ -31,8 +34,36 @@ impl Storage {
         Storage { temp }
     }
 
+    /// One that knows neither links nor a rename without replacing: by its marker, so that these are not even tried.
+    fn without_links() -> Storage {
+        let storage = Storage::new();
+        storage.say("\"hard_links\": true", "\"hard_links\": false");
+        storage.say("\"rename_without_replacing\": true", "\"rename_without_replacing\": false");
+        storage
+    }
+
+    /// Changes what the marker says.
+    fn say(&self, was: &str, is: &str) {
+        let marker = self.path().join(".pipeline/marker.json");
+        let text = std::fs::read_to_string(&marker).unwrap();
+        assert!(text.contains(was), "{text}");
+        std::fs::write(marker, text.replace(was, is)).unwrap();
+    }
+
     fn path(&self) -> &Path {
         self.temp.path()
+    }
+
+    /// What lies at an archive path.
+    fn content(&self, path: &ArchivePath) -> Option<Vec<u8>> {
+        std::fs::read(self.path().join(path.as_rel_path().as_path())).ok()
+    }
+
+    /// Paths and contents of all versions.
+    fn versions(&self) -> Vec<(String, Vec<u8>)> {
+        let dir = self.path().join(VERSION_DIR);
+        let files = if dir.exists() { files_below(&dir) } else { Vec::new() };
+        files.into_iter().map(|(path, content)| (path.to_str().unwrap().to_owned(), content)).collect()
     }
 
     fn open(&self) -> Archive {
@@ -138,6 +169,69 @@ fn commit_on(
     let arrived = staged.into_iter().map(Arrived::Staged).collect();
     let prepared = prepare::prepare(&archive.store, &device(), arrived, passed)?;
     commit::commit(&archive.store, date, prepared, Noted::by_nobody(), passed)
+}
+
+/// A file as the device says it is, and what it is to be received as.
+fn receive(archive: &Archive, staging: &Staging, path: &str, content: &[u8], yields: Yields) -> Arrived {
+    let target = target(archive, path);
+    let over = match archive.look(&target).unwrap() {
+        Lying::Nothing => Target::New(target),
+        _ => Target::Over(archive.examine(&target).unwrap().unwrap(), yields),
+    };
+    arrive(staging, path, content, over)
+}
+
+fn arrive(staging: &Staging, path: &str, content: &[u8], target: Target) -> Arrived {
+    let whole = Prefix { bytes: content.len() as u64, digest: Digest::of(content) };
+    if let Target::Over(held, _) = &target
+        && held.prefix() == whole
+    {
+        let (held, digest) = (held.clone(), whole.digest);
+        return Arrived::Held { held, source: rel(path), identity: identity(content), digest };
+    }
+    let mut incoming = staging.create(rel(path), identity(content), target).unwrap();
+    content.chunks(3).for_each(|slice| incoming.write(slice).unwrap());
+    Arrived::Staged(incoming.finish(&whole.digest).unwrap())
+}
+
+/// What the catalog says of a file that was once stored.
+#[derive(Clone, Debug)]
+struct Row {
+    path: ArchivePath,
+    content: Vec<u8>,
+    whole: bool,
+}
+
+/// The catalog's part, as far as the archive needs one.
+#[derive(Debug, Default)]
+struct Rows(Vec<Row>);
+
+impl Rows {
+    fn note(&mut self, superseded: &[Superseded]) -> Noted {
+        for Superseded { path, became, .. } in superseded {
+            match became {
+                Became::Prefix => self.0.iter_mut().filter(|row| row.path == *path).for_each(|row| row.whole = false),
+                Became::Version(version) => {
+                    self.0.iter_mut().filter(|row| row.path == *path).for_each(|row| row.path = version.clone());
+                }
+                Became::Dropped => self.0.retain(|row| row.path != *path),
+            }
+        }
+        Noted::by_nobody()
+    }
+
+    fn record(&mut self, path: &ArchivePath, content: &[u8]) {
+        self.0.push(Row { path: path.clone(), content: content.to_vec(), whole: true });
+    }
+
+    /// Every row is true.
+    fn check(&self, storage: &Storage) {
+        for row in &self.0 {
+            let there = storage.content(&row.path);
+            let there = there.unwrap_or_else(|| panic!("{row:?} is gone"));
+            assert!(there == row.content || !row.whole && there.starts_with(&row.content), "{row:?}: {there:?}");
+        }
+    }
 }
 
 /// The size of the plain file at an archive path.

@@ -29,6 +29,8 @@ use crate::path::{DeviceName, RelPath};
 /// one is needed only where another content has the time and the first digits, or a version was damaged.
 const MAX_NAMES: usize = 4;
 
+const NAME_REFUSED: &str = "the storage can't hold the name of its version";
+
 /// What came of [`keep`].
 pub(super) enum Keep {
     /// The content has this name too. The stamp is the one that its file at the archive path has now.
@@ -56,24 +58,28 @@ pub(super) fn keep(
         let dir = match directories.touch(version.as_rel_path().parent().as_ref()) {
             Ok(dir) => dir.as_fd(),
             Err(Blocked::Storage(error)) => return Err(error),
-            Err(Blocked::Name(_)) => return Ok(Keep::Refused("the storage can't hold the name of its version".into())),
+            Err(Blocked::Name(_)) => return Ok(Keep::Refused(NAME_REFUSED.into())),
             Err(Blocked::File | Blocked::Symlink) => {
                 return Ok(Keep::Refused("something lies where the directory of its version should be".into()));
             }
         };
-        let made = match link(store, held, (dir, version.as_rel_path().file_name())) {
-            Err(Errno::PERM | Errno::MLINK | Errno::XDEV) => copy(store, device, held, dir, &version)?,
-            Err(error) if is_unsupported(error) => copy(store, device, held, dir, &version)?,
+        let name = version.as_rel_path().file_name();
+        let linked =
+            if store.marker.capabilities().hard_links { link(store, held, (dir, name)) } else { Err(Errno::PERM) };
+        let made = match linked {
             Ok(()) => Made::Yes,
             Err(Errno::EXIST) => Made::Taken,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Made::Moved,
-            Err(Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ) => {
-                return Ok(Keep::Refused("the storage can't hold the name of its version".into()));
+            Err(Errno::NAMETOOLONG | Errno::ILSEQ) => Made::Refused,
+            // No links there, or none here.
+            Err(error) if matches!(error, Errno::PERM | Errno::MLINK | Errno::XDEV) || is_unsupported(error) => {
+                copy(store, device, held, dir, &version)?
             }
             Err(error) => return Err(store.failed("link", version.as_rel_path(), error)),
         };
         match made {
             Made::Moved => return Ok(Keep::Moved),
+            Made::Refused => return Ok(Keep::Refused(NAME_REFUSED.into())),
             Made::Taken if !holds_the_same(store, held, &version)? => {}
             Made::Yes | Made::Taken => return as_before(store, held, version),
         }
@@ -88,6 +94,8 @@ enum Made {
     Taken,
     /// The content is no longer there.
     Moved,
+    /// The storage can't hold the name.
+    Refused,
 }
 
 fn link(store: &Store, held: &Held, to: rename::At<'_>) -> rustix::io::Result<()> {
@@ -127,6 +135,7 @@ fn copy(
     match statat(to.0, to.1, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => {}
         Ok(_) => return Ok(Made::Taken),
+        Err(Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ) => return Ok(Made::Refused),
         Err(error) => return Err(store.failed("look at", version.as_rel_path(), error)),
     }
     // Swept at the device's next visit, should this one end here.
@@ -144,6 +153,7 @@ fn copy(
         Ok(true) => match rename::without_replacing(&store.rename, from, to) {
             Ok(()) => return Ok(Made::Yes),
             Err(Errno::EXIST) => Ok(Made::Taken),
+            Err(Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ) => Ok(Made::Refused),
             Err(error) => Err(store.failed("rename a file to", version.as_rel_path(), error)),
         },
         Ok(false) => Ok(Made::Moved),
