@@ -4,8 +4,8 @@ use std::io::{self, BufReader, Read};
 
 use super::input::{Failure, Input};
 use super::{
-    DeltaError, HEADER_BYTES, INPUT_BYTES, MAGIC, MAX_BLOCK_BYTES, MAX_BLOCKS, MAX_STRONG_BYTES, PIECE_BYTES,
-    Parameters,
+    BLOCK_UNIT_BYTES, DeltaError, HEADER_BYTES, INPUT_BYTES, MAGIC, MAX_BLOCK_BYTES, MAX_BLOCKS, MAX_STRONG_BYTES,
+    MIN_STRONG_BYTES, PIECE_BYTES, Parameters,
 };
 
 /// A delta in the making.
@@ -67,10 +67,10 @@ fn check(header: &[u8; HEADER_BYTES], signature_bytes: u64) -> Result<(), DeltaE
     if number(0) != MAGIC {
         return Err(DeltaError::Signature("its kind is unknown"));
     }
-    if parameters.block_bytes == 0 || u64::from(parameters.block_bytes) > MAX_BLOCK_BYTES {
+    if !(BLOCK_UNIT_BYTES..=MAX_BLOCK_BYTES).contains(&u64::from(parameters.block_bytes)) {
         return Err(DeltaError::Signature("its blocks have an impossible length"));
     }
-    if parameters.strong_bytes == 0 || parameters.strong_bytes > MAX_STRONG_BYTES {
+    if !(MIN_STRONG_BYTES..=MAX_STRONG_BYTES).contains(&parameters.strong_bytes) {
         return Err(DeltaError::Signature("its sums have an impossible length"));
     }
     let sums = signature_bytes.saturating_sub(HEADER_BYTES as u64);

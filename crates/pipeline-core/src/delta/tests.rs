@@ -2,6 +2,8 @@
 
 use std::io::{Cursor, Read};
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Bytes that do not compress, and differ from those of another seed.
@@ -114,4 +116,212 @@ fn a_patch_by_pieces_is_the_same() {
     let mut torn = Patcher::start(Cursor::new(basis), Vec::new(), 200_000).unwrap();
     assert!(torn.write(&delta[..delta.len() / 2]));
     assert!(matches!(torn.finish(), Err(DeltaError::Delta(_))));
+}
+
+mod traps;
+
+#[test]
+fn blocks_and_sums_by_size() {
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+    let table = [
+        (MIN_BYTES, 768, 8),
+        (200 * KIB, 1536, 8),
+        (MIB, 2048, 8),
+        (512 * MIB, 2048, 9),
+        (GIB, 2048, 9),
+        (GIB + 1, 2176, 9),
+        (10 * GIB, 20_480, 9),
+        (512 * GIB, 1 << 20, 10),
+    ];
+    for (bytes, block_bytes, strong_bytes) in table {
+        let parameters = parameters(bytes).unwrap();
+        assert_eq!(parameters, Parameters { block_bytes, strong_bytes }, "{bytes} bytes");
+        assert!(parameters.signature_bytes(bytes) <= MAX_SIGNATURE_BYTES);
+    }
+    assert_eq!(parameters(512 * GIB + 1), None);
+    assert_eq!(parameters(u64::MAX), None);
+    assert!(matches!(signature(io::empty(), u64::MAX), Err(DeltaError::TooLarge(_))));
+    let basis = noise(1, 300_000);
+    assert_eq!(sign(&basis).len() as u64, parameters(300_000).unwrap().signature_bytes(300_000));
+}
+
+#[test]
+fn a_content_that_is_shorter_than_it_was_has_no_signature() {
+    let error = signature(&noise(1, 299_999)[..], 300_000).unwrap_err();
+    assert!(matches!(&error, DeltaError::Content(e) if e.kind() == io::ErrorKind::UnexpectedEof), "{error:?}");
+    // What has come after it is of no interest.
+    assert!(signature(&noise(1, 300_001)[..], 300_000).unwrap() == sign(&noise(1, 300_000)));
+}
+
+#[test]
+fn each_error_says_which_side_it_comes_from() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+    }
+    impl std::io::Seek for Broken {
+        fn seek(&mut self, _: std::io::SeekFrom) -> io::Result<u64> {
+            Ok(0)
+        }
+    }
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let basis = noise(1, 100_000);
+    let signature_of = sign(&basis);
+    let delta = delta_of(&signature_of, &basis[..]).unwrap();
+    let reset = |e: &io::Error| e.kind() == io::ErrorKind::ConnectionReset;
+
+    let error = signature(Broken, 9).unwrap_err();
+    assert!(matches!(&error, DeltaError::Content(e) if reset(e)), "{error:?}");
+    let error = delta_of(&signature_of, Broken).unwrap_err();
+    assert!(matches!(&error, DeltaError::Content(e) if reset(e)), "{error:?}");
+    let error = Delta::start(Broken, 1000, &basis[..]).err().unwrap();
+    assert!(matches!(&error, DeltaError::Input(e) if reset(e)), "{error:?}");
+    let error = Delta::start(signature_of[..99].chain(Broken), signature_of.len() as u64, &basis[..]).err().unwrap();
+    assert!(matches!(&error, DeltaError::Input(e) if reset(e)), "{error:?}");
+    let error = patch(Broken, &delta[..], io::sink(), 100_000).unwrap_err();
+    assert!(matches!(&error, DeltaError::Basis(e) if reset(e)), "{error:?}");
+    let error = patch(Cursor::new(&basis), delta[..4].chain(Broken), io::sink(), 100_000).unwrap_err();
+    assert!(matches!(&error, DeltaError::Input(e) if reset(e)), "{error:?}");
+    let error = patch(Cursor::new(&basis), &delta[..], Full, 100_000).unwrap_err();
+    assert!(matches!(&error, DeltaError::Output(e) if e.kind() == io::ErrorKind::StorageFull), "{error:?}");
+}
+
+/// One change that a program may make to a file.
+#[derive(Clone, Debug)]
+enum Edit {
+    Overwrite(prop::sample::Index, Vec<u8>),
+    Insert(prop::sample::Index, Vec<u8>),
+    Cut(prop::sample::Index, usize),
+    /// A part of the file, once more at another place.
+    Repeat(prop::sample::Index, prop::sample::Index, usize),
+    Append(u64, usize),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let bytes = || prop::collection::vec(any::<u8>(), 1..5000);
+    let at = any::<prop::sample::Index>;
+    prop_oneof![
+        (at(), bytes()).prop_map(|(at, new)| Edit::Overwrite(at, new)),
+        (at(), bytes()).prop_map(|(at, new)| Edit::Insert(at, new)),
+        (at(), 1..50_000usize).prop_map(|(at, bytes)| Edit::Cut(at, bytes)),
+        (at(), at(), 1..50_000usize).prop_map(|(from, to, bytes)| Edit::Repeat(from, to, bytes)),
+        (any::<u64>(), 0..100_000usize).prop_map(|(seed, bytes)| Edit::Append(seed, bytes)),
+    ]
+}
+
+fn apply(content: &mut Vec<u8>, edit: &Edit) {
+    let place = |at: &prop::sample::Index, content: &[u8]| at.index(content.len() + 1);
+    match edit {
+        Edit::Overwrite(at, new) => {
+            let at = place(at, content);
+            let end = content.len().min(at + new.len());
+            content.splice(at..end, new.iter().copied());
+        }
+        Edit::Insert(at, new) => {
+            let at = place(at, content);
+            content.splice(at..at, new.iter().copied());
+        }
+        Edit::Cut(at, bytes) => {
+            let at = place(at, content);
+            content.drain(at..content.len().min(at + bytes));
+        }
+        Edit::Repeat(from, to, bytes) => {
+            let (from, to) = (place(from, content), place(to, content));
+            let part = content[from..content.len().min(from + bytes)].to_vec();
+            content.splice(to..to, part);
+        }
+        Edit::Append(seed, bytes) => content.extend(noise(*seed, *bytes)),
+    }
+}
+
+/// Noise with zeros in it, as an image or a database has.
+fn content() -> impl Strategy<Value = Vec<u8>> {
+    (any::<u64>(), 1..200_000usize, 0..3usize).prop_map(|(seed, bytes, zeros)| {
+        let mut content = noise(seed, bytes);
+        for at in 1..=zeros {
+            let from = bytes * at / 4;
+            content[from..from + bytes / 8].fill(0);
+        }
+        content
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_patched_basis_is_the_new_content(
+        basis in content(),
+        edits in prop::collection::vec(edit(), 0..6),
+        most in 1..100_000usize,
+    ) {
+        let mut new = basis.clone();
+        edits.iter().for_each(|edit| apply(&mut new, edit));
+        let delta = delta_of(&sign(&basis), fitful(&new[..], most)).unwrap();
+        let mut seen = Vec::new();
+        patch(fitful(Cursor::new(&basis), most), fitful(&delta[..], most), &mut seen, new.len() as u64).unwrap();
+        prop_assert!(seen == new);
+        // One byte less is one too few.
+        if let Some(most) = new.len().checked_sub(1) {
+            let refused = patched(&basis, &delta, most);
+            prop_assert!(matches!(refused, Err(DeltaError::TooLong(_))));
+        }
+    }
+
+    #[test]
+    fn a_hostile_delta_ends_and_makes_no_more_than_it_may(
+        basis in content(),
+        edits in prop::collection::vec(edit(), 1..4),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut new = basis.clone();
+        edits.iter().for_each(|edit| apply(&mut new, edit));
+        let mut delta = delta_of(&sign(&basis), &new[..]).unwrap();
+        for (at, byte) in changes {
+            let at = at.index(delta.len());
+            delta[at] = byte;
+        }
+        if let Some(cut) = cut {
+            delta.truncate(cut.index(delta.len()));
+        }
+        let mut seen = Vec::new();
+        let result = patch(Cursor::new(&basis), &delta[..], &mut seen, new.len() as u64);
+        prop_assert!(seen.len() <= new.len());
+        if let Ok(written) = result {
+            prop_assert_eq!(written, seen.len() as u64);
+        }
+    }
+
+    #[test]
+    fn a_hostile_signature_is_refused_or_makes_a_delta_that_fits_nothing(
+        basis in content(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        grown in -20..20i64,
+    ) {
+        let mut signature = sign(&basis);
+        for (at, byte) in changes {
+            let at = at.index(signature.len());
+            signature[at] = byte;
+        }
+        let length = usize::try_from((signature.len() as i64 + grown).max(0)).unwrap();
+        signature.resize(length, 7);
+        if let Ok(delta) = delta_of(&signature, &basis[..]) {
+            // A command and its numbers for each block, at the worst.
+            prop_assert!(delta.len() <= basis.len() + basis.len() / 4 + 100, "{} bytes", delta.len());
+            patched(&basis, &delta, basis.len()).ok();
+        }
+    }
 }
