@@ -6,6 +6,7 @@ mod commits;
 mod crash;
 mod fuse;
 mod limits;
+mod listing;
 mod makes_room;
 mod marker;
 mod parts;
