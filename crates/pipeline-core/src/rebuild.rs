@@ -126,7 +126,7 @@ impl Rebuild<'_> {
         // A name that is written otherwise there: the directory had that name before, and the line is of this very path.
         let reason = match self.archive.look(&listed.path)? {
             Lying::File(stamp) | Lying::OtherCase(stamp) => {
-                let (source, path) = self.origin(&device, &listed.path)?;
+                let (source, path) = self.origin(&device, listed)?;
                 let path = path.as_ref().unwrap_or(listed.path.as_rel_path());
                 let origin = Origin { source: &source, path, bytes: stamp.bytes(), mtime_ns: stamp.mtime_ns() };
                 self.draft.add(listed, &origin)?;
@@ -145,14 +145,17 @@ impl Rebuild<'_> {
 
     /// The directory and the path on the device that the configuration of today gives this place in the archive; where it gives
     /// it to none, nothing is claimed.
-    fn origin(&self, device: &DeviceName, at: &ArchivePath) -> Result<(Vec<u8>, Option<RelPath>), RebuildError> {
+    fn origin(&self, device: &DeviceName, listed: &Listed) -> Result<(Vec<u8>, Option<RelPath>), RebuildError> {
+        let Listed { path: at, digest, .. } = listed;
         let settings = self.config.device(device);
         let source = settings.source.as_os_str().as_encoded_bytes();
         let source_name = settings.source.file_name().unwrap_or_default().as_encoded_bytes();
-        let plain = unversioned(at).unwrap_or_else(|| at.clone());
-        let Some(path) = self.archive.source_of(&settings.layout, device, source_name, &plain) else {
-            return Ok((Vec::new(), None));
+        let plain = match at.is_version() {
+            true => self.archive.unversioned(at, digest),
+            false => Some(at.clone()),
         };
+        let path = plain.and_then(|plain| self.archive.source_of(&settings.layout, device, source_name, &plain));
+        let Some(path) = path else { return Ok((Vec::new(), None)) };
         // A name that looks like that of a clash is one only where the plain name is listed for another device.
         if let Some(clashed) = unmarked(&path, device)
             && let Ok(home) = self.archive.place(&settings.layout, device, source_name, &clashed)
@@ -178,13 +181,6 @@ fn skip_line(observer: &dyn Observer, report: &mut RebuildReport, manifest: &Man
 fn midnight_ns(date: Date) -> i64 {
     let midnight = date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp().as_nanosecond());
     midnight.ok().and_then(|ns| i64::try_from(ns).ok()).unwrap_or_default()
-}
-
-/// Where the content of a version lay before: `a.jpg` for `.pipeline/versions/a.jpg~20261122T013200Z~0123abcd`.
-fn unversioned(at: &ArchivePath) -> Option<ArchivePath> {
-    let versioned = at.as_bytes().strip_prefix(b".pipeline/versions/")?;
-    let mut parts = versioned.rsplitn(3, |&byte| byte == b'~').skip(2);
-    ArchivePath::from_bytes(parts.next()?).ok()
 }
 
 /// The path that this is the second name of, where something else has the first: `a.jpg` for `a~pi31.jpg`. See [`beside`].

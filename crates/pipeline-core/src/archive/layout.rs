@@ -17,6 +17,9 @@ pub const PRIVATE_DIR: &str = ".pipeline";
 /// The directory that holds content which made room for newer content of the same path.
 pub const VERSION_DIR: &str = ".pipeline/versions";
 
+/// How the name of a version says when its content was modified, UTC.
+pub(super) const VERSION_TIME: &str = "%Y%m%dT%H%M%SZ";
+
 /// The directory at the top of the archive that holds the manifests.
 pub const MANIFEST_DIR: &str = "SHA256SUMS";
 
@@ -76,7 +79,7 @@ impl ArchivePath {
         nth: usize,
         max_name_bytes: usize,
     ) -> ArchivePath {
-        let time = jiff::Timestamp::from_second(mtime_seconds).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
+        let time = jiff::Timestamp::from_second(mtime_seconds).unwrap_or_default().strftime(VERSION_TIME);
         let end = format!("~{time}~{}", &content.to_string()[..SHORT_DIGITS * (nth + 1)]);
         let name = fit(self.0.file_name(), end.as_bytes(), max_name_bytes);
         let dir = match self.0.parent() {

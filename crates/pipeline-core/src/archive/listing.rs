@@ -7,18 +7,23 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::archive::Archive;
 use crate::archive::capabilities::Capabilities;
 use crate::archive::error::ArchiveError;
-use crate::archive::layout::{ArchivePath, MANIFEST_DIR};
+use crate::archive::layout::{ArchivePath, MANIFEST_DIR, VERSION_DIR, VERSION_TIME};
 use crate::archive::probe::names_in;
 use crate::archive::store::{Store, below};
+use crate::archive::versions::MAX_NAMES;
 use crate::digest::Digest;
 use crate::path::{DeviceName, MAX_PATH_BYTES, RelPath};
+
+/// A name that was shortened to fit is at most so much shorter than it could be.
+const SLACK_BYTES: usize = 8;
 
 /// The longest line of a manifest: a path of which every byte is escaped.
 const MAX_LINE_BYTES: u64 = 2 * MAX_PATH_BYTES as u64 + 70;
@@ -83,6 +88,11 @@ impl Archive {
         place: &ArchivePath,
     ) -> Option<RelPath> {
         source_of(self.store.marker.capabilities(), layout, device, source_name, place)
+    }
+
+    /// Where the content of this version lay before it made room; none where the path is no version's, or its name was shortened.
+    pub fn unversioned(&self, version: &ArchivePath, content: &Digest) -> Option<ArchivePath> {
+        unversioned(self.store.marker.capabilities(), version, content)
     }
 }
 
@@ -237,6 +247,21 @@ fn source_of(
     (again == *place).then_some(path)
 }
 
+fn unversioned(storage: &Capabilities, version: &ArchivePath, content: &Digest) -> Option<ArchivePath> {
+    let name = version.as_bytes().strip_prefix(VERSION_DIR.as_bytes())?.strip_prefix(b"/")?;
+    // As long as one that was shortened, of which no more than a character or an escape sequence is missing.
+    if version.as_rel_path().file_name().len() + SLACK_BYTES > storage.names.max_bytes {
+        return None;
+    }
+    let mut parts = name.rsplitn(3, |&byte| byte == b'~');
+    let (_, time, plain) = (parts.next()?, parts.next()?, parts.next()?);
+    let time = DateTime::strptime(VERSION_TIME, time).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
+    let plain = ArchivePath::from_bytes(plain).ok()?;
+    // Going there again is what makes it certain.
+    let again = |nth| plain.version(content, time.as_second(), nth, storage.names.max_bytes) == *version;
+    (0..MAX_NAMES).any(again).then_some(plain)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -308,5 +333,23 @@ mod tests {
         assert_eq!(none("{host}/{path}", "raspberry3/a.jpg"), None);
         assert_eq!(none("{host}/{path}", "raspberry31"), None);
         assert_eq!(none("{path}.jpg", "a.jpg.png"), None);
+    }
+
+    #[test]
+    fn a_version_leads_back_to_its_place() {
+        let (content, second) = (Digest::of(b"abc"), 1_700_000_000);
+        let storage = Capabilities::all();
+        for place in ["a.jpg", "pi/day 1/a~b.csv", "pi/a~20261122T013200Z~0123abcd"] {
+            let place = ArchivePath::from_bytes(place.as_bytes()).unwrap();
+            for nth in 0..MAX_NAMES {
+                let version = place.version(&content, second, nth, 255);
+                assert_eq!(unversioned(&storage, &version, &content), Some(place.clone()), "{version}");
+            }
+            let version = place.version(&content, second, 0, 255);
+            assert_eq!(unversioned(&storage, &version, &Digest::of(b"other")), None);
+            assert_eq!(unversioned(&storage, &place, &content), None);
+        }
+        let long = ArchivePath::from_bytes(&[b'x'; 250]).unwrap().version(&content, second, 0, 255);
+        assert_eq!(unversioned(&storage, &long, &content), None, "what was cut off is nowhere");
     }
 }

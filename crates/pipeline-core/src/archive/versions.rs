@@ -27,7 +27,7 @@ use crate::path::{DeviceName, RelPath};
 
 /// Names that are tried for one content, each with more digits of its digest: at most 32 of them, which fit every storage. More than
 /// one is needed only where another content has the time and the first digits, or a version was damaged.
-const MAX_NAMES: usize = 4;
+pub(super) const MAX_NAMES: usize = 4;
 
 const NAME_REFUSED: &str = "the storage can't hold the name of its version";
 

@@ -122,6 +122,8 @@ fn every_listed_file_that_is_there_has_a_row_that_licenses_nothing() {
     scene.put("photos/a~pi2.jpg", "second");
     scene.put("photos/b~pi2.jpg", "called so");
     scene.put("old/layout.jpg", "elsewhere");
+    let version = format!("day 1/log.csv~20261120T101500Z~{}", &Digest::of(b"before").to_string()[..8]);
+    scene.put(&format!(".pipeline/versions/photos/{version}"), "before");
     scene.put("photos/never listed.jpg", "not ours");
     fs::create_dir(scene.config.storage.join("photos/directory")).unwrap();
     // Not in the order of days, and the younger line counts.
@@ -129,7 +131,12 @@ fn every_listed_file_that_is_there_has_a_row_that_licenses_nothing() {
     scene.manifest(
         "pi1",
         "2026-11-21",
-        &[("photos/day 1/log.csv", "grown"), ("photos/a.jpg", "first"), ("photos/gone.jpg", "gone")],
+        &[
+            ("photos/day 1/log.csv", "grown"),
+            ("photos/a.jpg", "first"),
+            ("photos/gone.jpg", "gone"),
+            (&format!(".pipeline/versions/photos/{version}"), "before"),
+        ],
     );
     scene.manifest("pi2", "2026-11-20", &[("photos/a~pi2.jpg", "second"), ("photos/b~pi2.jpg", "called so")]);
     scene.manifest("pi2", "2026-11-21", &[("photos/directory", "x"), ("old/layout.jpg", "elsewhere")]);
@@ -142,6 +149,7 @@ fn every_listed_file_that_is_there_has_a_row_that_licenses_nothing() {
     assert_eq!(
         scene.rows(),
         [
+            row("pi1", source, "day 1/log.csv", "before", &format!(".pipeline/versions/photos/{version}")),
             row("pi2", "", "old/layout.jpg", "elsewhere", "old/layout.jpg"),
             row("pi1", source, "a.jpg", "first", "photos/a.jpg"),
             row("pi2", source, "a.jpg", "second", "photos/a~pi2.jpg"),
@@ -150,7 +158,7 @@ fn every_listed_file_that_is_there_has_a_row_that_licenses_nothing() {
         ]
     );
     let bytes = scene.rows().iter().map(|row| row[3].parse::<u64>().unwrap()).sum();
-    assert_eq!(report.unwrap(), RebuildReport { manifests: 5, lines: 10, files: 5, bytes, problems: 4 });
+    assert_eq!(report.unwrap(), RebuildReport { manifests: 5, lines: 11, files: 6, bytes, problems: 4 });
     assert_eq!(
         told,
         [
@@ -158,7 +166,7 @@ fn every_listed_file_that_is_there_has_a_row_that_licenses_nothing() {
             "SHA256SUMS/pi2/2026-11-22.sha256:2: it has no end: its writer was killed",
             "pi2: photos/directory: a manifest lists it, and it is no plain file",
             "pi1: photos/gone.jpg: a manifest lists it, and it is gone",
-            "5 files",
+            "6 files",
         ]
     );
 
