@@ -42,7 +42,7 @@ mod signature;
 /// Below this a whole file costs hardly more than the question.
 pub const MIN_BYTES: u64 = 64 * 1024;
 
-/// The most blocks of a signature: the device holds 36 bytes for each, which makes 18 MiB.
+/// The most blocks of a signature. The device holds the sums of each, and 24 bytes to find it by: at most 22 MiB.
 pub const MAX_BLOCKS: u64 = 1 << 19;
 /// Larger blocks than this are of no use, and larger files than [`MAX_BLOCKS`] of them are no subject for a delta.
 const MAX_BLOCK_BYTES: u64 = 1 << 20;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use pipeline_core::entry::{Entry, Identity};
+use pipeline_core::entry::{Entry, Identity, Prefix};
 use pipeline_core::path::RelPath;
 use pipeline_core::wire::{FileRef, FrameReader, FrameWriter, PROTOCOL, Reply, Request};
 

@@ -5,6 +5,8 @@ use pipeline_core::wire::FetchEnd;
 
 /// What the agent may take on the smallest device.
 const LIMIT_KIB: u64 = 32 * 1024;
+/// And with the longest signature there is in it, which takes 22 MiB.
+const DELTA_LIMIT_KIB: u64 = 48 * 1024;
 
 #[test]
 fn half_a_million_files_in_one_directory_cost_no_memory() {
@@ -44,27 +46,66 @@ fn ten_gibibytes_cost_no_memory() {
     fetch_sparse(10 << 30);
 }
 
-fn fetch_sparse(size: u64) {
+/// An agent that serves a file of zeros, and which file that is.
+fn with_sparse(size: u64) -> (tempfile::TempDir, Agent, FileRef) {
     let root = tempfile::tempdir().unwrap();
     std::fs::File::create(root.path().join("big")).unwrap().set_len(size).unwrap();
     let mut agent = Agent::open(root.path());
     let mut entry = None;
     agent.scan(|found| entry = Some(found), |other| panic!("{other:?}"));
-    agent.ask(&Request::Fetch { file: file("big", entry.unwrap().identity), known: None });
+    let file = file("big", entry.unwrap().identity);
+    (root, agent, file)
+}
+
+/// Reads an answer to its end; returns how much content came, and the end.
+fn answer(agent: &mut Agent) -> (u64, FetchEnd) {
     let mut received = 0;
     loop {
         match agent.next() {
             Reply::Data(bytes) => received += bytes.len() as u64,
-            Reply::Fetched { end, .. } => {
-                assert!(matches!(end, FetchEnd::Complete(_)), "{end:?}");
-                break;
-            }
+            Reply::Working => {}
+            Reply::Fetched { end, .. } => return (received, end),
             other => panic!("{other:?}"),
         }
     }
+}
+
+fn fetch_sparse(size: u64) {
+    let (_root, mut agent, file) = with_sparse(size);
+    agent.ask(&Request::Fetch { file: file.clone(), known: None });
+    let (received, end) = answer(&mut agent);
     assert_eq!(received, size);
+    let FetchEnd::Complete(digest) = end else { panic!("{end:?}") };
+    agent.ask(&Request::Fetch { file, known: Some(Prefix { bytes: size, digest }) });
+    assert_eq!(answer(&mut agent), (0, FetchEnd::Complete(digest)));
     let peak = agent.peak_kib();
     assert!(peak < LIMIT_KIB, "{peak} KiB for a file of {size} bytes");
+    agent.end();
+}
+
+/// The longest signature, and a file that has nothing in common with it, so that all of it goes through the agent until it gives up.
+#[test]
+fn the_largest_delta_costs_bounded_memory() {
+    const BLOCKS: u32 = 1 << 19;
+    const STRONG: u8 = 16;
+    let size = 1 << 30;
+    let mut signature = [0x7273_0146, 2048, u32::from(STRONG)].map(u32::to_be_bytes).concat();
+    for block in 0..BLOCKS {
+        // Scattered as sums are.
+        signature.extend(block.wrapping_mul(2_654_435_761).to_be_bytes());
+        signature.extend([0x5a; STRONG as usize]);
+    }
+    let (_root, mut agent, file) = with_sparse(size);
+    agent.requests.push(&Request::Delta { file, signature_bytes: signature.len() as u64 }).unwrap();
+    for piece in signature.chunks(200_000) {
+        agent.ask(&Request::Signature(piece.to_vec()));
+    }
+    let (received, end) = answer(&mut agent);
+    assert_eq!(end, FetchEnd::Differs);
+    // It was tried on an eighth of the file.
+    assert!((size / 8 / 2..size / 4).contains(&received), "{received} bytes");
+    let peak = agent.peak_kib();
+    assert!(peak < DELTA_LIMIT_KIB, "{peak} KiB");
     agent.end();
 }
 

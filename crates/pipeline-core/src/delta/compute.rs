@@ -18,7 +18,7 @@ pub struct Delta<R> {
 impl<R: Read> Delta<R> {
     /// Takes in a whole signature of `signature_bytes` bytes, and nothing yet of the new content.
     ///
-    /// Holds at most 36 bytes for each of [`MAX_BLOCKS`] blocks. Errors: `Signature` where it is none or not as long,
+    /// Holds the signature and 24 bytes for each of its blocks. Errors: `Signature` where it is none or not as long,
     /// `Input` where it can't be read.
     pub fn start(mut signature: impl Read, signature_bytes: u64, new: R) -> Result<Delta<R>, DeltaError> {
         let (mut signature, signature_failure) = Input::new(signature.by_ref().take(signature_bytes));

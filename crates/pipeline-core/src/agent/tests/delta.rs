@@ -171,4 +171,6 @@ fn the_longest_signature_can_be_sent_without_reading() {
     agent.requests.flush().unwrap();
     assert_eq!(agent.fetched(6).1, FetchEnd::Differs);
     agent.end();
+    assert!(include_str!("../../../../../docs/wire.md").contains("| a signature | 10,485,772 bytes |"));
+    assert_eq!(MAX_SIGNATURE_BYTES, 10_485_772);
 }
