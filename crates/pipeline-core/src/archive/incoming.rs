@@ -195,7 +195,7 @@ impl Incoming {
             }
         };
         let begins = self.begins == Some(true);
-        let (source, identity, target, place) = (self.source, self.identity, self.target, self.place);
+        let (source, identity, target, place) = (self.source, self.identity, Box::new(self.target), self.place);
         Ok(Staged { source, identity, target, digest, begins, place, open })
     }
 
@@ -219,7 +219,7 @@ impl Incoming {
 pub struct Staged {
     pub(super) source: RelPath,
     pub(super) identity: Identity,
-    pub(super) target: Target,
+    pub(super) target: Box<Target>,
     pub(super) digest: Digest,
     /// The content begins with what lay at the target when it was read, or with what the catalog says of it.
     pub(super) begins: bool,

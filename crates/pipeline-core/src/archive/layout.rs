@@ -111,6 +111,16 @@ impl std::fmt::Display for ArchivePath {
     }
 }
 
+/// How the name of a version says when its content was last changed, in UTC.
+const VERSION_TIME: &str = "%Y%m%dT%H%M%SZ";
+
+/// The time that the name of a version says, in seconds since 1970; none where it is no such name.
+pub(super) fn version_time(name: &[u8]) -> Option<i64> {
+    let time = name.rsplitn(3, |&byte| byte == b'~').nth(1)?;
+    let time = jiff::civil::DateTime::strptime(VERSION_TIME, time).ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
+}
+
 /// Digits of a digest that tell names apart for people; where it matters, contents are compared.
 const SHORT_DIGITS: usize = 8;
 

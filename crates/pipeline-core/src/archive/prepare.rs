@@ -218,7 +218,7 @@ fn ready(
                 Lies::Unusable(reason) => Ready::Out(Commit::Refused(source, reason)),
             })
         }
-        Arrived::Staged(staged) => match &staged.target {
+        Arrived::Staged(staged) => match &*staged.target {
             Target::New(_) => Ok(Ready::New(staged)),
             Target::Over(held, yields) => {
                 let (expected, yields) = (held.clone(), *yields);

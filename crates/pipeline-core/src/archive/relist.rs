@@ -1,6 +1,6 @@
 //! Lines of earlier manifests that are no longer true.
 //!
-//! Guarantees: a manifest is written anew beside the archive, synced and renamed: at every instant there is the old one or the new
+//! What a killed run did not come to is put right with the file that it was about. Guarantees: a manifest is written anew beside the archive, synced and renamed: at every instant there is the old one or the new
 //! one. Memory is that of one line and of the files in hand. Leaves to others: lines that are new ([`super::manifest`]).
 //!
 //! A path is listed once, so the search begins at the newest manifest and ends where all that is sought was found: for a file that
@@ -25,6 +25,7 @@ use crate::archive::prepare::{Became, Superseded};
 use crate::archive::probe::names_in;
 use crate::archive::staging::staging_path;
 use crate::archive::store::{NEW_FILE, Store, below, random_hex};
+use crate::archive::versions;
 use crate::digest::Digest;
 use crate::path::{DeviceName, RelPath};
 
@@ -54,9 +55,10 @@ struct Sought {
 /// What becomes of one line.
 enum Fate<'a> {
     Stays,
+    /// It is no longer true.
     Goes,
-    /// It lists this from now on.
-    Becomes(&'a Digest, &'a ArchivePath),
+    /// It lists its content here from now on.
+    Moves(&'a ArchivePath),
 }
 
 impl Sought {
@@ -68,7 +70,7 @@ impl Sought {
             }
             Some((content, path)) if content == listed && !self.version_listed => {
                 self.version_listed = true;
-                Fate::Becomes(content, path)
+                Fate::Moves(path)
             }
             _ => Fate::Goes,
         }
@@ -164,7 +166,7 @@ impl<'a> Relisting<'a> {
 
     /// Writes a manifest anew, where it lists what is not true.
     fn rewrite(&mut self, dir: &RelPath, path: &RelPath) -> Result<(), ArchiveError> {
-        let store = self.store;
+        let (store, text) = (self.store, self.open(path)?);
         let staging = staging_path(store, self.device)?;
         let staging_dir = match store.root.make_dirs(&staging).and_then(|_| store.root.open_dir(&staging)) {
             Ok(dir) => dir,
@@ -175,59 +177,64 @@ impl<'a> Relisting<'a> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&staging_dir, name.as_str(), flags, NEW_FILE);
         let file: File = file.map_err(|e| store.failed("create a file in", &staging, e))?.into();
-        let text = self.open(path)?;
-        let written = match self.edit(text, &file) {
-            Ok(changed) if changed => file.sync_all().map(|()| true),
-            result => result,
-        };
-        drop(file);
-        let result = match written {
-            Ok(true) => store.root.open_dir(dir).and_then(|to| {
-                renameat(&staging_dir, name.as_str(), &to, path.file_name())?;
-                Ok(Some(to))
-            }),
-            Ok(false) => Ok(None),
-            Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
-        };
-        if !matches!(result, Ok(Some(_))) {
+        let renamed = self.edit(path, text, &file).and_then(|changed| {
+            if !changed {
+                return Ok(false);
+            }
+            let rename = || {
+                let to = store.root.open_dir(dir)?;
+                renameat(&staging_dir, name.as_str(), &to, path.file_name()).map(|()| to)
+            };
+            file.sync_all().map_err(|e| store.failed("sync", path, e))?;
+            let to = rename().map_err(|e| store.failed("write", path, e))?;
+            store.sync_dir(to.as_fd(), dir.as_bytes()).map(|()| true)
+        });
+        if !matches!(renamed, Ok(true)) {
             unlinkat(&staging_dir, name.as_str(), AtFlags::empty()).ok();
         }
-        match result {
-            Ok(Some(to)) => store.sync_dir(to.as_fd(), dir.as_bytes()),
-            Ok(None) => Ok(()),
-            Err(error) => Err(store.failed("write", path, error)),
-        }
+        renamed.map(drop)
     }
 
     /// Copies the lines that stay. Says whether there are others. A last line without an end is none.
-    fn edit(&mut self, mut text: BufReader<File>, to: &File) -> std::io::Result<bool> {
+    fn edit(&mut self, manifest: &RelPath, mut text: BufReader<File>, to: &File) -> Result<bool, ArchiveError> {
+        let store = self.store;
         let (mut out, mut line, mut changed) = (BufWriter::new(to), Vec::new(), false);
+        let failed = |e| store.failed("write", manifest, e);
         loop {
             line.clear();
-            if text.read_until(b'\n', &mut line)? == 0 {
+            if text.read_until(b'\n', &mut line).map_err(|e| store.failed("read", manifest, e))? == 0 {
                 break;
             }
-            let sought = listed(&line).and_then(|(path, digest)| Some((self.sought.get_mut(&path)?, digest)));
-            let fate = match sought {
-                Some((sought, digest)) => {
-                    if !std::mem::replace(&mut sought.met, true) {
-                        self.missing -= 1;
-                    }
-                    sought.decide(&digest)
+            let Some((path, digest)) = listed(&line) else {
+                if line.ends_with(b"\n") {
+                    out.write_all(&line).map_err(failed)?
+                } else {
+                    changed = true
                 }
-                None if line.ends_with(b"\n") => Fate::Stays,
-                None => Fate::Goes,
+                continue;
             };
-            match fate {
-                Fate::Stays => out.write_all(&line)?,
-                Fate::Goes => changed = true,
-                Fate::Becomes(digest, path) => {
-                    changed = true;
-                    write_line(&mut out, digest, path.as_bytes())?;
+            let Some(sought) = self.sought.get_mut(&path) else {
+                out.write_all(&line).map_err(failed)?;
+                continue;
+            };
+            if !std::mem::replace(&mut sought.met, true) {
+                self.missing -= 1;
+            }
+            let version = match sought.decide(&digest) {
+                Fate::Stays => {
+                    out.write_all(&line).map_err(failed)?;
+                    continue;
                 }
+                Fate::Moves(version) => Some(version.clone()),
+                // A run that was killed may have made a version of it, and not come to the manifest.
+                Fate::Goes => versions::find(store, &path, &digest)?,
+            };
+            changed = true;
+            if let Some(version) = version {
+                write_line(&mut out, &digest, version.as_bytes()).map_err(failed)?;
             }
         }
-        out.flush()?;
+        out.flush().map_err(failed)?;
         Ok(changed)
     }
 }

@@ -4,6 +4,7 @@
 
 mod commits;
 mod crash;
+mod crash_room;
 mod fuse;
 mod limits;
 mod listing;

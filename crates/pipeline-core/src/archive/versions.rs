@@ -17,12 +17,13 @@ use rustix::io::Errno;
 use crate::archive::directories::{Blocked, Directories};
 use crate::archive::error::ArchiveError;
 use crate::archive::held::{Held, examine, stamp_at};
-use crate::archive::layout::ArchivePath;
+use crate::archive::layout::{self, ArchivePath};
 use crate::archive::lying::Stamp;
+use crate::archive::probe::names_in;
 use crate::archive::rename;
 use crate::archive::staging::staging_path;
 use crate::archive::store::{NEW_FILE, READ_BYTES, Store, is_unsupported, random_hex};
-use crate::digest::Hasher;
+use crate::digest::{Digest, Hasher};
 use crate::path::{DeviceName, RelPath};
 
 /// Names that are tried for one content, each with more digits of its digest: at most 32 of them, which fit every storage. More than
@@ -85,6 +86,27 @@ pub(super) fn keep(
         }
     }
     Ok(Keep::Refused("too many versions of it have one name".into()))
+}
+
+/// A version that this content, once at `path`, has by its name; none where it has none. Nothing is read.
+pub(super) fn find(store: &Store, path: &ArchivePath, content: &Digest) -> Result<Option<ArchivePath>, ArchiveError> {
+    let max_bytes = store.marker.capabilities().names.max_bytes;
+    let Some(dir) = path.version(content, 0, 0, max_bytes).as_rel_path().parent() else { return Ok(None) };
+    let names = match store.root.open_dir(&dir).and_then(names_in) {
+        Ok(names) => names,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => return Ok(None),
+        Err(error) => return Err(store.failed("list", &dir, error)),
+    };
+    for name in names {
+        let Some(mtime_seconds) = layout::version_time(&name) else { continue };
+        for nth in 0..MAX_NAMES {
+            let version = path.version(content, mtime_seconds, nth, max_bytes);
+            if version.as_rel_path().file_name() == name {
+                return Ok(Some(version));
+            }
+        }
+    }
+    Ok(None)
 }
 
 enum Made {

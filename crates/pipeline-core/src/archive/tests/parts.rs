@@ -2,10 +2,10 @@
 
 use super::*;
 
-const BYTES: usize = PART_BYTES as usize + 77;
+const BYTES: usize = 1_100_000;
 
 fn content() -> Vec<u8> {
-    (0..BYTES).map(|n| (n % 251) as u8).collect()
+    (0..=250).cycle().take(BYTES).collect()
 }
 
 /// The first bytes of a transfer that breaks off.

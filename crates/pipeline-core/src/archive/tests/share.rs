@@ -72,10 +72,8 @@ fn on_a_share() {
     }
     assert!(commit_all(&archive, stage_all()).unwrap().iter().all(|commit| stored(commit).adopted()));
 
-    // A name that the server takes for another one finds its place occupied.
-    let commits = store(&archive, &[("Photo.jpg", b"one"), ("photo.JPG", b"two")]);
-    stored(&commits[0]);
-    assert!(matches!(&commits[1], Commit::Occupied(source) if *source == rel("photo.JPG")), "{commits:?}");
+    names_that_differ_in_case(&archive, &staging);
+    content_makes_room(&archive, &staging, &dir);
 
     let staged = vec![stage(&archive, &staging, "lie", b"truth")];
     lies.store(true, Ordering::SeqCst);
@@ -89,6 +87,54 @@ fn on_a_share() {
     let mut sums = std::process::Command::new("sh");
     sums.args(["-c", "sha256sum -c --strict --quiet SHA256SUMS/raspberry31/*"]).current_dir(&dir);
     assert!(sums.status().unwrap().success());
+}
+
+/// A name that the server takes for another one is not taken for the file of that other one, in whichever part of the path.
+fn names_that_differ_in_case(archive: &Archive, staging: &Staging) {
+    let commits = store(archive, &[("Photo.jpg", b"one"), ("Day/a", b"two"), ("Day/b", b"three")]);
+    let look = |path| archive.look(&target(archive, path)).unwrap();
+    for (commit, path) in commits.iter().zip(["Photo.jpg", "Day/a", "Day/b"]) {
+        stored(commit);
+        assert!(matches!(look(path), Lying::File(_)), "{path}");
+    }
+    for path in ["photo.JPG", "day/a", "Day/A"] {
+        assert!(matches!(look(path), Lying::OtherCase(_)), "{path}");
+    }
+    assert_eq!(look("day/c"), Lying::Nothing);
+    assert_eq!(look("day"), Lying::NotAFile);
+    // Listed anew when it has changed.
+    stored(&store(archive, &[("Day/c", b"four")])[0]);
+    assert!(matches!((look("Day/c"), look("DAY/c")), (Lying::File(_), Lying::OtherCase(_))));
+    // Whoever does not look finds the place occupied.
+    let commits = commit_all(archive, vec![stage(archive, staging, "photo.JPG", b"other")]).unwrap();
+    assert!(matches!(&commits[0], Commit::Occupied(source) if *source == rel("photo.JPG")), "{commits:?}");
+}
+
+/// Growth, a version by a copy, and what was there already; with names that have to be escaped.
+fn content_makes_room(archive: &Archive, staging: &Staging, dir: &Path) {
+    let files = [("10:30/log", b"1"), ("10:30/conf.", b"o"), ("10:30/seen", b"s")];
+    store(archive, &files.map(|(path, content)| (path, &content[..])));
+    let mut rows = Rows::default();
+    files.iter().for_each(|(path, content)| rows.record(&target(archive, path), &content[..]));
+    let receive = |path, content: &[u8]| receive(archive, staging, path, content, Yields::Version);
+    let arrived = vec![receive("10:30/log", b"12"), receive("10:30/conf.", b"n"), receive("10:30/seen", b"s")];
+    let prepared = archive.prepare(&device(), arrived).unwrap();
+    let check = |rows: &Rows| {
+        for Row { path, content, .. } in &rows.0 {
+            assert!(std::fs::read(dir.join(path.as_rel_path().as_path())).unwrap().starts_with(content));
+        }
+    };
+    check(&rows);
+    let noted = rows.note(prepared.superseded());
+    check(&rows);
+    let commits = archive.commit(prepared, noted).unwrap();
+    check(&rows);
+    let became = |commit| stored(commit).superseded().map(|superseded| superseded.became.clone());
+    assert_eq!(became(&commits[0]), Some(Became::Prefix));
+    let Some(Became::Version(version)) = became(&commits[1]) else { panic!("{commits:?}") };
+    assert!(version.to_string().starts_with(".pipeline/versions/raspberry31/10%3A30/conf%2E~"), "{version}");
+    archive.verify(&version, &Digest::of(b"o"), 1).unwrap();
+    assert!(stored(&commits[2]).adopted());
 }
 
 #[test]
