@@ -18,7 +18,7 @@ pub const PRIVATE_DIR: &str = ".pipeline";
 pub const VERSION_DIR: &str = ".pipeline/versions";
 
 /// How the name of a version says when its content was modified, UTC.
-pub(super) const VERSION_TIME: &str = "%Y%m%dT%H%M%SZ";
+const VERSION_TIME: &str = "%Y%m%dT%H%M%SZ";
 
 /// The directory at the top of the archive that holds the manifests.
 pub const MANIFEST_DIR: &str = "SHA256SUMS";
@@ -110,9 +110,6 @@ impl std::fmt::Display for ArchivePath {
         self.0.fmt(f)
     }
 }
-
-/// How the name of a version says when its content was last changed, in UTC.
-const VERSION_TIME: &str = "%Y%m%dT%H%M%SZ";
 
 /// The time that the name of a version says, in seconds since 1970; none where it is no such name.
 pub(super) fn version_time(name: &[u8]) -> Option<i64> {

@@ -7,15 +7,14 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
+use jiff::civil::Date;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::archive::Archive;
 use crate::archive::capabilities::Capabilities;
 use crate::archive::error::ArchiveError;
-use crate::archive::layout::{ArchivePath, MANIFEST_DIR, VERSION_DIR, VERSION_TIME};
+use crate::archive::layout::{ArchivePath, MANIFEST_DIR, VERSION_DIR, version_time};
 use crate::archive::probe::names_in;
 use crate::archive::store::{Store, below};
 use crate::archive::versions::MAX_NAMES;
@@ -253,12 +252,10 @@ fn unversioned(storage: &Capabilities, version: &ArchivePath, content: &Digest) 
     if version.as_rel_path().file_name().len() + SLACK_BYTES > storage.names.max_bytes {
         return None;
     }
-    let mut parts = name.rsplitn(3, |&byte| byte == b'~');
-    let (_, time, plain) = (parts.next()?, parts.next()?, parts.next()?);
-    let time = DateTime::strptime(VERSION_TIME, time).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
-    let plain = ArchivePath::from_bytes(plain).ok()?;
+    let time = version_time(version.as_rel_path().file_name())?;
+    let plain = ArchivePath::from_bytes(name.rsplitn(3, |&byte| byte == b'~').nth(2)?).ok()?;
     // Going there again is what makes it certain.
-    let again = |nth| plain.version(content, time.as_second(), nth, storage.names.max_bytes) == *version;
+    let again = |nth| plain.version(content, time, nth, storage.names.max_bytes) == *version;
     (0..MAX_NAMES).any(again).then_some(plain)
 }
 
