@@ -9,7 +9,7 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::archive::{Archive, ArchiveError, ArchivePath, Line, Lying, Manifest};
+use crate::archive::{Archive, ArchiveError, Line, Lying, Manifest};
 use crate::cancel::Cancel;
 use crate::catalog::{CatalogError, Draft, Listed, Origin};
 use crate::config::Config;
