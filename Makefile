@@ -26,7 +26,7 @@ build: setup ## Build pipeline and the agents for every kind of device, to be in
 install: ## Install what `make build` built, and the systemd units, below PREFIX (/usr/local)
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/pipeline
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/pipeline/agents dist/agents/pipeline-agent-*
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline docs/*.md examples/pipeline.yaml
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline docs/*.md examples/pipeline.yaml LICENSE-*
 	for unit in pipeline-sync.service pipeline-sync.timer; do \
 		sed 's#/usr/\(bin/pipeline\|share/doc\)#$(PREFIX)/\1#' systemd/$$unit | \
 			install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \

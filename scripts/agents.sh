@@ -77,8 +77,20 @@ CONF
     has_std "$sysroot" || fail "$1 for $debian does not hold the standard library for $target"
 }
 
+# Prints what the C compiler is told besides: librsync-sys brings a config.h for each of the targets it knows, and 32-bit ARM is
+# not among them. That of 32-bit x86 fits: all that it says is which headers there are and how long the types.
+c_flags() {
+    local sources
+    [ "$target" = armv7-unknown-linux-gnueabihf ] || return 0
+    sources=$(cargo metadata --locked --format-version 1 --filter-platform "$target" |
+        grep -o '"manifest_path":"[^"]*/librsync-sys-[^"/]*/Cargo.toml"' | cut -d '"' -f 4)
+    [ -f "${sources%/*}/librsync/static/i686-unknown-linux-gnu/config.h" ] || fail "librsync-sys has no config.h for 32-bit x86"
+    echo "-I${sources%/*}/librsync/static/i686-unknown-linux-gnu"
+}
+
 build_agent() {
-    local flags out upper program=$build/$target/agent/pipeline-agent
+    local c flags out upper program=$build/$target/agent/pipeline-agent
+    c=$(c_flags)
     flags="-C target-feature=+crt-static --remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
     # Kernels with 16 or 64 KiB pages load only what is aligned to them.
     flags="$flags -C link-arg=-Wl,-z,max-page-size=65536"
@@ -86,7 +98,7 @@ build_agent() {
     upper=${target^^}
     # CARGO_ENCODED_RUSTFLAGS and RUSTFLAGS would replace the target's flags.
     env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS \
-        "CC_${target//-/_}=$cc" "CARGO_TARGET_${upper//-/_}_LINKER=$cc" "CARGO_TARGET_${upper//-/_}_RUSTFLAGS=$flags" \
+        "CC_${target//-/_}=$cc" ${c:+"CFLAGS_${target//-/_}=$c"} "CARGO_TARGET_${upper//-/_}_LINKER=$cc" "CARGO_TARGET_${upper//-/_}_RUSTFLAGS=$flags" \
         cargo build --locked -p pipeline-agent --profile agent --target "$target" --target-dir "$build"
     # No interpreter and no shared library, or it would not start on another system.
     ! readelf -ld "$program" | grep -qE 'INTERP|\(NEEDED\)' || fail "$program is not static"
