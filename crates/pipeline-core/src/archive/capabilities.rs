@@ -67,19 +67,23 @@ impl Capabilities {
             ),
             ("rename without replacing", say(self.rename_without_replacing, "works", self.rename_instead())),
             ("exclusive creation", say(self.exclusive_create, "works", "does not work; staging uses random names")),
-            ("hard links", say(self.hard_links, "work", "not supported; not needed")),
+            ("hard links", say(self.hard_links, "work", "not supported; versions are copies")),
             ("modification times", self.describe_times()),
             ("permissions", say(self.permissions, "can be set", "can't be set; not needed")),
             (
                 "upper and lower case",
-                say(self.case_sensitive, "are told apart", "are one: the second such file is kept on its device"),
+                say(
+                    self.case_sensitive,
+                    "are told apart",
+                    "are one: the second such file gets a name with its device in it",
+                ),
             ),
             (
                 "forms of Unicode",
                 say(
                     self.distinct_unicode_forms,
                     "are told apart",
-                    "are one: the second such file is kept on its device",
+                    "are one: the second such file gets a name with its device in it",
                 ),
             ),
             ("names", self.names.describe()),

@@ -2,8 +2,8 @@
 //! by the shell that began this process.
 //!
 //! It refuses reserved characters and DOS names, drops dots and spaces at the end, takes `a` for `A`, knows neither hard links
-//! nor `RENAME_NOREPLACE` nor `fsync` of a directory, ignores `chmod`, and counts time in steps of two seconds. Told to, it
-//! returns other bytes than were written. The numbers and structures are those of `linux/fuse.h`, protocol 7.31.
+//! nor `RENAME_NOREPLACE` nor `fsync` of a directory, ignores `chmod`, and counts time in steps of two seconds. It may be in
+//! certain [`Moods`]. The numbers and structures are those of `linux/fuse.h`, protocol 7.31.
 
 #![allow(clippy::cast_possible_truncation)] // requests are small, and so are the files
 
@@ -36,7 +36,18 @@ enum Content {
 
 struct Server {
     nodes: BTreeMap<u64, Node>,
-    lies: Arc<AtomicBool>,
+    moods: Arc<Moods>,
+}
+
+/// What the server does while a flag is set.
+#[derive(Default)]
+pub struct Moods {
+    /// Returns another first byte than was written.
+    pub lies: AtomicBool,
+    /// Renames, and says that there was nothing to rename, once: as where an answer got lost and the request is repeated.
+    pub repeats: AtomicBool,
+    /// Takes every file for one that a program has open, and replaces none.
+    pub busy: AtomicBool,
 }
 
 /// Ends the process when the server does: whoever waits for an answer would wait for ever.
@@ -48,11 +59,11 @@ impl Drop for Fuse {
     }
 }
 
-/// Serves in a thread of its own until the process ends. While the flag is set, the first byte of every answer is wrong.
-pub fn serve() -> Arc<AtomicBool> {
-    let lies = Arc::new(AtomicBool::new(false));
+/// Serves in a thread of its own until the process ends.
+pub fn serve() -> Arc<Moods> {
+    let moods = Arc::new(Moods::default());
     let root = Node { content: Content::Directory(BTreeMap::new()), mtime: 0 };
-    let mut server = Server { nodes: BTreeMap::from([(ROOT, root)]), lies: lies.clone() };
+    let mut server = Server { nodes: BTreeMap::from([(ROOT, root)]), moods: moods.clone() };
     std::thread::spawn(move || {
         let _fuse = Fuse;
         let device = std::io::stdin();
@@ -78,7 +89,7 @@ pub fn serve() -> Arc<AtomicBool> {
             }
         }
     });
-    lies
+    moods
 }
 
 impl Server {
@@ -157,16 +168,19 @@ impl Server {
 
     fn rename(&mut self, from_dir: u64, to_dir: u64, from: &[u8], to: &[u8]) -> Answer {
         let (key, shown) = windows_name(to)?;
+        if self.moods.busy.load(Ordering::SeqCst) && self.directory(to_dir)?.contains_key(&key) {
+            return Err(Errno::ACCESS);
+        }
         let node = self.take(from_dir, from, false)?;
         self.directory(to_dir)?.insert(key, (shown, node));
-        Ok(Vec::new())
+        if self.moods.repeats.swap(false, Ordering::SeqCst) { Err(Errno::NOENT) } else { Ok(Vec::new()) }
     }
 
     fn read(&self, node: u64, offset: u64, bytes: u32) -> Answer {
         let Content::File(content) = &self.nodes[&node].content else { return Err(Errno::ISDIR) };
         let start = content.len().min(offset as usize);
         let mut found = content[start..content.len().min(start + bytes as usize)].to_vec();
-        if self.lies.load(Ordering::SeqCst) {
+        if self.moods.lies.load(Ordering::SeqCst) {
             found.iter_mut().take(1).for_each(|byte| *byte ^= 1);
         }
         Ok(found)

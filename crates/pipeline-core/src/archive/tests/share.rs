@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::fuse::Moods;
 use super::limits::{assert_passes, mounting_shell};
 use super::*;
 use crate::archive::names::SUSPECT_CHARACTERS;
@@ -32,7 +33,7 @@ fn escaping_is_undone(archive: &Archive, path: &ArchivePath) -> Vec<u8> {
 #[ignore = "a part of another test, which runs it on a file system of its own"]
 fn on_a_share() {
     let Some(dir) = child_dir() else { return };
-    let lies = super::fuse::serve();
+    let moods = super::fuse::serve();
 
     let found = Archive::init(&dir).unwrap().marker.capabilities().clone();
     let names = NameRules {
@@ -74,11 +75,13 @@ fn on_a_share() {
 
     names_that_differ_in_case(&archive, &staging);
     content_makes_room(&archive, &staging, &dir);
+    what_can_not_be_replaced_stays(&archive, &staging, &moods);
+    a_rename_whose_answer_got_lost(&archive, &staging, &moods);
 
     let staged = vec![stage(&archive, &staging, "lie", b"truth")];
-    lies.store(true, Ordering::SeqCst);
+    moods.lies.store(true, Ordering::SeqCst);
     let error = commit_all(&archive, staged).unwrap_err();
-    lies.store(false, Ordering::SeqCst);
+    moods.lies.store(false, Ordering::SeqCst);
     assert!(matches!(error, ArchiveError::DigestMismatch { side: "stored", .. }), "{error}");
     assert_eq!(archive.look(&target(&archive, "lie")).unwrap(), Lying::Nothing);
     archive.confirm().unwrap();
@@ -135,6 +138,39 @@ fn content_makes_room(archive: &Archive, staging: &Staging, dir: &Path) {
     assert!(version.to_string().starts_with(".pipeline/versions/raspberry31/10%3A30/conf%2E~"), "{version}");
     archive.verify(&version, &Digest::of(b"o"), 1).unwrap();
     assert!(stored(&commits[2]).adopted());
+}
+
+/// As a Windows server does it with a file that somebody has open.
+fn what_can_not_be_replaced_stays(archive: &Archive, staging: &Staging, moods: &Moods) {
+    store(archive, &[("busy/log", b"1"), ("busy/conf", b"old")]);
+    let receive = |path, content: &[u8]| receive(archive, staging, path, content, Yields::Version);
+    for expected in ["refused", "stored"] {
+        let arrived = vec![receive("busy/log", b"12"), receive("busy/conf", b"new")];
+        moods.busy.store(expected == "refused", Ordering::SeqCst);
+        let prepared = archive.prepare(&device(), arrived).unwrap();
+        let commits = archive.commit(prepared, Noted::by_nobody()).unwrap();
+        moods.busy.store(false, Ordering::SeqCst);
+        for (commit, (path, old)) in commits.iter().zip([("busy/log", "1"), ("busy/conf", "old")]) {
+            if expected == "stored" {
+                stored(commit);
+                continue;
+            }
+            assert!(matches!(commit, Commit::Refused(_, why) if why.contains("another program")), "{commit:?}");
+            archive.verify(&target(archive, path), &Digest::of(old.as_bytes()), old.len() as u64).unwrap();
+        }
+    }
+}
+
+fn a_rename_whose_answer_got_lost(archive: &Archive, staging: &Staging, moods: &Moods) {
+    for content in [&b"1"[..], b"12", b"other"] {
+        let prepared =
+            archive.prepare(&device(), vec![receive(archive, staging, "lost", content, Yields::Version)]).unwrap();
+        moods.repeats.store(true, Ordering::SeqCst);
+        let commits = archive.commit(prepared, Noted::by_nobody()).unwrap();
+        assert!(!moods.repeats.load(Ordering::SeqCst));
+        stored(&commits[0]);
+        archive.verify(&target(archive, "lost"), &Digest::of(content), content.len() as u64).unwrap();
+    }
 }
 
 #[test]
