@@ -66,6 +66,11 @@ impl Held {
         &self.stamp
     }
 
+    /// The same, to be read once more before it counts: where it was read to be copied, memory may have answered.
+    pub(super) fn unread(self) -> Held {
+        Held { read: false, ..self }
+    }
+
     /// Notes that all bytes were read from a file that looked like this, before and after, and have the digest.
     pub(super) fn set_read(&mut self, stamp: Stamp) {
         self.stamp = stamp;

@@ -244,7 +244,7 @@ fn make_room(
 ) -> Result<Ready, ArchiveError> {
     if found.prefix() == (Prefix { bytes: staged.bytes(), digest: staged.digest }) {
         staged.remove();
-        return Ok(Ready::Held { held: found, source: staged.source, identity: staged.identity });
+        return Ok(Ready::Held { held: found.unread(), source: staged.source, identity: staged.identity });
     }
     let as_expected = found.prefix() == expected.prefix();
     let (became, stamp) = if as_expected && staged.begins {

@@ -8,7 +8,7 @@
 //! collector did not store itself. Manifests of other devices are not read: two devices share an archive path only where a lost
 //! catalog was not rebuilt, and then one of their manifests may keep a line that is no longer true.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::os::fd::AsFd as _;
@@ -36,7 +36,7 @@ pub(super) struct Relisting<'a> {
     /// Paths that nothing is listed under yet.
     new: Vec<(Digest, RelPath)>,
     /// The others.
-    sought: HashMap<ArchivePath, Sought>,
+    sought: BTreeMap<ArchivePath, Sought>,
     /// How many of them were not met yet.
     missing: usize,
 }
@@ -79,7 +79,7 @@ impl Sought {
 
 impl<'a> Relisting<'a> {
     pub fn new(store: &'a Store, device: &'a DeviceName) -> Relisting<'a> {
-        Relisting { store, device, new: Vec::new(), sought: HashMap::new(), missing: 0 }
+        Relisting { store, device, new: Vec::new(), sought: BTreeMap::new(), missing: 0 }
     }
 
     /// Sees to it that the manifests say of this file what is true, and nothing else.
