@@ -42,10 +42,10 @@ impl Catalogued {
 
 /// Writes rows for files that have just become durable.
 pub struct Recorder {
-    file: PathBuf,
-    conn: Connection,
-    source: i64,
-    run: i64,
+    pub(super) file: PathBuf,
+    pub(super) conn: Connection,
+    pub(super) source: i64,
+    pub(super) run: i64,
     clock_offset_ns: i64,
 }
 

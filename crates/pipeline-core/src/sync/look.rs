@@ -1,15 +1,13 @@
 //! Scan and plan: what lies on the device, and what is to be done with it.
 
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use super::aim::{Aim, Lies};
 use super::{Mode, Session, SyncError};
-use crate::archive::{ArchiveError, ArchivePath, Lying};
 use crate::catalog::{TaskKind, Visit};
 use crate::clock::now_ns;
 use crate::config::Filter;
 use crate::entry::{Entry, OtherKind};
-use crate::error::one_line;
 use crate::event::{Event, PlanCounts, PlannedAction};
 use crate::path::RelPath;
 use crate::plan::{Decision, DeviceClock, Moment, Policy, decide, pressure_bytes};
@@ -22,8 +20,6 @@ const MAX_PRUNED: usize = 10_000;
 /// Paths of the greatest length in one request: 512 KiB.
 const PRUNED_AT_ONCE: usize = 128;
 const PAGE: usize = 512;
-/// Why a file stays whose archive path is taken.
-pub(super) const OCCUPIED: &str = "the archive holds other content at this path";
 
 /// The plan's totals. The tasks themselves lie in the catalog's temporary table.
 pub(super) struct Plan {
@@ -169,66 +165,82 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// A dry run: the plan, file by file.
+    /// A dry run: the plan, file by file. Nothing is read: what becomes of a file whose place is not empty shows when it is received.
     pub(super) fn tell_plan(&mut self, visit: &Visit, plan: &Plan) -> Result<(), SyncError> {
-        let removed_at_once = self.run.delete && self.settings().delete.after == Some(Duration::ZERO);
-        let receive = if removed_at_once { PlannedAction::ReceiveAndRemove } else { PlannedAction::Receive };
-        for (kind, action) in [(TaskKind::Receive, receive), (TaskKind::Release, PlannedAction::Remove)] {
+        for kind in [TaskKind::Receive, TaskKind::Release] {
             let mut after = 0;
             loop {
                 let page = visit.tasks(kind, after, PAGE)?;
                 let Some(last) = page.last() else { break };
                 after = last.id;
                 for task in page {
-                    if kind == TaskKind::Receive && self.target(&task.entry)?.is_none() {
-                        continue;
+                    if kind == TaskKind::Release {
+                        self.planned(task.entry, PlannedAction::Remove, None);
+                    } else if let Some(aim) = self.aim(visit, &task.entry)? {
+                        self.plan_receipt(task.entry, &aim);
                     }
-                    self.planned(task.entry.path, task.entry.identity.size, action);
                 }
             }
         }
-        plan.prune.iter().for_each(|dir| self.planned(dir.clone(), 0, PlannedAction::Prune));
+        for dir in &plan.prune {
+            self.counts.pruned += 1;
+            self.tell_planned(dir.clone(), 0, PlannedAction::Prune, None);
+        }
         Ok(())
     }
 
-    /// Tells what would be done with one file, and counts it as if it were.
-    fn planned(&mut self, path: RelPath, bytes: u64, action: PlannedAction) {
-        let counts = &mut self.counts;
-        if matches!(action, PlannedAction::Receive | PlannedAction::ReceiveAndRemove) {
-            counts.received += 1;
-            counts.received_bytes += bytes;
+    fn plan_receipt(&mut self, entry: Entry, aim: &Aim) {
+        let removed_at_once = self.run.delete && self.settings().delete.after == Some(Duration::ZERO);
+        let action = match (aim.lies, removed_at_once) {
+            (Lies::Nothing, true) => PlannedAction::ReceiveAndRemove,
+            (Lies::Nothing, false) => PlannedAction::Receive,
+            (Lies::Unknown(bytes), true) if bytes == entry.identity.size => PlannedAction::AdoptAndRemove,
+            (Lies::Unknown(bytes), false) if bytes == entry.identity.size => PlannedAction::Adopt,
+            (Lies::Ours(_) | Lies::Unknown(_), true) => PlannedAction::UpdateAndRemove,
+            (Lies::Ours(_) | Lies::Unknown(_), false) => PlannedAction::Update,
+        };
+        let mut reasons = Vec::new();
+        if aim.clash {
+            reasons.push(format!("another file has its place: as {}", aim.path));
         }
-        if matches!(action, PlannedAction::Remove | PlannedAction::ReceiveAndRemove) {
+        match action {
+            PlannedAction::AdoptAndRemove | PlannedAction::Adopt => {
+                reasons.push("the storage holds a file of this size: received only if it differs".into());
+            }
+            PlannedAction::UpdateAndRemove | PlannedAction::Update => {
+                reasons.push("the storage holds other or earlier content of it".into());
+            }
+            _ => {}
+        }
+        let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+        self.counts.clashes += u64::from(aim.clash);
+        self.planned(entry, action, reason);
+    }
+
+    /// Tells what would be done with one file, and counts it as if it were.
+    fn planned(&mut self, entry: Entry, action: PlannedAction, reason: Option<String>) {
+        use PlannedAction::{Adopt, AdoptAndRemove, Receive, ReceiveAndRemove, Remove, Update, UpdateAndRemove};
+        let (counts, bytes) = (&mut self.counts, entry.identity.size);
+        match action {
+            Receive | ReceiveAndRemove | Update | UpdateAndRemove => {
+                counts.received += 1;
+                counts.received_bytes += bytes;
+            }
+            Adopt | AdoptAndRemove => {
+                counts.adopted += 1;
+                counts.adopted_bytes += bytes;
+            }
+            _ => {}
+        }
+        if matches!(action, Remove | ReceiveAndRemove | UpdateAndRemove | AdoptAndRemove) {
             counts.removed += 1;
             counts.removed_bytes += bytes;
         }
-        counts.pruned += u64::from(action == PlannedAction::Prune);
-        self.tell(&Event::FilePlanned { device: self.name().clone(), path, bytes, action, reason: None });
+        self.tell_planned(entry.path, bytes, action, reason);
     }
 
-    /// Where a new file goes; none where it can't go anywhere, which is told.
-    ///
-    /// A path that holds a file of the same size is let through: a killed run may have left the very content there, which the
-    /// commit finds out.
-    pub(super) fn target(&mut self, entry: &Entry) -> Result<Option<ArchivePath>, SyncError> {
-        let settings = self.settings();
-        let source_name = settings.source.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
-        let target = match self.run.archive.place(&settings.layout, self.name(), source_name, &entry.path) {
-            Ok(target) => target,
-            Err(error @ ArchiveError::NoPlace { .. }) => {
-                self.failed(Some(entry.path.clone()), one_line(&error));
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        match self.run.archive.look(&target)? {
-            Lying::Nothing => Ok(Some(target)),
-            Lying::File(stamp) if stamp.bytes() == entry.identity.size => Ok(Some(target)),
-            Lying::File(_) | Lying::OtherCase(_) | Lying::NotAFile => {
-                self.kept(entry.path.clone(), OCCUPIED);
-                Ok(None)
-            }
-        }
+    fn tell_planned(&self, path: RelPath, bytes: u64, action: PlannedAction, reason: Option<String>) {
+        self.tell(&Event::FilePlanned { device: self.name().clone(), path, bytes, action, reason });
     }
 
     /// Removes directories that our removals have left empty.

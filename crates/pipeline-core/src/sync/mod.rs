@@ -1,15 +1,21 @@
 //! One visit to one device: the only room that knows the order of the stages.
 //!
 //! ```text
-//! connect → scan + plan (look) → transfer → verify → commit → catalog (committer) → receipt → remove (flow) → report
+//! connect → scan + plan (look) → aim → transfer (receiving) → verify → commit → catalog (committer)
+//!                              → receipt → remove (removing) → report
 //! ```
 //!
 //! Guarantees that a file is removed only after its receipt, and that whatever breaks off leaves every file on the device or in
 //! the archive. A file's problem is an event and a count; a device's problem ends the visit; a storage problem ends the run.
 
+mod aim;
 mod committer;
+mod crew;
 mod flow;
 mod look;
+mod receiving;
+mod removing;
+mod scout;
 
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -134,6 +140,8 @@ impl From<TransferError> for SyncError {
         match error {
             TransferError::Archive(error) => SyncError::Archive(error),
             TransferError::Protocol(what) => SyncError::Remote(RemoteError::Protocol(what)),
+            // Its own words wait in the crew's news, and outrank these.
+            TransferError::Builder => SyncError::Remote(RemoteError::Stopped),
         }
     }
 }
@@ -163,7 +171,8 @@ impl Classified for SyncError {
 /// Visits one device from connection to report. Never panics on what a device sends.
 pub fn visit(run: &Run<'_>, device: &Device, mode: Mode) -> Visited {
     let started = Instant::now();
-    let mut session = Session { run, device, mode, counts: Counts::default(), due: 0, damaged: false };
+    let mut session =
+        Session { run, device, mode, counts: Counts::default(), due: 0, damaged: false, left_some: false };
     run.observer.event(&Event::DeviceStarted { device: device.name.clone() });
     let result = session.stages();
     let outcome = session.outcome(result);
@@ -182,6 +191,8 @@ struct Session<'a> {
     due: u64,
     /// The stored bytes of some file are not what was stored.
     damaged: bool,
+    /// Not everything was asked for that is to be received.
+    left_some: bool,
 }
 
 impl Session<'_> {

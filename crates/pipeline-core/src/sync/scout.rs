@@ -1,0 +1,74 @@
+//! What is here of a file before it is asked for: what lies at its place, what an earlier transfer left, and the signature of a basis.
+//!
+//! All of it reads the storage, up to the whole of a large file, so it is done beside the visit. Changes nothing there, but that
+//! staging forgets a part that can't be the beginning of the file.
+
+use super::SyncError;
+use crate::archive::{Archive, ArchiveError, PART_BYTES, Staging};
+use crate::delta;
+use crate::error::{Class, Classified as _, one_line};
+use crate::path::RelPath;
+use crate::plan::Setback;
+use crate::transfer::Wanted;
+
+/// What a scout is sent for.
+pub(super) enum Errand {
+    /// Find out what is here. With `true`, read what lies at its place: nobody has catalogued it.
+    Find(Box<Wanted>, bool),
+    /// Make the signature for the next ask.
+    Sign(Box<Wanted>),
+}
+
+/// What a scout comes back with.
+pub(super) enum Scouted {
+    /// It can be asked for. With `true`, it was asked for before.
+    Ready(Box<Wanted>, bool),
+    /// What lies at its place is of no use, and why.
+    Unusable(RelPath, String),
+}
+
+/// Does an errand. Only a storage that fails is an error.
+pub(super) fn run(archive: &Archive, staging: &Staging, errand: Errand) -> Result<Scouted, SyncError> {
+    let (mut wanted, asked_before) = match errand {
+        Errand::Find(mut wanted, examine) => {
+            if let Err(error) = find(archive, staging, &mut wanted, examine) {
+                return match error.class() {
+                    Class::Storage => Err(error.into()),
+                    _ => Ok(Scouted::Unusable(wanted.entry.path, one_line(&error))),
+                };
+            }
+            (wanted, false)
+        }
+        Errand::Sign(wanted) => (wanted, true),
+    };
+    if wanted.needs_signature() && !sign(&mut wanted) && !wanted.go_on(Setback::Differs) {
+        return Ok(Scouted::Unusable(wanted.entry.path, "nothing is left to ask for".into()));
+    }
+    Ok(Scouted::Ready(wanted, asked_before))
+}
+
+fn find(archive: &Archive, staging: &Staging, wanted: &mut Wanted, examine: bool) -> Result<(), ArchiveError> {
+    if examine {
+        wanted.held = archive.examine(&wanted.place.path)?;
+    }
+    if wanted.entry.identity.size >= PART_BYTES {
+        wanted.part = staging.part(&wanted.place.path)?;
+    }
+    if wanted.part.as_ref().is_some_and(|part| part.prefix().bytes > wanted.entry.identity.size)
+        && let Some(part) = wanted.part.take()
+    {
+        staging.discard(part);
+    }
+    if wanted.is_too_large_for_a_delta() {
+        wanted.can_delta = false;
+    }
+    wanted.begin();
+    Ok(())
+}
+
+/// Makes the signature of what is held. What can't be read now is no basis; whether it is damaged is found out where it counts.
+fn sign(wanted: &mut Wanted) -> bool {
+    let basis = wanted.held.as_ref().and_then(|held| Some((held.basis().ok()?, held.prefix().bytes)));
+    wanted.signature = basis.and_then(|(basis, bytes)| delta::signature(basis, bytes).ok());
+    wanted.signature.is_some()
+}
