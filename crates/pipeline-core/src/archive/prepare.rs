@@ -48,6 +48,13 @@ impl Arrived {
         }
     }
 
+    /// Gives it up. What is staged is removed, also where it would stay as a part.
+    pub fn discard(self) {
+        if let Arrived::Staged(mut staged) = self {
+            staged.remove();
+        }
+    }
+
     /// Where the file lies on the device.
     pub fn source(&self) -> &RelPath {
         match self {

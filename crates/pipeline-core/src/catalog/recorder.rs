@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::visit::{IDENTITY, Known};
+use super::visit::{Holder, IDENTITY, Known};
 use super::{CatalogError, connect, sqlite};
 use crate::archive::{ArchivePath, Stored, Verified};
 use crate::clock::now_ns;
@@ -53,6 +53,11 @@ impl Recorder {
     pub(super) fn new(file: PathBuf, source: i64, run: i64, clock_offset_ns: i64) -> Result<Recorder, CatalogError> {
         let conn = connect(&file)?;
         Ok(Recorder { file, conn, source, run, clock_offset_ns })
+    }
+
+    /// Whose content lies whole at an archive path; see [`Visit::holder`](super::Visit::holder).
+    pub fn holder(&self, at: &ArchivePath) -> Result<Option<Holder>, CatalogError> {
+        Holder::of(&self.conn, at).map_err(|e| sqlite(&self.file, "looking up an archive path", e))
     }
 
     /// A file that an earlier run received, whose stored bytes were just verified: as good as one catalogued now.

@@ -12,7 +12,7 @@ use crate::archive::ArchivePath;
 use crate::clock::now_ns;
 use crate::digest::Digest;
 use crate::entry::{Entry, Identity, Prefix, Vitals};
-use crate::path::RelPath;
+use crate::path::{DeviceName, RelPath};
 
 /// The newest file that was received from a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,34 @@ pub struct Holder {
     pub prefix: Prefix,
     /// The row was made from the storage's manifests: which file of the device it was is not known.
     pub rebuilt: bool,
+}
+
+impl Holder {
+    pub(super) fn of(conn: &Connection, at: &ArchivePath) -> rusqlite::Result<Option<Holder>> {
+        let sql =
+            "SELECT file.id, device, source.path, file.path, size, sha256, dev, ino, ctime_ns, removed_ns IS NOT NULL
+                   FROM file JOIN source ON source.id = file.source
+                   WHERE archive_path = ?1 AND kept = 'whole' ORDER BY file.id DESC LIMIT 1";
+        let holder = |row: &Row<'_>| {
+            let nowhere = row.get::<_, i64>(6)? == 0 && row.get::<_, i64>(7)? == 0 && row.get::<_, i64>(8)? == 0;
+            let bytes = row.get::<_, i64>(4)?.cast_unsigned();
+            Ok(Holder {
+                row: row.get(0)?,
+                device: row.get(1)?,
+                source: row.get(2)?,
+                path: path(row, 3)?,
+                prefix: Prefix { bytes, digest: Digest::from_bytes(row.get(5)?) },
+                rebuilt: nowhere && row.get(9)?,
+            })
+        };
+        conn.prepare_cached(sql)?.query_row([at.as_bytes()], holder).optional()
+    }
+
+    /// Whether it is this very file's content. The source may have moved on the device. Which file a rebuilt row is of, nobody
+    /// knows for certain; but its device does not share the place with another.
+    pub fn is_of(&self, device: &DeviceName, path: &RelPath) -> bool {
+        self.device == device.as_str() && (self.path == *path || self.rebuilt)
+    }
 }
 
 /// Something that is to be done with a file.
@@ -176,25 +204,7 @@ impl Visit {
 
     /// Whose content lies whole at an archive path: the newest row that says so.
     pub fn holder(&self, at: &ArchivePath) -> Result<Option<Holder>, CatalogError> {
-        let query = || {
-            let sql = "SELECT file.id, device, source.path, file.path, size, sha256, dev, ino, ctime_ns, removed_ns IS NOT NULL
-                       FROM file JOIN source ON source.id = file.source
-                       WHERE archive_path = ?1 AND kept = 'whole' ORDER BY file.id DESC LIMIT 1";
-            let holder = |row: &Row<'_>| {
-                let nowhere = row.get::<_, i64>(6)? == 0 && row.get::<_, i64>(7)? == 0 && row.get::<_, i64>(8)? == 0;
-                let bytes = row.get::<_, i64>(4)?.cast_unsigned();
-                Ok(Holder {
-                    row: row.get(0)?,
-                    device: row.get(1)?,
-                    source: row.get(2)?,
-                    path: path(row, 3)?,
-                    prefix: Prefix { bytes, digest: Digest::from_bytes(row.get(5)?) },
-                    rebuilt: nowhere && row.get(9)?,
-                })
-            };
-            self.conn.prepare_cached(sql)?.query_row([at.as_bytes()], holder).optional()
-        };
-        query().map_err(|e| self.sqlite("looking up an archive path", e))
+        Holder::of(&self.conn, at).map_err(|e| self.sqlite("looking up an archive path", e))
     }
 
     /// Where the newest content that was received from `from` was stored, whether it is still on the device or not.

@@ -21,7 +21,7 @@ use crate::error::{Class, Classified};
 use crate::event::{Counts, DeviceReport, Event, Observer, Outcome, RunReport, StopReason, files};
 use crate::fleet::Device;
 use crate::remote::Connect;
-use crate::sync::{Mode, Run, Visited, visit};
+use crate::sync::{Claims, Mode, Run, Visited, visit};
 
 /// What to run over.
 pub struct Setup<'a> {
@@ -95,8 +95,10 @@ pub fn sync(setup: &Setup<'_>, observer: &dyn Observer, cancel: &Cancel) -> Resu
     let number = if setup.dry_run { 0 } else { catalog.begin_run()? };
     observer.event(&Event::RunStarted { run: number, devices: setup.devices.len(), dry_run: setup.dry_run });
     let removals_left = AtomicU64::new(u64::MAX);
+    let claims = Claims::default();
     let run = Run {
         removals_left: &removals_left,
+        claims: &claims,
         archive: &archive,
         catalog: &catalog,
         connect: setup.connect,

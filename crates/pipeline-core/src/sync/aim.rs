@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::{Session, SyncError};
 use crate::archive::{ArchiveError, ArchivePath, Lying};
-use crate::catalog::{Holder, Visit};
+use crate::catalog::Visit;
 use crate::entry::{Entry, Prefix};
 use crate::error::one_line;
 use crate::plan;
@@ -91,25 +91,25 @@ impl Session<'_> {
         Ok(places)
     }
 
-    /// What lies at a place; none where it is another file's.
+    /// What lies at a place; none where it is another file's. Where the catalog says so that holds even if nothing is there: whatever
+    /// became of it, its device may bring it again.
     fn lies(&self, visit: &Visit, entry: &Entry, path: &ArchivePath) -> Result<Option<Lies>, SyncError> {
-        let (stamp, exact) = match self.run.archive.look(path)? {
-            Lying::Nothing => return Ok(Some(Lies::Nothing)),
-            Lying::NotAFile => return Ok(None),
-            Lying::File(stamp) => (stamp, true),
-            Lying::OtherCase(stamp) => (stamp, false),
+        let lying = self.run.archive.look(path)?;
+        // Before the catalog: a claim is given back once its row is there.
+        if self.run.claims.is_taken(path, self.name(), &entry.path) {
+            return Ok(None);
+        }
+        let holder = match visit.holder(path)? {
+            Some(holder) if !holder.is_of(self.name(), &entry.path) => return Ok(None),
+            holder => holder,
         };
-        Ok(match visit.holder(path)? {
-            Some(holder) if !self.owns(&holder, entry) => None,
-            Some(holder) if holder.prefix.bytes == stamp.bytes() => Some(Lies::Ours(holder.prefix)),
-            None if !exact => None,
-            _ => Some(Lies::Unknown(stamp.bytes())),
+        Ok(match (lying, holder) {
+            (Lying::Nothing, _) => Some(Lies::Nothing),
+            (Lying::NotAFile, _) | (Lying::OtherCase(_), None) => None,
+            (Lying::File(stamp) | Lying::OtherCase(stamp), Some(holder)) if holder.prefix.bytes == stamp.bytes() => {
+                Some(Lies::Ours(holder.prefix))
+            }
+            (Lying::File(stamp) | Lying::OtherCase(stamp), _) => Some(Lies::Unknown(stamp.bytes())),
         })
-    }
-
-    /// Whether a row is of this very file. The source may have moved on the device; which file a rebuilt row is of, nobody knows, but
-    /// the path is this file's own.
-    fn owns(&self, holder: &Holder, entry: &Entry) -> bool {
-        holder.device == self.name().as_str() && (holder.path == entry.path || holder.rebuilt)
     }
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender};
 
 use super::SyncError;
+use super::claims::Claims;
 use super::crew::News;
 use crate::archive::{Archive, ArchivePath, Arrived, Became, Commit, Lying};
 use crate::catalog::{Catalogued, Known, Recorder};
@@ -57,6 +58,7 @@ pub(super) struct Verified {
 /// Works through the queue until it ends, or to the first error, which is the last that is told.
 pub(super) fn serve(
     archive: &Archive,
+    claims: &Claims,
     device: &DeviceName,
     mut recorder: Recorder,
     work: &Receiver<Work>,
@@ -64,7 +66,7 @@ pub(super) fn serve(
 ) {
     for work in work {
         let result = match work {
-            Work::Commit(files) => commit(archive, device, &mut recorder, files).map(Done::Committed),
+            Work::Commit(files) => commit(archive, claims, device, &mut recorder, files).map(Done::Committed),
             Work::Verify(files) => verify(archive, &recorder, files).map(Done::Verified),
         };
         let failed = result.is_err();
@@ -76,18 +78,34 @@ pub(super) fn serve(
 
 fn commit(
     archive: &Archive,
+    claims: &Claims,
     device: &DeviceName,
     recorder: &mut Recorder,
     files: Vec<(ArchivePath, Arrived)>,
 ) -> Result<Committed, SyncError> {
     // I6: nothing is put into a storage that is not the one this archive was opened on.
     archive.confirm()?;
-    let sources: HashMap<ArchivePath, RelPath> =
-        files.iter().map(|(path, file)| (path.clone(), file.source().clone())).collect();
-    let prepared = archive.prepare(device, files.into_iter().map(|(_, file)| file).collect())?;
+    let mut done = Committed::default();
+    // Given back at the end, when the rows are committed.
+    let mut claimed = claims.begin(device);
+    let (mut sources, mut arrived) = (HashMap::new(), Vec::with_capacity(files.len()));
+    for (path, file) in files {
+        let source = file.source().clone();
+        // Since it was aimed there, another file may have got there and have its row.
+        let free =
+            claimed.claim(&path, &source) && recorder.holder(&path)?.is_none_or(|holder| holder.is_of(device, &source));
+        if free {
+            sources.insert(path, source);
+            arrived.push(file);
+        } else {
+            file.discard();
+            done.occupied.push(source);
+        }
+    }
+    let prepared = archive.prepare(device, arrived)?;
     let superseded = prepared.superseded().to_vec();
     let noted = recorder.supersede(&superseded, &sources)?;
-    let (mut done, mut stored) = (Committed::default(), Vec::new());
+    let mut stored = Vec::new();
     for commit in archive.commit(prepared, noted)? {
         match commit {
             Commit::Stored(file) => stored.push(file),

@@ -14,6 +14,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::SyncError;
+use super::claims::Claims;
 use super::committer::{self, Done, Work};
 use super::scout::{self, Errand, Scouted};
 use crate::archive::{Archive, Staging};
@@ -62,8 +63,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
     /// Starts committer and builder. Each ends after its first error, or with the crew.
     pub(super) fn start(
         scope: &'scope Scope<'scope, 'env>,
-        archive: &'env Archive,
-        staging: &'env Staging,
+        (archive, staging, claims): (&'env Archive, &'env Staging, &'env Claims),
         device: &'env DeviceName,
         recorder: Recorder,
         building: Building,
@@ -86,7 +86,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
             scouting: 0,
             building: 0,
         };
-        crew.hire(move |teller| committer::serve(archive, device, recorder, &work_queue, teller));
+        crew.hire(move |teller| committer::serve(archive, claims, device, recorder, &work_queue, teller));
         crew.hire(move |teller| {
             building.run(staging, teller, |built| built.map(News::Built).map_err(SyncError::from));
         });

@@ -9,6 +9,7 @@
 //! the archive. A file's problem is an event and a count; a device's problem ends the visit; a storage problem ends the run.
 
 mod aim;
+mod claims;
 mod committer;
 mod crew;
 mod flow;
@@ -16,6 +17,8 @@ mod look;
 mod receiving;
 mod removing;
 mod scout;
+
+pub use claims::Claims;
 
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -61,6 +64,8 @@ pub struct Run<'a> {
     pub archive: &'a Archive,
     /// What was received.
     pub catalog: &'a Catalog,
+    /// Which places are being stored to.
+    pub claims: &'a Claims,
     /// Makes connections.
     pub connect: &'a dyn Connect,
     /// Listens.
