@@ -25,7 +25,7 @@ use crate::error::{Class, Classified};
 #[cfg(feature = "agent")]
 pub use compute::Delta;
 #[cfg(feature = "collector")]
-pub use patch::{Patcher, patch};
+pub use patch::patch;
 #[cfg(feature = "collector")]
 pub use signature::signature;
 

@@ -27,15 +27,15 @@ impl Job {
         NonNull::new(job).map(Job)
     }
 
-    /// Works through all of `input`, and to the end of the signature where it is the `last`; adds what it makes to `signature`.
-    pub(super) fn take(&mut self, input: &[u8], last: bool, signature: &mut Vec<u8>) -> io::Result<()> {
+    /// Makes all of the signature of `content`, and adds it to `signature`.
+    pub(super) fn finish(self, content: &[u8], signature: &mut Vec<u8>) -> io::Result<()> {
         let mut output = [0_u8; 4096];
-        let mut left = input;
+        let mut left = content;
         loop {
             let mut buffers = sys::rs_buffers_t {
                 next_in: left.as_ptr().cast(),
                 avail_in: left.len(),
-                eof_in: last.into(),
+                eof_in: 1,
                 next_out: output.as_mut_ptr().cast(),
                 avail_out: output.len(),
             };
@@ -49,7 +49,6 @@ impl Job {
             left = &left[read..];
             match result {
                 sys::RS_DONE => return Ok(()),
-                sys::RS_BLOCKED if left.is_empty() && made == 0 && !last => return Ok(()),
                 sys::RS_BLOCKED if read > 0 || made > 0 => {}
                 code => return Err(io::Error::other(format!("code {code}"))),
             }

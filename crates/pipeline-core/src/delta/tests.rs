@@ -104,20 +104,6 @@ fn a_changed_file_costs_what_changed() {
     assert!(patched(&basis, &delta, new.len()).unwrap() == new);
 }
 
-#[test]
-fn a_patch_by_pieces_is_the_same() {
-    let (basis, new) = (noise(1, 200_000), noise(2, 200_000));
-    let delta = delta_of(&sign(&basis), &new[..]).unwrap();
-    let mut patcher = Patcher::start(Cursor::new(basis.clone()), Vec::new(), 200_000).unwrap();
-    assert!(delta.chunks(999).all(|piece| patcher.write(piece)));
-    let (seen, written) = patcher.finish().unwrap();
-    assert!(seen == new && written == 200_000);
-
-    let mut torn = Patcher::start(Cursor::new(basis), Vec::new(), 200_000).unwrap();
-    assert!(torn.write(&delta[..delta.len() / 2]));
-    assert!(matches!(torn.finish(), Err(DeltaError::Delta(_))));
-}
-
 mod traps;
 
 #[test]

@@ -122,7 +122,7 @@ fn signatures_that_fail_leave_nothing_behind() {
             Err(io::ErrorKind::ConnectionReset.into())
         }
     }
-    const TIMES: usize = 400;
+    const TIMES: usize = 200;
     let resident_kib = || {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -131,17 +131,17 @@ fn signatures_that_fail_leave_nothing_behind() {
     let mut signature = [MAGIC, 2048, 8].map(u32::to_be_bytes).concat();
     signature.extend(noise(1, 12 * 100_000));
     let announced = signature.len() as u64 + 12;
-    let before = resident_kib();
-    for _ in 0..TIMES {
-        assert!(matches!(
-            Delta::start(Read::chain(&signature[..], Broken), announced, io::empty()),
-            Err(DeltaError::Input(_))
-        ));
-    }
-    let leaked_at_least = TIMES * signature.len() / 1024;
-    // Other tests take memory at the same time, but not as much.
-    let grown = resident_kib().saturating_sub(before);
-    assert!(grown < leaked_at_least / 2, "{grown} KiB more");
+    let grown_kib = || {
+        let before = resident_kib();
+        for _ in 0..TIMES {
+            let broken = Read::chain(&signature[..], Broken);
+            assert!(matches!(Delta::start(broken, announced, io::empty()), Err(DeltaError::Input(_))));
+        }
+        resident_kib().saturating_sub(before)
+    };
+    // Other tests take memory, too, but not each time.
+    let leaked_kib = TIMES * signature.len() / 1024;
+    assert!((0..5).any(|_| grown_kib() < leaked_kib / 2));
 }
 
 /// With the older kind of sums one block of the basis makes each byte of a run of equal ones a candidate, whose strong sum must be
