@@ -154,7 +154,7 @@ pub(super) fn today() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
-/// Gives one file its name. What is there already is compared, never replaced.
+/// Gives one file its name. What is there already is somebody's, whatever it holds: whose, is not ours to know.
 fn place(store: &Store, directories: &mut Directories<'_>, mut file: Staged) -> Result<Commit, ArchiveError> {
     let path = file.target.path().clone();
     let target = path.as_rel_path();
@@ -168,8 +168,12 @@ fn place(store: &Store, directories: &mut Directories<'_>, mut file: Staged) -> 
             file.moved();
             Ok(Commit::Stored(Stored::new(file, Placed::New)))
         }
-        // NOENT: a file server repeats a request whose answer got lost, and no longer finds what it has renamed.
-        Err(error @ (Errno::EXIST | Errno::NOENT)) => compare(store, dir, file, error),
+        // A file server repeats a request whose answer got lost, and no longer finds what it has renamed.
+        Err(Errno::NOENT) if is_there(store, dir, &file)? => {
+            file.moved();
+            Ok(Commit::Stored(Stored::new(file, Placed::New)))
+        }
+        Err(Errno::EXIST) => Ok(file.occupied()),
         Err(error @ (Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ)) => Ok(file.refused(&cant_hold(error))),
         Err(error) => Err(store.failed("rename a file to", target, error)),
     }
@@ -190,21 +194,6 @@ fn cant_hold(error: Errno) -> String {
         _ => "it refuses the name",
     };
     format!("the storage can't hold it: {reason}")
-}
-
-/// Takes over the file that has the name, if it holds the same content.
-fn compare(store: &Store, dir: BorrowedFd<'_>, mut file: Staged, met: Errno) -> Result<Commit, ArchiveError> {
-    let path = file.target.path().clone();
-    match is_there(store, dir, &file) {
-        Ok(true) => {
-            file.remove();
-            Ok(Commit::Stored(Stored::new(file, Placed::There)))
-        }
-        Ok(false) if met == Errno::NOENT => Err(store.failed("rename a file to", path.as_rel_path(), met)),
-        Ok(false) => Ok(file.occupied()),
-        Err(ArchiveError::Damaged { reason, .. }) => Ok(file.refused(&reason)),
-        Err(error) => Err(error),
-    }
 }
 
 /// Whether the file that has the name holds the same content, for good.
