@@ -272,12 +272,14 @@ fn take_over(
         Err(Blocked::Storage(error)) => return Err(error),
         Err(Blocked::File | Blocked::Symlink | Blocked::Name(_)) => return Ok(Commit::Occupied(source)),
     }
-    match held::as_it_lies(store, held) {
-        Ok(Some(found)) if found.prefix() == held.prefix() => {}
-        Ok(_) | Err(ArchiveError::Damaged { .. } | ArchiveError::Unsteady { .. }) => {
-            return Ok(Commit::Occupied(source));
+    if !held::looks_as_read(held) {
+        match held::as_it_lies(store, held) {
+            Ok(Some(found)) if found.prefix() == held.prefix() => {}
+            Ok(_) | Err(ArchiveError::Damaged { .. } | ArchiveError::Unsteady { .. }) => {
+                return Ok(Commit::Occupied(source));
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => return Err(error),
     }
     let (target, digest) = (held.path().clone(), held.prefix().digest);
     Ok(Commit::Stored(Stored { source, identity, target, digest, placed: Placed::There }))

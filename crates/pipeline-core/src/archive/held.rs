@@ -177,6 +177,11 @@ pub(super) fn as_it_lies(store: &Arc<Store>, held: &Held) -> Result<Option<Held>
     Ok(found.map(|found| if found.prefix == held.prefix { Held { origin: held.origin, ..found } } else { found }))
 }
 
+/// Whether it was read, and looks as it did then: by a look that may be answered from memory, for what was read a moment ago.
+pub(super) fn looks_as_read(held: &Held) -> bool {
+    held.read && held.store.root.stat(held.path.as_rel_path()).is_ok_and(|stat| Stamp::of(&stat) == held.stamp)
+}
+
 /// The stamp of the plain file at a path, none where there is none. By opening it, since a network file system looks at its server
 /// then, and otherwise tells what it remembers.
 pub(super) fn stamp_at(store: &Store, path: &RelPath) -> Result<Option<Stamp>, ArchiveError> {

@@ -207,9 +207,9 @@ impl<'a> Relisting<'a> {
             }
             let Some((path, digest)) = listed(&line) else {
                 if line.ends_with(b"\n") {
-                    out.write_all(&line).map_err(failed)?
+                    out.write_all(&line).map_err(failed)?;
                 } else {
-                    changed = true
+                    changed = true;
                 }
                 continue;
             };
