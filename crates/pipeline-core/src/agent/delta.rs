@@ -3,9 +3,14 @@
 //! Guarantees that the digest is of exactly the bytes that the delta was computed of, in one read of the file; that a signature
 //! is taken in whole, whatever becomes of the file; that the collector hears something each second; and that a delta which does
 //! not pay is given up. Leaves the computing to [`delta`](crate::delta).
+//!
+//! A thread of its own reads and hashes the file, a little ahead: a board has several processors and a slow card, and while the
+//! card keeps it waiting there is somebody to say so.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::io::Result;
@@ -30,6 +35,12 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 2 << 20;
 const SHORTEST_LIMIT: Duration = Duration::from_secs(60);
 /// Half of what a visit may take: the other half is for sending the file.
 const LONGEST_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// What is read at once, and how much of it waits.
+const PIECE_BYTES: usize = 256 * 1024;
+const PIECES_AHEAD: usize = 4;
+/// How often the one who waits for the card looks whether to say so.
+const WAIT: Duration = Duration::from_millis(250);
 
 /// Answers one `Delta`, whose signature comes next among the requests.
 pub(super) fn answer<W: Write>(
@@ -65,16 +76,49 @@ fn send<W: Write>(
     signature: &mut Signature<'_, '_, W>,
     out: &Out<'_, W>,
 ) -> std::result::Result<FetchEnd, WireError> {
+    std::thread::scope(|scope| {
+        let (pieces, ahead) = sync_channel(PIECES_AHEAD);
+        let reader = std::thread::Builder::new().name("content".into());
+        let reader = reader.spawn_scoped(scope, move || read(content, &pieces));
+        match reader {
+            Ok(reader) => compare(content, reader, ahead, signature_bytes, signature, out),
+            Err(error) => Ok(FetchEnd::Failed(describe(&error))),
+        }
+    })
+}
+
+/// Reads all of a file, and hashes it, for as long as somebody wants the pieces. Whoever has had all of them has had what was hashed.
+fn read(content: &Content, pieces: &SyncSender<io::Result<Vec<u8>>>) -> Hasher {
+    let mut hasher = Hasher::new();
+    let mut left = content.size();
+    while left > 0 {
+        let mut piece = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES)];
+        let filled = content.read_full(&mut piece);
+        let bytes = *filled.as_ref().unwrap_or(&0);
+        piece.truncate(bytes);
+        hasher.update(&piece);
+        left -= bytes as u64;
+        if pieces.send(filled.map(|_| piece)).is_err() || bytes == 0 {
+            break;
+        }
+    }
+    hasher
+}
+
+fn compare<W: Write>(
+    content: &Content,
+    reader: ScopedJoinHandle<'_, Hasher>,
+    ahead: Receiver<io::Result<Vec<u8>>>,
+    signature_bytes: u64,
+    signature: &mut Signature<'_, '_, W>,
+    out: &Out<'_, W>,
+) -> std::result::Result<FetchEnd, WireError> {
     let size = content.size();
     let deadline = Cell::new(Instant::now() + limit(size));
     let read = Cell::new(0);
-    let tee = Tee { content, size, read: &read, hasher: Hasher::new(), deadline: &deadline, out, stopped: None };
-    let mut delta = match Delta::start(signature, signature_bytes, tee) {
-        Ok(delta) => delta,
-        Err(DeltaError::Content(error)) => return Ok(FetchEnd::Failed(describe(&error))),
-        // What can't be compared with differs.
-        Err(_) => return Ok(FetchEnd::Differs),
-    };
+    let input = Input { ahead, piece: io::Cursor::default(), read: &read, deadline: &deadline, out, stopped: None };
+    // What can't be compared with differs.
+    let Ok(mut delta) = Delta::start(signature, signature_bytes, input) else { return Ok(FetchEnd::Differs) };
     let mut made = 0;
     let result = loop {
         let piece = match delta.piece() {
@@ -91,14 +135,17 @@ fn send<W: Write>(
         // To wait for the link is not to be slow.
         deadline.set(deadline.get() + began.elapsed());
     };
-    let tee = delta.into_content();
-    match (result, tee.stopped) {
+    let stopped = delta.into_content().stopped;
+    match (result, stopped) {
         (_, Some(Stopped::Output(error))) => Err(error),
         (_, Some(Stopped::OutOfTime)) => Ok(FetchEnd::Differs),
         (Err(DeltaError::Content(error)), None) => Ok(FetchEnd::Failed(describe(&error))),
         (Err(error), None) => Ok(FetchEnd::Failed(one_line(&error))),
         (Ok(()), None) if read.get() < size => Ok(FetchEnd::Changed),
-        (Ok(()), None) => Ok(content.end(tee.hasher)),
+        (Ok(()), None) => {
+            let hasher = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok(content.end(hasher))
+        }
     }
 }
 
@@ -188,12 +235,11 @@ impl<W: Write> Read for Signature<'_, '_, W> {
     }
 }
 
-/// The content on its way into the delta, hashed; at most `size` bytes of it.
-struct Tee<'a, 'o, W> {
-    content: &'a Content,
-    size: u64,
+/// The content on its way into the delta.
+struct Input<'a, 'o, W> {
+    ahead: Receiver<io::Result<Vec<u8>>>,
+    piece: io::Cursor<Vec<u8>>,
     read: &'a Cell<u64>,
-    hasher: Hasher,
     deadline: &'a Cell<Instant>,
     out: &'a Out<'o, W>,
     stopped: Option<Stopped>,
@@ -205,28 +251,34 @@ enum Stopped {
     Output(WireError),
 }
 
-impl<W: Write> Tee<'_, '_, W> {
+impl<W: Write> Input<'_, '_, W> {
     fn stop(&mut self, by: Stopped) -> io::Error {
         self.stopped = Some(by);
         io::ErrorKind::Other.into()
     }
 }
 
-impl<W: Write> Read for Tee<'_, '_, W> {
+impl<W: Write> Read for Input<'_, '_, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if Instant::now() >= self.deadline.get() {
-            return Err(self.stop(Stopped::OutOfTime));
+        loop {
+            if Instant::now() >= self.deadline.get() {
+                return Err(self.stop(Stopped::OutOfTime));
+            }
+            let working = self.out.borrow_mut().working();
+            if let Err(error) = working {
+                return Err(self.stop(Stopped::Output(error)));
+            }
+            let bytes = self.piece.read(buffer)?;
+            if bytes > 0 || buffer.is_empty() {
+                self.read.set(self.read.get() + bytes as u64);
+                return Ok(bytes);
+            }
+            match self.ahead.recv_timeout(WAIT) {
+                Ok(piece) => self.piece = io::Cursor::new(piece?),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+            }
         }
-        let working = self.out.borrow_mut().working();
-        if let Err(error) = working {
-            return Err(self.stop(Stopped::Output(error)));
-        }
-        let left = self.size - self.read.get();
-        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let bytes = self.content.read_full(&mut buffer[..most])?;
-        self.hasher.update(&buffer[..bytes]);
-        self.read.set(self.read.get() + bytes as u64);
-        Ok(bytes)
     }
 }
 

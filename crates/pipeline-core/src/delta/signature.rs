@@ -80,9 +80,8 @@ mod tests {
     /// Who makes the sums of a block does not show: several rounds for all processors, and a last one that is not full.
     #[test]
     fn shared_work_makes_the_same_signature() {
-        let bytes = 2 * MAX_SHARES * SHARE_BYTES + 1_500_000;
-        let content =
-            (0..bytes / 4).flat_map(|i| (i as u32).wrapping_mul(2_654_435_761).to_le_bytes()).collect::<Vec<_>>();
+        const WORDS: u32 = 2_500_000;
+        let content = (0..WORDS).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect::<Vec<_>>();
         for bytes in [content.len(), SHARE_BYTES * MAX_SHARES, SHARE_BYTES - 1] {
             let parameters = parameters(bytes as u64).unwrap();
             let alone = of_blocks(parameters, &content[..bytes]).unwrap();
