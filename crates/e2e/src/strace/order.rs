@@ -134,11 +134,11 @@ impl<'a> History<'a> {
         Ok(steps)
     }
 
-    /// How the file got its name, whole: renamed, or found there and compared. Returns the last call of it.
+    /// How the file got its name, whole: renamed, or found there and read. Returns the last call of it.
     fn placed(&self, target: &[u8], end: u64, steps: &mut Vec<Step>) -> Result<usize, String> {
         let renames = self.renames.get(target).map(Vec::as_slice).unwrap_or_default();
         let rename = match renames.iter().filter(|&&at| self.calls[at].result == 0).collect::<Vec<_>>().as_slice() {
-            [] => return self.adopted(target, renames, end, steps),
+            [] => return self.adopted(target, end, steps),
             [rename] => **rename,
             _ => return Err("it was renamed twice".into()),
         };
@@ -168,18 +168,19 @@ impl<'a> History<'a> {
     }
 
     /// It had its name already: synced, then read to its end.
-    fn adopted(&self, target: &[u8], renames: &[usize], end: u64, steps: &mut Vec<Step>) -> Result<usize, String> {
-        let [met, ..] = renames else { return Err("it never got its name".into()) };
-        let sync = self.first("sync of the adopted file", "fsync", target, self.calls[*met].left_ns..end)?;
+    fn adopted(&self, target: &[u8], end: u64, steps: &mut Vec<Step>) -> Result<usize, String> {
+        let sync = self.first("sync of the adopted file", "fsync", target, 0..end)?;
         let read = self.read_to_its_end(target, self.calls[sync.call].left_ns..end)?;
-        steps.extend([Step { what: "refused rename", call: *met }, sync, read]);
+        steps.extend([sync, read]);
         Ok(read.call)
     }
 
     /// The row of the file is on disk in the catalog's log, and so is the end of its transaction. Returns when.
     fn committed(&self, path: &[u8], span: Range<u64>, steps: &mut Vec<Step>) -> Result<u64, String> {
         let path = text(path);
-        let (row, _) = self.log.iter().find(|(_, bytes)| bytes.contains(&path)).ok_or("its row was never written")?;
+        // A leaf of a table, as its first byte says. Those of the index over the paths hold the path too.
+        let holds = |bytes: &str| bytes.starts_with('\u{d}') && bytes.contains(&path);
+        let (row, _) = self.log.iter().find(|(_, bytes)| holds(bytes)).ok_or("its row was never written")?;
         if self.calls[*row].entered_ns < span.start {
             return Err("its row was written before its name was on disk".into());
         }
