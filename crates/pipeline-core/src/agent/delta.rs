@@ -284,7 +284,30 @@ impl<W: Write> Read for Input<'_, '_, W> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    #[test]
+    fn to_compute_a_delta_is_no_silence() {
+        let mut sent = Vec::new();
+        let mut out = Outbox::new(&mut sent).unwrap();
+        out.fall_silent();
+        let out = RefCell::new(&mut out);
+        let (pieces, ahead) = sync_channel(1);
+        pieces.send(Ok(b"content".to_vec())).unwrap();
+        drop(pieces);
+        let (read, deadline) = (Cell::new(0), Cell::new(Instant::now() + SHORTEST_LIMIT));
+        let piece = io::Cursor::default();
+        let mut input = Input { ahead, piece, read: &read, deadline: &deadline, out: &out, stopped: None };
+        assert_eq!(io::copy(&mut input, &mut io::sink()).unwrap(), 7);
+        assert_eq!(read.get(), 7);
+        // And there is an end to it.
+        deadline.set(Instant::now());
+        input.read(&mut [0]).unwrap_err();
+        assert!(matches!(input.stopped, Some(Stopped::OutOfTime)));
+        assert_eq!(FrameReader::new(&sent[..]).next::<Reply<'_>>().unwrap(), Some(Reply::Working));
+    }
 
     #[test]
     fn a_delta_is_given_up_once_it_can_not_pay() {

@@ -87,3 +87,30 @@ fn pass_over<W: Write>(
     let same = hasher.clone().finish().0 == known.digest;
     Ok((!same).then_some(FetchEnd::Differs))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::digest::Digest;
+    use crate::path::RelPath;
+    use crate::wire::FrameReader;
+
+    #[test]
+    fn to_pass_over_what_is_known_is_no_silence() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a"), b"content").unwrap();
+        let stat = rustix::fs::lstat(dir.path().join("a")).unwrap();
+        let identity = super::super::vitals::identity(&stat);
+        let file = FileRef { id: 1, path: RelPath::new("a").unwrap(), identity };
+        let root = Rooted::open(dir.path()).unwrap();
+        let mut sent = Vec::new();
+        let mut out = Outbox::new(&mut sent).unwrap();
+        out.fall_silent();
+        let known = Prefix { bytes: 7, digest: Digest::of(b"content") };
+        answer(Ok(&root), &file, Some(&known), &mut Atime::default(), &mut out).unwrap();
+        drop(out);
+        assert_eq!(FrameReader::new(&sent[..]).next::<Reply<'_>>().unwrap(), Some(Reply::Working));
+    }
+}

@@ -72,6 +72,14 @@ impl<W: Write> Outbox<W> {
 }
 
 #[cfg(test)]
+impl<W: Write> Outbox<W> {
+    /// As if nothing had been sent for long.
+    pub(super) fn fall_silent(&mut self) {
+        self.empty_at = self.empty_at.checked_sub(2 * MAX_WAIT).unwrap_or(self.empty_at);
+    }
+}
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
@@ -81,14 +89,13 @@ mod tests {
     fn silence_is_broken_while_there_is_work() {
         let mut sent = Vec::new();
         let mut out = Outbox::new(&mut sent).unwrap();
-        let long_ago = Instant::now().checked_sub(2 * MAX_WAIT).unwrap();
         out.working().unwrap();
         // What waits is better than saying that there is work.
         out.push(&Reply::Scanned { files: 1 }).unwrap();
-        out.empty_at = long_ago;
+        out.fall_silent();
         out.working().unwrap();
         out.working().unwrap();
-        out.empty_at = long_ago;
+        out.fall_silent();
         out.working().unwrap();
         drop(out);
         let mut reader = crate::wire::FrameReader::new(&sent[..]);
@@ -105,7 +112,7 @@ mod tests {
         out.push(&Reply::Scanned { files: 2 }).unwrap();
         assert!(out.writer.pending_bytes() > 0);
         // As if the first had been pushed so long ago.
-        out.empty_at = out.empty_at.checked_sub(2 * MAX_WAIT).unwrap();
+        out.fall_silent();
         out.push(&Reply::Scanned { files: 3 }).unwrap();
         assert_eq!(out.writer.pending_bytes(), 0);
         // The next begins to wait now.

@@ -48,7 +48,8 @@ fn an_agent_that_drips_is_ended() {
     let dripping = std::thread::spawn(move || {
         theirs.write_all(&[&MAGIC[..], &frames(&[opened()])].concat()).unwrap();
         let drop = frames(&[Reply::Working]);
-        while theirs.write_all(&drop).is_ok() {}
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE && theirs.write_all(&drop).is_ok() {}
     });
     let visit = Duration::from_millis(200);
     let began = Instant::now();
