@@ -14,8 +14,10 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use local_fleet::Fleet;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use sha2::{Digest, Sha256};
+
+use crate::truth::with_catalog;
 
 /// What the storage may hold at its top besides the devices' directories.
 const OURS: [&[u8]; 2] = [b".pipeline", b"SHA256SUMS"];
@@ -211,23 +213,6 @@ fn rows(fleet: &Fleet) -> BTreeMap<Vec<u8>, (Sum, bool)> {
         let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
         rows.collect()
     })
-}
-
-/// Reads a copy of the catalog: to open the real one would repair it, which is the next run's business.
-fn with_catalog<T>(fleet: &Fleet, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> T {
-    let copied = || -> io::Result<tempfile::TempDir> {
-        let copy = tempfile::tempdir()?;
-        for name in ["catalog.db", "catalog.db-wal"] {
-            let from = fleet.state_dir().join(name);
-            if from.exists() {
-                fs::copy(from, copy.path().join(name))?;
-            }
-        }
-        Ok(copy)
-    };
-    let copy = copied().unwrap_or_else(|error| panic!("the catalog can't be copied: {error}"));
-    let open = Connection::open_with_flags(copy.path().join("catalog.db"), OpenFlags::SQLITE_OPEN_READ_WRITE);
-    open.and_then(|catalog| read(&catalog)).unwrap_or_else(|error| panic!("the catalog can't be read: {error}"))
 }
 
 /// The names that are left in the directory of the Pi's agents.

@@ -16,6 +16,7 @@ mod running;
 pub mod scene;
 pub mod stand_in;
 pub mod strace;
+pub mod truth;
 
 pub use running::Running;
 
@@ -102,6 +103,15 @@ pub fn report<'a>(summary: &'a Value, device: &str) -> &'a Value {
     let reports = summary["devices"].as_array().into_iter().flatten();
     let mut of_device = reports.filter(|report| report["device"] == device);
     of_device.next().unwrap_or_else(|| panic!("no word about {device}: {summary}"))
+}
+
+/// How many bytes of content came over the link in a run.
+///
+/// # Panics
+/// Where it wrote no events.
+#[track_caller]
+pub fn carried_bytes(run: &Ended) -> u64 {
+    run.events_of("bytes_received").iter().filter_map(|event| event["bytes"].as_u64()).sum()
 }
 
 /// Bytes that can't be compressed, the same ones each time.

@@ -1,7 +1,7 @@
 //! Files that somebody changes: while they are read, between receipt and removal, and between two runs.
 //!
-//! Whatever is done to a file, what was received stays as it was received, what the change left stays on the Pi, and no mixture
-//! of the two is ever seen under a final name.
+//! Whatever is done to a file, what was received stays in the archive, what the change left stays on the Pi until it is received
+//! too, and no mixture of the two is ever seen under a final name.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use e2e::Ended;
 use e2e::moments::{HeldCatalog, freeze_while_reading, until};
 use e2e::scene::{Scene, Tree, noise};
-use local_fleet::{Fleet, Machine};
+use e2e::truth::assert_all_true;
+use local_fleet::{Fleet, Machine, snapshot};
 
 /// What somebody does to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,8 +116,8 @@ fn a_file_that_changes_while_it_is_read_is_received_by_a_later_run() {
         told(&torn, "file_deferred", &[(change, "changed while it was read")]);
         let summary = torn.summary();
         assert_eq!((&summary["received"], &summary["removed"]), (&0.into(), &0.into()), "{torn}");
+        // What came of it is kept to go on from, should the file still begin so.
         assert_eq!(scene.archived(), ever_offered, "{change:?}: nothing new, and nothing torn");
-        scene.assert_nothing_staged();
 
         let changed = scene.offered();
         assert_eq!(changed.len(), usize::from(change != Delete), "what the change left is left");
@@ -138,7 +139,7 @@ fn a_file_that_changes_while_it_is_read_is_received_by_a_later_run() {
 #[test]
 fn a_file_that_changes_between_receipt_and_removal_stays() {
     // Seconds for each file, in which the catalog's lock is taken.
-    let config = "bandwidth: 512KiB/s\ntimeouts: { connect: 60s, idle: 60s }\n";
+    let config = "settle: 0s\nbandwidth: 512KiB/s\ntimeouts: { connect: 60s, idle: 60s }\n";
     let scene = Scene::new(Fleet::builder().pis(ALL.len()).pipeline_config(config));
     // Puts the agents in place, so that all visits begin together.
     scene.sync().expect(0);
@@ -176,13 +177,19 @@ fn a_file_that_changes_between_receipt_and_removal_stays() {
     ];
     told(&sync, "file_deferred", &kept);
     assert_eq!((scene.archived(), scene.offered()), (received.clone(), changed.clone()));
-    assert_a_later_run_deals_with_them(&scene, &mut victims, &received, &changed);
+
+    victims.iter_mut().for_each(|victim| victim.writer = None);
+    scene.reconfigure("bandwidth: 512KiB/s", "bandwidth: 1GiB/s");
+    let last = scene.sync().expect(0).summary();
+    let counts = ["received", "removed", "versions", "deferred", "kept", "failed"].map(|count| last[count].as_u64());
+    assert_eq!(counts, [5, 6, 3, 0, 0, 0].map(Some), "{last}");
+    assert_both_are_kept(&scene, &received, &changed);
 }
 
 #[test]
-fn a_file_that_changes_between_two_runs_stays() {
+fn a_file_that_changes_between_two_runs_is_received_again() {
     for (first, after) in [(&["sync", "--json", "--no-delete"][..], "after: 0s"), (&["sync", "--json"], "after: 1h")] {
-        let scene = Scene::new(Fleet::builder().pipeline_config(&format!("delete: {{ {after} }}\n")));
+        let scene = Scene::new(Fleet::builder().pipeline_config(&format!("settle: 0s\ndelete: {{ {after} }}\n")));
         let mut victims: Vec<_> = ALL.into_iter().map(|change| Victim::new(&scene, 1, change, 1000)).collect();
         let steady = scene.write(1, "steady.jpg", b"that nobody touches");
         let received = scene.offered();
@@ -194,25 +201,36 @@ fn a_file_that_changes_between_two_runs_stays() {
         scene.reconfigure(after, "after: 0s");
         let mut changed = scene.offered();
         let sync = scene.sync().expect(0);
-        const CHANGED: &str = "the archive holds other content at this path";
-        let kept = [Append, Rewrite, Truncate, Replace, HeldAndWritten].map(|change| (change, CHANGED));
-        told(&sync, "file_kept", &kept);
-        told(&sync, "file_deferred", &[(Held, "open for writing: kept")]);
+        const OPEN: &str = "open for writing: kept";
+        told(&sync, "file_deferred", &[(HeldAndWritten, OPEN), (Held, OPEN)]);
+        let summary = sync.summary();
+        let counts = ["received", "removed", "versions", "kept", "failed"].map(|count| summary[count].as_u64());
+        assert_eq!(counts, [5, 5, 3, 0, 0].map(Some), "{sync}");
         assert!(changed.remove(b"raspberry1/steady.jpg".as_slice()).is_some() && !steady.exists());
-        assert_eq!((scene.archived(), scene.offered()), (received.clone(), changed.clone()));
-        assert_a_later_run_deals_with_them(&scene, &mut victims, &received, &changed);
+        assert_eq!(scene.offered().len(), 2);
+
+        victims.iter_mut().for_each(|victim| victim.writer = None);
+        assert_eq!(scene.sync().expect(0).summary()["removed"], 2);
+        assert_both_are_kept(&scene, &received, &changed);
     }
 }
 
-/// In this version the next run reports a changed file, touches neither version, and removes what was only open.
+/// Under its plain name each file lies as the change left it, and what that does not hold of what was received before has become
+/// a version. The Pis are empty.
 #[track_caller]
-fn assert_a_later_run_deals_with_them(scene: &Scene, victims: &mut [Victim], received: &Tree, changed: &Tree) {
-    victims.iter_mut().for_each(|victim| victim.writer = None);
-    let last = scene.sync().expect(0).summary();
-    let counts = ["received", "removed", "deferred", "kept", "failed"].map(|count| last[count].as_u64().unwrap());
-    assert_eq!(counts, [0, 1, 0, 5, 0], "{last}");
-    let mut left = changed.clone();
-    left.retain(|path, _| !path.ends_with(b"/Held.jpg"));
-    assert_eq!((&scene.archived(), scene.offered()), (received, left));
-    scene.assert_nothing_staged();
+fn assert_both_are_kept(scene: &Scene, received: &Tree, changed: &Tree) {
+    let mut newest = received.clone();
+    newest.extend(changed.clone());
+    scene.assert_all_received(&newest);
+    let versions = snapshot(&scene.fleet.storage().join(".pipeline/versions")).unwrap();
+    let versioned = |change: &Change| {
+        let (_, before) =
+            received.iter().find(|(path, _)| path.ends_with(format!("/{change:?}.jpg").as_bytes())).unwrap();
+        let found = versions.values().filter(|version| version.sha256 == before.sha256).count();
+        assert!(found <= 1, "{change:?}: {versions:?}");
+        found == 1
+    };
+    assert_eq!(ALL.into_iter().filter(versioned).collect::<Vec<_>>(), [Rewrite, Truncate, Replace]);
+    assert_eq!(versions.len(), 3, "{versions:?}");
+    assert_all_true(&scene.fleet);
 }
