@@ -8,6 +8,8 @@
 mod draft;
 mod noted;
 mod recorder;
+#[cfg(test)]
+mod tests;
 mod visit;
 
 use std::collections::HashMap;
@@ -75,6 +77,12 @@ pub enum CatalogError {
         /// Why.
         source: rusqlite::Error,
     },
+    /// What makes room for a file is another device's as well.
+    #[error("{path} belongs to another device as well")]
+    Shared {
+        /// Where it lies, below the storage.
+        path: crate::archive::ArchivePath,
+    },
     /// A row that this program can't have written.
     #[error("the catalog {} holds a damaged row in {table}", .file.display())]
     Damaged {
@@ -90,6 +98,7 @@ impl Classified for CatalogError {
         match self {
             CatalogError::Missing(_) | CatalogError::Exists(_) | CatalogError::Version { .. } => Class::Config,
             CatalogError::StateDir { source, .. } => Class::of_state_dir(source),
+            CatalogError::Shared { .. } => Class::Transient,
             CatalogError::OtherStorage { .. } | CatalogError::Sqlite { .. } | CatalogError::Damaged { .. } => {
                 Class::Storage
             }
@@ -116,6 +125,7 @@ impl Classified for CatalogError {
             CatalogError::Sqlite { .. } => {
                 "is the disk that holds `state_dir` full? Nothing was removed that is not catalogued".into()
             }
+            CatalogError::Shared { .. } => "the next run finds the file a place of its own".into(),
             CatalogError::Damaged { .. } => "restore the catalog from a backup; nothing was removed".into(),
         })
     }

@@ -33,6 +33,9 @@ impl Recorder {
         let mut note = || {
             let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for one in superseded {
+                if one.became == Became::Dropped && is_anothers(&transaction, one, source)? {
+                    return Ok(Some(one.path.clone()));
+                }
                 let known = is_known(&transaction, one)?;
                 match &one.became {
                     Became::Version(version) => {
@@ -45,10 +48,13 @@ impl Recorder {
                     Became::Dropped => end_rows(&transaction, one)?,
                 }
             }
-            transaction.commit()
+            transaction.commit()?;
+            Ok(None)
         };
-        note().map_err(|e| sqlite(&self.file, "noting what makes room", e))?;
-        Ok(Noted(()))
+        match note().map_err(|e| sqlite(&self.file, "noting what makes room", e))? {
+            Some(path) => Err(CatalogError::Shared { path }),
+            None => Ok(Noted(())),
+        }
     }
 }
 
@@ -59,6 +65,13 @@ fn is_known(transaction: &Transaction<'_>, one: &Superseded) -> rusqlite::Result
     let digest = one.held.digest.as_bytes();
     let values = params![one.path.as_bytes(), digest, one.held.bytes.cast_signed()];
     transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0))
+}
+
+/// Whether another device has a row for what lies there. It took the file over when nobody had catalogued it.
+fn is_anothers(transaction: &Transaction<'_>, one: &Superseded, source: i64) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM file JOIN source ON source.id = file.source
+               WHERE archive_path = ?1 AND kept <> 'dropped' AND device <> (SELECT device FROM source WHERE id = ?2))";
+    transaction.prepare_cached(sql)?.query_row(params![one.path.as_bytes(), source], |row| row.get(0))
 }
 
 /// The content lies at `version` as well, whole: its rows say so from now on, and those of what it has grown from.

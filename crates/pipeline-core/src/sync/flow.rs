@@ -201,6 +201,7 @@ impl Session<'_> {
         self.counts.received_bytes += bytes;
         self.counts.adopted += adopted;
         if files + adopted > 0 {
+            self.tell_bytes(flow);
             self.tell(&Event::BatchCommitted { device: self.name().clone(), files, bytes, adopted });
         }
         for (path, version) in committed.versions {

@@ -1,0 +1,225 @@
+//! Rows that stay true while contents move, and what licenses a removal.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::archive::{Archive, ArchivePath, Arrived, Became, Commit, ReadBack, Staging, Superseded, Target, Yields};
+use crate::digest::Digest;
+use crate::entry::{Entry, Identity, Prefix};
+use crate::path::{DeviceName, RelPath};
+
+/// A storage and its catalog.
+struct Place {
+    _dir: tempfile::TempDir,
+    archive: Archive,
+    catalog: Catalog,
+}
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = dir.path().join("storage");
+        std::fs::create_dir(&storage).unwrap();
+        let made = Archive::init(&storage).unwrap();
+        let catalog = Catalog::create(&dir.path().join("state"), made.marker.id()).unwrap();
+        let archive = Archive::open(&storage, catalog.collector(), ReadBack::Auto).unwrap();
+        catalog.begin_run().unwrap();
+        Place { _dir: dir, archive, catalog }
+    }
+
+    fn visit(&self, device: &str) -> Visit {
+        self.catalog.visit(device, b"/data", 1).unwrap()
+    }
+
+    fn at(&self, path: &str) -> ArchivePath {
+        let device = DeviceName::new("pi").unwrap();
+        self.archive.place("{source_name}/{path}", &device, b"data", &rel(path)).unwrap()
+    }
+
+    fn staging(&self) -> Staging {
+        self.archive.staging(&DeviceName::new("pi").unwrap()).unwrap()
+    }
+
+    /// Receives a content as a visit does.
+    fn receive(&self, visit: &Visit, path: &str, identity: Identity, content: &[u8], yields: Yields) -> Catalogued {
+        let (staging, at) = (self.staging(), self.at(path));
+        let target = match self.archive.examine(&at).unwrap() {
+            None => Target::New(at.clone()),
+            Some(held) => {
+                let known = visit.holder(&at).unwrap().map(|holder| holder.prefix);
+                let held = known.and_then(|prefix| self.archive.held(&at, prefix).unwrap()).unwrap_or(held);
+                Target::Over(held, yields)
+            }
+        };
+        let mut incoming = staging.create(rel(path), identity, target).unwrap();
+        incoming.write(content).unwrap();
+        let staged = incoming.finish(&Digest::of(content)).unwrap();
+        let mut recorder = visit.recorder(0).unwrap();
+        let device = DeviceName::new("pi").unwrap();
+        let prepared = self.archive.prepare(&device, vec![Arrived::Staged(staged)]).unwrap();
+        let sources = HashMap::from([(at, rel(path))]);
+        let noted = recorder.supersede(&prepared.superseded().to_vec(), &sources).unwrap();
+        let commits = self.archive.commit(prepared, noted).unwrap();
+        let stored = commits.into_iter().map(|commit| match commit {
+            Commit::Stored(stored) => stored,
+            other => panic!("{other:?}"),
+        });
+        recorder.record(stored.collect()).unwrap().remove(0)
+    }
+
+    /// Every row of a device, oldest first: where its content is, how it is kept, and whether it may still license a removal.
+    fn rows(&self, device: &str) -> Vec<(String, String, bool)> {
+        let conn = connect(&self.catalog.file).unwrap();
+        let sql = "SELECT archive_path, kept, removed_ns IS NULL FROM file JOIN source ON source.id = file.source
+                   WHERE device = ?1 ORDER BY file.id";
+        let mut statement = conn.prepare(sql).unwrap();
+        let row = |row: &rusqlite::Row<'_>| Ok((String::from_utf8(row.get(0)?).unwrap(), row.get(1)?, row.get(2)?));
+        statement.query_map([device], row).unwrap().map(Result::unwrap).collect()
+    }
+}
+
+fn rel(path: &str) -> RelPath {
+    RelPath::new(path).unwrap()
+}
+
+fn identity(content: &[u8], ctime_ns: i64) -> Identity {
+    Identity { dev: 1, ino: 2, size: content.len() as u64, mtime_ns: 7, ctime_ns }
+}
+
+fn row(at: &str, kept: &str, licenses: bool) -> (String, String, bool) {
+    (at.to_owned(), kept.to_owned(), licenses)
+}
+
+fn superseded(place: &Place, content: &[u8], became: Became) -> Superseded {
+    let held = Prefix { bytes: content.len() as u64, digest: Digest::of(content) };
+    Superseded { path: place.at("a"), held, became }
+}
+
+#[test]
+fn an_identity_that_comes_again_licenses_nothing() {
+    let place = Place::new();
+    let mut visit = place.visit("pi");
+    let (first, again) = (identity(b"one", 1), identity(b"two", 2));
+    let one = place.receive(&visit, "a", first, b"one", Yields::Version);
+    assert_eq!(visit.known(&rel("a")).unwrap().map(|known| known.identity), Some(first));
+    // It left the device: whatever comes there with all five fields the same is another file.
+    let (row_of_one, ..) = one.into_parts();
+    visit.note_removed(&[row_of_one]).unwrap();
+    assert_eq!(visit.known(&rel("a")).unwrap(), None);
+    // So it is where another content was received in between, whether its removal was ever noted or not.
+    place.receive(&visit, "a", first, b"one", Yields::Version);
+    place.receive(&visit, "a", again, b"two", Yields::Version);
+    assert_eq!(visit.known(&rel("a")).unwrap().map(|known| known.identity), Some(again));
+    let licensing = place.rows("pi").into_iter().filter(|(.., licenses)| *licenses).count();
+    assert_eq!(licensing, 1);
+}
+
+#[test]
+fn rows_say_where_contents_are_while_they_make_room() {
+    let place = Place::new();
+    let visit = place.visit("pi");
+    place.receive(&visit, "a", identity(b"one", 1), b"one", Yields::Version);
+    place.receive(&visit, "a", identity(b"one, two", 2), b"one, two", Yields::Version);
+    assert_eq!(place.rows("pi"), [row("data/a", "prefix", false), row("data/a", "whole", true)]);
+    // What grew goes along with what it grew into.
+    place.receive(&visit, "a", identity(b"other", 3), b"other", Yields::Version);
+    let rows = place.rows("pi");
+    let version = rows[0].0.clone();
+    assert!(version.starts_with(".pipeline/versions/data/a~"), "{version}");
+    let moved = [row(&version, "prefix", false), row(&version, "whole", false), row("data/a", "whole", true)];
+    assert_eq!(rows, moved);
+    let holder = visit.holder(&place.at("a")).unwrap().unwrap();
+    assert_eq!((holder.device.as_str(), holder.prefix.digest), ("pi", Digest::of(b"other")));
+    assert!(holder.is_of(&DeviceName::new("pi").unwrap(), &rel("a")) && !holder.rebuilt);
+    assert!(!holder.is_of(&DeviceName::new("pj").unwrap(), &rel("a")));
+    assert!(!holder.is_of(&DeviceName::new("pi").unwrap(), &rel("b")));
+    // As the user wants it.
+    place.receive(&visit, "a", identity(b"newest", 4), b"newest", Yields::Replace);
+    assert_eq!(place.rows("pi")[2..], [row("data/a", "dropped", false), row("data/a", "whole", true)]);
+    assert_eq!(visit.stored_at(&rel("a")).unwrap(), Some(place.at("a")));
+    assert_eq!(visit.stored_at(&rel("b")).unwrap(), None);
+}
+
+#[test]
+fn a_row_stays_true_if_the_second_half_never_happens() {
+    let place = Place::new();
+    let visit = place.visit("pi");
+    place.receive(&visit, "a", identity(b"one", 1), b"one", Yields::Version);
+    let mut recorder = visit.recorder(0).unwrap();
+    let sources = HashMap::from([(place.at("a"), rel("a"))]);
+    recorder.supersede(&[superseded(&place, b"one", Became::Prefix)], &sources).unwrap();
+    // It lies there still, and is its own beginning. It can't be read back alone, so it licenses nothing.
+    assert_eq!(place.rows("pi"), [row("data/a", "prefix", false)]);
+    assert_eq!(visit.known(&rel("a")).unwrap(), None);
+    assert_eq!(visit.holder(&place.at("a")).unwrap(), None);
+    // The next try finds what the first has noted.
+    let version = ArchivePath::from_bytes(b".pipeline/versions/data/a~1").unwrap();
+    for _ in 0..2 {
+        let became = Became::Version(version.clone());
+        recorder.supersede(&[superseded(&place, b"one", became)], &sources).unwrap();
+        assert_eq!(place.rows("pi"), [row(".pipeline/versions/data/a~1", "whole", false)]);
+    }
+}
+
+#[test]
+fn what_nobody_had_catalogued_gets_a_row_that_licenses_nothing() {
+    let place = Place::new();
+    let visit = place.visit("pi");
+    place.receive(&visit, "a", identity(b"one", 1), b"one", Yields::Version);
+    // Somebody has written there since, so the row is not true any more.
+    let version = ArchivePath::from_bytes(b".pipeline/versions/data/a~1").unwrap();
+    let mut recorder = visit.recorder(0).unwrap();
+    let sources = HashMap::from([(place.at("a"), rel("a"))]);
+    let found = superseded(&place, b"by hand", Became::Version(version.clone()));
+    recorder.supersede(&[found], &sources).unwrap();
+    let rows = place.rows("pi");
+    assert_eq!(rows, [row("data/a", "dropped", false), row(".pipeline/versions/data/a~1", "whole", false)]);
+    let holder = visit.holder(&version).unwrap().unwrap();
+    assert_eq!((holder.prefix.digest, holder.rebuilt), (Digest::of(b"by hand"), true));
+    assert_eq!(visit.known(&rel("a")).unwrap(), None);
+}
+
+#[test]
+fn what_was_taken_away_behind_our_back_is_no_longer_claimed() {
+    let place = Place::new();
+    let visit = place.visit("pi");
+    place.receive(&visit, "a", identity(b"one", 1), b"one", Yields::Version);
+    let storage = place._dir.path().join("storage");
+    std::fs::remove_file(storage.join("data/a")).unwrap();
+    place.receive(&visit, "a", identity(b"two", 2), b"two", Yields::Version);
+    assert_eq!(place.rows("pi"), [row("data/a", "dropped", false), row("data/a", "whole", true)]);
+}
+
+#[test]
+fn what_another_device_took_over_is_not_given_up() {
+    let place = Place::new();
+    let (visit, other) = (place.visit("pi"), place.visit("pj"));
+    place.receive(&visit, "a", identity(b"one", 1), b"one", Yields::Version);
+    place.receive(&other, "a", identity(b"one", 1), b"one", Yields::Version);
+    let sources = HashMap::from([(place.at("a"), rel("a"))]);
+    let dropped = superseded(&place, b"one", Became::Dropped);
+    let error = visit.recorder(0).unwrap().supersede(&[dropped], &sources).unwrap_err();
+    assert_eq!(error.class(), Class::Transient);
+    assert_eq!(
+        (place.rows("pi"), place.rows("pj")),
+        (vec![row("data/a", "whole", true)], vec![row("data/a", "whole", true)])
+    );
+}
+
+#[test]
+fn a_sighting_is_forgotten_once_its_file_is_received() {
+    let place = Place::new();
+    let mut visit = place.visit("pi");
+    let entry = Entry { path: rel("a"), identity: identity(b"one", 1) };
+    visit.begin_tasks().unwrap();
+    assert_eq!(visit.sighted(&entry, 5).unwrap(), 5);
+    visit.end_tasks(true).unwrap();
+    visit.begin_tasks().unwrap();
+    assert_eq!(visit.sighted(&entry, 9).unwrap(), 5);
+    visit.end_tasks(true).unwrap();
+    place.receive(&visit, "a", entry.identity, b"one", Yields::Version);
+    visit.begin_tasks().unwrap();
+    assert_eq!(visit.sighted(&entry, 11).unwrap(), 11);
+}
