@@ -154,10 +154,6 @@ impl Classified for DeltaError {
             DeltaError::TooLarge(_) | DeltaError::Library(_) => Class::Internal,
         }
     }
-
-    fn hint(&self) -> Option<String> {
-        None
-    }
 }
 
 #[cfg(all(test, feature = "agent", feature = "collector"))]
