@@ -11,7 +11,7 @@ use crate::path::RelPath;
 pub enum Request {
     /// The first message: which source to serve. The agent refuses a root that it was not started with.
     Open {
-        /// [`PROTOCOL`] of the collector.
+        /// [`PROTOCOL`](super::PROTOCOL) of the collector.
         protocol: u16,
         /// Absolute path of the source directory, as bytes.
         root: Vec<u8>,
