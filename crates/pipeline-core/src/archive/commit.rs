@@ -1,9 +1,9 @@
 //! The second half of a commit: from staging into the archive, for good (invariants I3 and I4).
 //!
 //! Guarantees: under a final name there is either nothing, or what was there before, or a whole file that is on disk; a
-//! [`Stored`] file is on disk under its name and listed in the manifest; nothing in the archive is ever replaced. A kill or
-//! a power cut at any point leaves each file in staging (swept, or a part), or whole under its name and unclaimed: the next run
-//! meets it there, compares it and takes it over. Leaves to others: the catalog, and with it the receipt.
+//! [`Stored`] file is on disk under its name and listed in the manifest; nothing in the archive is replaced but what was made ready
+//! for it ([`super::prepare`]) and still looks as it did then. A kill or a power cut at any point leaves each file in staging (swept,
+//! or a part), or whole under its name and unclaimed: the next run meets it there, reads it and takes it over. Leaves to others: the catalog, and with it the receipt.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! The storage: plain files under a layout, and the proof that it is the right storage.
 //!
-//! Guarantees (invariants I3, I4 and I6): a path in the archive is complete from the moment it exists; archived bytes are
-//! never replaced; nothing is stored in, or confirmed of, a directory without the marker that the archive was opened with.
+//! Guarantees (invariants I3, I4 and I6): a path in the archive is complete from the moment it exists; archived bytes lose their
+//! name only to bytes that begin with them, or once they have another name, or where the user has asked for it and the catalog
+//! knows what they are; nothing is stored in, or confirmed of, a directory without the marker that the archive was opened with.
 //! Every path is resolved below the archive root and never through a symbolic link. Leaves to others: what to store
 //! ([`crate::plan`]), what is remembered of it ([`crate::catalog`]), what may be removed for it ([`crate::receipt`]).
 //!
@@ -11,8 +12,9 @@
 //! | `layout`, `names` | a device's path to an archive path; names that a storage can't hold |
 //! | `lying`, `held` | what lies at an archive path, and what it holds |
 //! | `staging`, `incoming` | files that are arriving, and what is left of those that broke off |
-//! | `prepare`, `commit` | durable; and under their final names |
-//! | `directories`, `rename`, `manifest` | what a commit is made of |
+//! | `prepare`, `commit` | durable, and what lies there has made room; under their final names |
+//! | `versions`, `directories`, `rename` | what a commit is made of |
+//! | `manifest`, `relist` | what is listed; what is no longer true is taken back |
 //! | `listing` | from the manifests back to paths and digests |
 //! | `store`, `workers` | what the rooms share |
 

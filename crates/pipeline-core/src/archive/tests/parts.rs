@@ -169,3 +169,33 @@ fn a_whole_file_that_was_not_committed_is_a_part() {
     assert!(matches!(&commits[0], Commit::Occupied(_)));
     assert_eq!(storage.staged(), 0);
 }
+
+#[test]
+fn what_somebody_put_in_the_place_of_a_part_is_not_followed() {
+    let storage = Storage::new();
+    let archive = storage.open();
+    let (content, outside) = (content(), tempfile::NamedTempFile::new().unwrap());
+    std::fs::write(outside.path(), "secret").unwrap();
+    begin(&archive, &archive.staging(&device()).unwrap(), "a", &content, 10);
+    let private = storage.path().join(PRIVATE_DIR);
+    let (left, _) = files_below(&private).into_iter().find(|(path, _)| path.starts_with("staging")).unwrap();
+    let part = private.join(left);
+    let make: [&dyn Fn(&Path); 4] = [
+        &|path| std::os::unix::fs::symlink(outside.path(), path).unwrap(),
+        &|path| std::fs::create_dir(path).unwrap(),
+        &|path| rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).unwrap(),
+        &|path| std::fs::write(path, "").unwrap(),
+    ];
+    let clear = || std::fs::remove_file(&part).or_else(|_| std::fs::remove_dir(&part)).ok();
+    for make in make {
+        clear();
+        make(&part);
+        let staging = archive.staging(&device()).unwrap();
+        assert!(staging.part(&target(&archive, "a")).unwrap().is_none());
+        assert!(part.symlink_metadata().is_err());
+        make(&part);
+        begin(&archive, &staging, "a", &content, 20);
+        assert_eq!(std::fs::read(&part).unwrap(), content[..20]);
+    }
+    assert_eq!(std::fs::read(outside.path()).unwrap(), b"secret");
+}
