@@ -5,6 +5,8 @@
 //! [`archive`](crate::archive) and the order of stages to [`sync`](crate::sync).
 
 mod builder;
+#[cfg(test)]
+mod tests;
 mod wanted;
 
 use std::collections::VecDeque;

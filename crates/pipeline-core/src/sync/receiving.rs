@@ -26,6 +26,8 @@ use crate::wire::FetchEnd;
 const MAX_CONTENT_BYTES: u64 = 32 << 20;
 /// Files that are ready to be asked for or are being looked for.
 const MAX_READY: usize = 512;
+/// Signatures that are being made or wait to be sent, in bytes; one that is longer is there alone.
+const MAX_SIGNATURE_BYTES: u64 = 8 << 20;
 const BATCH_BYTES: u64 = 64 << 20;
 const BATCH_AGE: Duration = Duration::from_secs(2);
 /// Content bytes between two [`Event::BytesReceived`].
@@ -44,6 +46,9 @@ pub(super) struct Receiving {
     /// Something else was at their place: they are aimed once more.
     again: VecDeque<Entry>,
     ready: VecDeque<Box<Wanted>>,
+    /// To be asked for by a signature that nobody makes yet.
+    unsigned: VecDeque<Box<Wanted>>,
+    signature_bytes: u64,
     /// What was asked for takes, by request.
     asked: HashMap<u32, Cost>,
     cost: Cost,
@@ -108,6 +113,8 @@ impl Receiving {
             tasks: Tasks::new(TaskKind::Receive, wanted),
             again: VecDeque::new(),
             ready: VecDeque::new(),
+            unsigned: VecDeque::new(),
+            signature_bytes: 0,
             asked: HashMap::new(),
             cost: Cost::default(),
             batch: Vec::new(),
@@ -128,7 +135,8 @@ impl Receiving {
 
     /// Whether nothing is left to ask for. What is under way is counted elsewhere.
     pub(super) fn is_done(&mut self, visit: &Visit) -> Result<bool, SyncError> {
-        Ok(self.ready.is_empty() && self.again.is_empty() && self.tasks.peek(visit)?.is_none())
+        let none = self.ready.is_empty() && self.unsigned.is_empty() && self.again.is_empty();
+        Ok(none && self.tasks.peek(visit)?.is_none())
     }
 
     pub(super) fn has_batch(&self) -> bool {
@@ -152,6 +160,11 @@ impl Receiving {
     pub(super) fn committed(&mut self, path: &RelPath) -> Option<ArchivePath> {
         let aimed = self.committing.remove(path)?;
         aimed.place.clash.then_some(aimed.place.path)
+    }
+
+    /// Adds a file that is ready to be asked for, but for its signature.
+    fn add(&mut self, wanted: Box<Wanted>) {
+        if wanted.needs_signature() { &mut self.unsigned } else { &mut self.ready }.push_back(wanted);
     }
 
     fn add_to_batch(&mut self, wanted: Wanted, arrived: Arrived) {
@@ -209,13 +222,17 @@ impl Session<'_> {
         }
         self.run.archive.check_room(sum.room_bytes, (flow.transfer.due() + wanted.len()) as u64)?;
         flow.receiving.cost = sum;
-        for next in wanted {
+        for mut next in wanted {
             let id = flow.id();
+            let cost = Cost::of(&next);
             next.send(remote, id)?;
+            if next.signature.take().is_some() {
+                flow.receiving.signature_bytes -= next.expected_signature_bytes().unwrap_or(0);
+            }
             if flow.transfer.due() == 0 {
                 self.tell_file(&next.entry);
             }
-            flow.receiving.asked.insert(id, Cost::of(&next));
+            flow.receiving.asked.insert(id, cost);
             flow.transfer.expect(id, next);
         }
         Ok(())
@@ -223,7 +240,8 @@ impl Session<'_> {
 
     /// Aims the next files, and sends scouts where something of them may be here.
     fn prepare(&mut self, flow: &mut Flow<'_, '_, '_>) -> Result<(), SyncError> {
-        while flow.receiving.ready.len() + flow.crew.scouting() < MAX_READY {
+        flow.sign();
+        while flow.receiving.ready.len() + flow.receiving.unsigned.len() + flow.crew.scouting() < MAX_READY {
             let (entry, again) = match flow.receiving.again.pop_front() {
                 Some(entry) => (entry, true),
                 None => match flow.receiving.tasks.next(flow.visit)? {
@@ -248,19 +266,20 @@ impl Session<'_> {
                 continue;
             }
             wanted.begin();
-            if wanted.needs_signature() {
-                flow.crew.send_out(Errand::Sign(wanted));
-            } else {
-                flow.receiving.ready.push_back(wanted);
-            }
+            flow.receiving.add(wanted);
         }
         Ok(())
     }
 
     pub(super) fn scouted(&mut self, flow: &mut Flow<'_, '_, '_>, scouted: Scouted) {
         match scouted {
-            Scouted::Ready(wanted, true) => flow.receiving.ready.push_front(wanted),
-            Scouted::Ready(wanted, false) => flow.receiving.ready.push_back(wanted),
+            Scouted::Found(wanted) => flow.receiving.add(wanted),
+            Scouted::Signed(wanted) => {
+                if wanted.signature.is_none() {
+                    flow.receiving.signature_bytes -= wanted.expected_signature_bytes().unwrap_or(0);
+                }
+                flow.receiving.ready.push_front(wanted);
+            }
             Scouted::Unusable(path, reason) => self.failed(Some(path), reason),
         }
     }
@@ -280,11 +299,15 @@ impl Session<'_> {
 
     /// Leaves what has not been asked for to the next run.
     fn leave_rest(&mut self, flow: &mut Flow<'_, '_, '_>) -> Result<(), SyncError> {
-        if !flow.receiving.is_done(flow.visit)? {
-            flow.receiving.ready.clear();
-            flow.receiving.again.clear();
-            flow.receiving.tasks = Tasks::new(TaskKind::Receive, false);
-            self.left_some = true;
+        if flow.receiving.is_done(flow.visit)? {
+            return Ok(());
+        }
+        flow.receiving.ready.clear();
+        flow.receiving.unsigned.clear();
+        flow.receiving.again.clear();
+        flow.receiving.tasks = Tasks::new(TaskKind::Receive, false);
+        // What comes back from a scout later is left as well, without another word.
+        if !std::mem::replace(&mut self.left_some, true) {
             let message =
                 format!("there is more to receive than fits {} minutes: the next run goes on", VISIT.as_secs() / 60);
             self.tell(&Event::Noted { device: Some(self.name().clone()), message });
@@ -369,11 +392,27 @@ impl Session<'_> {
     }
 }
 
-/// A file goes to the front with its next ask; first its signature is made, where that is one.
+/// A file goes to the front with its next ask.
 fn ask_again(flow: &mut Flow<'_, '_, '_>, wanted: Box<Wanted>) {
     if wanted.needs_signature() {
-        flow.crew.send_out(Errand::Sign(wanted));
+        flow.receiving.unsigned.push_front(wanted);
     } else {
         flow.receiving.ready.push_front(wanted);
+    }
+}
+
+impl Flow<'_, '_, '_> {
+    /// Has signatures made, no more than memory is for.
+    fn sign(&mut self) {
+        while let Some(next) = self.receiving.unsigned.front() {
+            let bytes = next.expected_signature_bytes().unwrap_or(0);
+            let sum = self.receiving.signature_bytes + bytes;
+            if self.receiving.signature_bytes > 0 && sum > MAX_SIGNATURE_BYTES {
+                return;
+            }
+            let Some(next) = self.receiving.unsigned.pop_front() else { return };
+            self.receiving.signature_bytes = sum;
+            self.crew.send_out(Errand::Sign(next));
+        }
     }
 }

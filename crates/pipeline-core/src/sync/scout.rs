@@ -8,7 +8,7 @@ use crate::archive::{Archive, ArchiveError, PART_BYTES, Staging};
 use crate::delta;
 use crate::error::{Class, Classified as _, one_line};
 use crate::path::RelPath;
-use crate::plan::Setback;
+use crate::plan::{Ask, Setback};
 use crate::transfer::Wanted;
 
 /// What a scout is sent for.
@@ -21,30 +21,27 @@ pub(super) enum Errand {
 
 /// What a scout comes back with.
 pub(super) enum Scouted {
-    /// It can be asked for. With `true`, it was asked for before.
-    Ready(Box<Wanted>, bool),
+    /// It is known what is here.
+    Found(Box<Wanted>),
+    /// The signature is made, or can't be, and then another ask was chosen.
+    Signed(Box<Wanted>),
     /// What lies at its place is of no use, and why.
     Unusable(RelPath, String),
 }
 
 /// Does an errand. Only a storage that fails is an error.
 pub(super) fn run(archive: &Archive, staging: &Staging, errand: Errand) -> Result<Scouted, SyncError> {
-    let (mut wanted, asked_before) = match errand {
-        Errand::Find(mut wanted, examine) => {
-            if let Err(error) = find(archive, staging, &mut wanted, examine) {
-                return match error.class() {
-                    Class::Storage => Err(error.into()),
-                    _ => Ok(Scouted::Unusable(wanted.entry.path, one_line(&error))),
-                };
-            }
-            (wanted, false)
+    match errand {
+        Errand::Find(mut wanted, examine) => match find(archive, staging, &mut wanted, examine) {
+            Ok(()) => Ok(Scouted::Found(wanted)),
+            Err(error) if error.class() == Class::Storage => Err(error.into()),
+            Err(error) => Ok(Scouted::Unusable(wanted.entry.path, one_line(&error))),
+        },
+        Errand::Sign(mut wanted) => {
+            sign(&mut wanted);
+            Ok(Scouted::Signed(wanted))
         }
-        Errand::Sign(wanted) => (wanted, true),
-    };
-    if wanted.needs_signature() && !sign(&mut wanted) && !wanted.go_on(Setback::Differs) {
-        return Ok(Scouted::Unusable(wanted.entry.path, "nothing is left to ask for".into()));
     }
-    Ok(Scouted::Ready(wanted, asked_before))
 }
 
 fn find(archive: &Archive, staging: &Staging, wanted: &mut Wanted, examine: bool) -> Result<(), ArchiveError> {
@@ -59,16 +56,16 @@ fn find(archive: &Archive, staging: &Staging, wanted: &mut Wanted, examine: bool
     {
         staging.discard(part);
     }
-    if wanted.is_too_large_for_a_delta() {
-        wanted.can_delta = false;
-    }
     wanted.begin();
     Ok(())
 }
 
 /// Makes the signature of what is held. What can't be read now is no basis; whether it is damaged is found out where it counts.
-fn sign(wanted: &mut Wanted) -> bool {
+fn sign(wanted: &mut Wanted) {
     let basis = wanted.held.as_ref().and_then(|held| Some((held.basis().ok()?, held.prefix().bytes)));
     wanted.signature = basis.and_then(|(basis, bytes)| delta::signature(basis, bytes).ok());
-    wanted.signature.is_some()
+    if wanted.signature.is_none() && !wanted.go_on(Setback::Differs) {
+        // After a delta there is always the whole file.
+        wanted.ask = Ask::Whole;
+    }
 }

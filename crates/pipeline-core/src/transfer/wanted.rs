@@ -49,7 +49,7 @@ impl Wanted {
             size: self.entry.identity.size,
             part: self.part.as_ref().map(|part| part.prefix().bytes),
             held: self.held.as_ref().map(|held| held.prefix().bytes),
-            can_delta: self.can_delta,
+            can_delta: self.can_delta && self.expected_signature_bytes().is_some(),
         }
     }
 
@@ -114,8 +114,9 @@ impl Wanted {
         }
     }
 
-    /// Whether what is held is more than a delta can be made against.
-    pub fn is_too_large_for_a_delta(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| delta::parameters(held.prefix().bytes).is_none())
+    /// How long a signature of what is held is; none where nothing is held, or more than a delta can be made against.
+    pub fn expected_signature_bytes(&self) -> Option<u64> {
+        let bytes = self.held.as_ref()?.prefix().bytes;
+        delta::parameters(bytes).map(|parameters| parameters.signature_bytes(bytes))
     }
 }
