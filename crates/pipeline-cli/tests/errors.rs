@@ -88,13 +88,6 @@ fn impossible_value() {
 }
 
 #[test]
-fn a_setting_that_does_nothing_yet_is_not_ignored_in_silence() {
-    let home = Home::new();
-    home.config("hosts: [raspberry1]\nsource: /data\nstorage: ~/storage\nagent: never\n");
-    golden("agent_never", &home, &["sync"], CONFIG);
-}
-
-#[test]
 fn unknown_host_alias() {
     let home = Home::new();
     home.config("hosts: [raspberry1, rasberry1]\nsource: /data\nstorage: ~/storage\n");

@@ -19,6 +19,18 @@ impl Digest {
         Digest(bytes)
     }
 
+    /// Reads 64 hex digits, as `sha256sum` writes them; none if it is anything else.
+    pub fn from_hex(text: &str) -> Option<Digest> {
+        let mut bytes = [0; 32];
+        if text.len() != 2 * bytes.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+        }
+        Some(Digest(bytes))
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -77,6 +89,11 @@ impl Hasher {
         self.bytes += bytes.len() as u64;
     }
 
+    /// Number of all bytes added.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Digest and number of all bytes added.
     pub fn finish(self) -> (Digest, u64) {
         (Digest(self.state.finalize().into()), self.bytes)
@@ -92,6 +109,8 @@ mod tests {
         // FIPS 180-2, appendix B.1
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Digest::of(b"abc").to_string(), abc);
+        assert_eq!(Digest::from_hex(abc), Some(Digest::of(b"abc")));
+        assert_eq!([&abc[1..], "é", &"+1".repeat(32)].map(Digest::from_hex), [None; 3]);
         let (digest, bytes) = Digest::of_reader(&b"abc"[..], &mut [0; 2]).unwrap();
         assert_eq!((digest.to_string().as_str(), bytes), (abc, 3));
     }

@@ -50,6 +50,18 @@ pub enum Event {
         /// Its size.
         bytes: u64,
     },
+    /// The device is served without the agent.
+    FellBack {
+        /// Which.
+        device: DeviceName,
+        /// Why, in words.
+        reason: String,
+        /// What would bring the agent.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+        /// The guarantees that are missing, each in words.
+        caveats: Vec<String>,
+    },
     /// The device answered.
     DeviceConnected {
         /// Which.

@@ -11,7 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use local_fleet::{Builder, Fleet};
+use local_fleet::{Builder, Fleet, snapshot};
+use pipeline_core::config::AgentMode;
 use pipeline_core::error::{Class, one_line};
 use pipeline_core::event::Event;
 use pipeline_core::remote::{Connect, ConnectError, Intent, Remote, Scanned};
@@ -55,6 +56,21 @@ fn fails(connector: &Connector, fleet: &Fleet) -> ConnectError {
     }
 }
 
+/// Connects without the agent, and sees the files all the same. Why, and what would bring it.
+fn falls_back(connector: &Connector, fleet: &Fleet) -> (String, Option<String>) {
+    fleet.write(1, b"a.jpg", b"bee", UNIX_EPOCH).unwrap();
+    let recorder = Recorder::default();
+    let device = device("raspberry1", &fleet.pi(1).source());
+    let mut remote = connector.connect(&device, &recorder, Intent::Change).unwrap();
+    assert_eq!(scan(&mut *remote), [b"a.jpg"]);
+    assert!(!remote.caveats().is_empty());
+    let mut events = std::mem::take(&mut *recorder.0.lock().unwrap());
+    events.retain(|event| !matches!(event, Event::AgentInstalled { .. }));
+    let [Event::FellBack { reason, hint, caveats, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(caveats, remote.caveats());
+    (reason.clone(), hint.clone())
+}
+
 /// The error's class and text as a user sees it.
 fn shown(error: &ConnectError) -> (Class, String) {
     (error.class(), one_line(&**error))
@@ -96,7 +112,8 @@ fn an_agent_that_the_card_has_spoilt_is_put_there_anew() {
     let whole = std::fs::read(&installed(&fleet)[0]).unwrap();
     // As after a power cut: the name is there, and the content is not, or not all of it.
     for spoilt in [Vec::new(), vec![0; whole.len()], whole[..4096].to_vec()] {
-        std::fs::write(&installed(&fleet)[0], spoilt).unwrap();
+        // As long as an agent runs, its file can't be written to.
+        eventually("the agent ends", || std::fs::write(&installed(&fleet)[0], &spoilt).is_ok());
         let recorder = Recorder::default();
         assert_eq!(scan(&mut *connector.connect(&device, &recorder, Intent::Change).unwrap()), [b"a.jpg"]);
         assert_eq!(recorder.count(|event| matches!(event, Event::AgentInstalled { .. })), 1);
@@ -142,8 +159,9 @@ fn a_key_that_runs_something_else_is_told() {
 #[test]
 fn a_login_without_a_home_is_told() {
     let fleet = one_pi().pi_config("SetEnv HOME=/nonexistent/pi").start().unwrap();
-    let (class, line) = shown(&fails(&connector(&fleet, options_with(&fleet)), &fleet));
-    assert_eq!((class, &*line), (Class::Config, "the login has no home directory on the device"));
+    let (reason, hint) = falls_back(&connector(&fleet, options_with(&fleet)), &fleet);
+    assert_eq!(reason, "the login has no home directory on the device");
+    assert_eq!(hint.unwrap(), "give the login a home directory that it can write to");
 }
 
 #[test]
@@ -151,27 +169,25 @@ fn a_home_that_can_not_be_written_to_is_told() {
     let fleet = one_pi().start().unwrap();
     // Root may write anywhere, but not below a file.
     std::fs::write(fleet.pi(1).home().join(".cache"), b"").unwrap();
-    let (class, line) = shown(&fails(&connector(&fleet, options_with(&fleet)), &fleet));
-    assert_eq!(class, Class::Config);
-    assert!(line.starts_with("the agent can't be put into ~/.cache/pipeline on the device: mkdir:"), "{line}");
+    let (reason, _) = falls_back(&connector(&fleet, options_with(&fleet)), &fleet);
+    assert!(reason.starts_with("the agent can't be put into ~/.cache/pipeline on the device: mkdir:"), "{reason}");
 }
 
 #[test]
 fn a_machine_without_an_agent_is_told() {
     let fleet = one_pi().start().unwrap();
-    let error = fails(&connector(&fleet, Options { agent_dirs: vec!["/opt/none".into()], ..options() }), &fleet);
+    let without = Options { agent_dirs: vec!["/opt/none".into()], ..options() };
+    let (reason, hint) = falls_back(&connector(&fleet, without), &fleet);
     let machine = std::env::consts::ARCH;
-    let (class, line) = shown(&error);
-    assert_eq!(class, Class::Config);
-    assert_eq!(line, format!("there is no agent for a machine that calls itself '{machine}'"));
-    assert_eq!(error.hint().unwrap(), format!("put 'pipeline-agent-{machine}' into one of /opt/none"));
+    assert_eq!(reason, format!("there is no agent for a machine that calls itself '{machine}'"));
+    assert_eq!(hint.unwrap(), format!("put 'pipeline-agent-{machine}' into one of /opt/none"));
 }
 
 #[test]
 fn an_agent_that_ends_at_once_is_told() {
     let fleet = one_pi().start().unwrap();
-    let error = fails(&connector(&fleet, options_with_agent(&fleet, &std::fs::read("/bin/false").unwrap())), &fleet);
-    assert_eq!(shown(&error), (Class::Config, "the agent ends at once: exit status 1".into()));
+    let ends = options_with_agent(&fleet, &std::fs::read("/bin/false").unwrap());
+    assert_eq!(falls_back(&connector(&fleet, ends), &fleet).0, "the agent ends at once: exit status 1");
 }
 
 #[test]
@@ -179,9 +195,74 @@ fn a_program_that_the_machine_can_not_run_is_told() {
     let fleet = one_pi().start().unwrap();
     // The header is that of a program, and nothing follows.
     let header = &std::fs::read("/bin/true").unwrap()[..64];
-    let (class, line) = shown(&fails(&connector(&fleet, options_with_agent(&fleet, header)), &fleet));
-    assert_eq!(class, Class::Config);
-    assert!(line.starts_with("the device can't run this kind of program: "), "{line}");
+    let (reason, _) = falls_back(&connector(&fleet, options_with_agent(&fleet, header)), &fleet);
+    assert!(reason.starts_with("the device can't run this kind of program: "), "{reason}");
+}
+
+#[test]
+fn the_configuration_may_forbid_the_agent() {
+    let fleet = one_pi().start().unwrap();
+    let never = Options { agent: AgentMode::Never, ..options_with(&fleet) };
+    assert_eq!(falls_back(&connector(&fleet, never), &fleet).0, "the configuration says 'agent: never'");
+    assert!(installed(&fleet).is_empty());
+}
+
+#[test]
+fn a_look_puts_nothing_on_the_device() {
+    let fleet = one_pi().start().unwrap();
+    fleet.write(1, b"a.jpg", b"bee", UNIX_EPOCH).unwrap();
+    let before = snapshot(&fleet.pi(1).home()).unwrap();
+    let connector = connector(&fleet, options_with(&fleet));
+    let device = device("raspberry1", &fleet.pi(1).source());
+    let look = || {
+        let recorder = Recorder::default();
+        assert_eq!(scan(&mut *connector.connect(&device, &recorder, Intent::Look).unwrap()), [b"a.jpg"]);
+        recorder.count(|event| matches!(event, Event::FellBack { .. }))
+    };
+    assert_eq!(look(), 1);
+    assert_eq!(snapshot(&fleet.pi(1).home()).unwrap(), before);
+    // An agent that is there is used.
+    drop(connector.connect(&device, &(), Intent::Change).unwrap());
+    let before = snapshot(&fleet.pi(1).home()).unwrap();
+    assert_eq!(look(), 0);
+    assert_eq!(snapshot(&fleet.pi(1).home()).unwrap(), before);
+}
+
+#[test]
+fn a_key_may_be_bound_to_an_agent() {
+    let fleet = one_pi().start().unwrap();
+    fleet.write(1, b"a.jpg", b"bee", UNIX_EPOCH).unwrap();
+    let source = fleet.pi(1).source();
+    let agent = PathBuf::from(fleet.command("pipeline-agent").unwrap().get_program());
+    let authorized = fleet.pi(1).home().parent().unwrap().parent().unwrap().join("authorized_keys");
+    let key = std::fs::read_to_string(&authorized).unwrap();
+    let bind = |command: &str| std::fs::write(&authorized, format!("restrict,command=\"{command}\" {key}")).unwrap();
+    let connector = connector(&fleet, options_with(&fleet));
+    bind(&format!("{} serve --root {}", agent.display(), source.display()));
+    let recorder = Recorder::default();
+    let device = device("raspberry1", &source);
+    assert_eq!(scan(&mut *connector.connect(&device, &recorder, Intent::Change).unwrap()), [b"a.jpg"]);
+    assert!(recorder.0.lock().unwrap().is_empty());
+    assert!(installed(&fleet).is_empty());
+    // One that serves another source, and one that speaks another protocol.
+    let refused: &[u8] = b"\x00\x12\0\0\0\x12\0\0\0\x0a\x10another protocol";
+    let speech = fleet.root().join("speech");
+    std::fs::write(&speech, [b"pl-agent", refused].concat()).unwrap();
+    for (command, said) in [
+        (
+            format!("{} serve --root /elsewhere", agent.display()),
+            format!("it was not started with --root {}", source.display()),
+        ),
+        (format!("cat {} -", speech.display()), "another protocol".into()),
+    ] {
+        bind(&command);
+        let error = fails(&connector, &fleet);
+        let (class, line) = shown(&error);
+        assert_eq!(class, Class::Config);
+        let expected = format!("the agent that the key is bound to does not serve us: {said}");
+        assert!(line.starts_with(&expected), "{line}");
+        assert!(error.hint().unwrap().contains("authorized_keys"));
+    }
 }
 
 /// A Pi whose `~/.cache` is a file system of its own, mounted with these options for each command.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use pipeline_core::cancel::Cancel;
-use pipeline_core::config::{AgentMode, Config, Surroundings};
+use pipeline_core::config::{Config, Surroundings};
 use pipeline_core::event::Observer;
 use pipeline_core::fleet::{self, Device};
 use pipeline_core::ssh::{Connector, Options};
@@ -89,7 +89,6 @@ impl Context {
     fn config(&self) -> Result<(PathBuf, Config), Failure> {
         let file = self.environment.find_config(self.config.as_deref())?;
         let config = Config::load(&file, &self.surroundings).map_err(|error| Failure::of(&error))?;
-        refuse_to_ignore(&config)?;
         Ok((file, config))
     }
 
@@ -112,6 +111,7 @@ impl Context {
         let options = Options {
             timeouts: config.timeouts,
             jobs: config.jobs,
+            agent: config.agent,
             agent_dirs: environment::agent_dirs(),
             cancel: cancel.clone(),
         };
@@ -122,17 +122,5 @@ impl Context {
     fn listen(&self, cancel: &Cancel, observer: &Arc<dyn Observer>) -> Result<Received, Failure> {
         signals::listen(cancel.clone(), observer.clone())
             .map_err(|error| Failure::because(Exit::Unexpected, "can't listen to signals", &error))
-    }
-}
-
-/// A setting that does nothing yet must not look as if it did.
-fn refuse_to_ignore(config: &Config) -> Result<(), Failure> {
-    match config.agent {
-        AgentMode::Auto => Ok(()),
-        AgentMode::Never => Err(Failure {
-            exit: Exit::Config,
-            what: "agent: never is not possible in this version: files are received through the agent alone".into(),
-            hint: Some("write 'agent: auto', or take the line out".into()),
-        }),
     }
 }

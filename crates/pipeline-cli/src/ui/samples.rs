@@ -52,6 +52,7 @@ pub fn every_event() -> Vec<Event> {
         Event::ManifestLineSkipped { device: device(), manifest: path(), line: 1, reason: text() },
         Event::ListedFileSkipped { device: device(), path: path(), reason: text() },
         Event::CatalogRebuilt(RebuildReport::default()),
+        Event::FellBack { device: device(), reason: text(), hint: Some(text()), caveats: vec![text()] },
     ];
     events.extend(outcomes.into_iter().map(report).map(Event::DeviceFinished));
     events.push(Event::RunFinished(run_report));
@@ -61,7 +62,7 @@ pub fn every_event() -> Vec<Event> {
     events
 }
 
-const KINDS: usize = 24;
+const KINDS: usize = 25;
 
 /// A new event does not compile here; then it belongs into the list above, too.
 fn kind(event: &Event) -> usize {
@@ -88,7 +89,8 @@ fn kind(event: &Event) -> usize {
         Event::ManifestLineSkipped { .. } => 19,
         Event::ListedFileSkipped { .. } => 20,
         Event::CatalogRebuilt(_) => 21,
-        Event::DeviceFinished(_) => 22,
+        Event::FellBack { .. } => 22,
+        Event::DeviceFinished(_) => 23,
         Event::RunFinished(_) => KINDS - 1,
     }
 }

@@ -35,6 +35,10 @@ pub fn describe(event: &Event, dry_run: bool) -> Option<(Level, String)> {
         Event::AgentInstalled { device, name, bytes: size } => {
             (Level::Info, format!("{device}: agent installed: {name}, {}", bytes(*size)))
         }
+        Event::FellBack { device, reason, hint, .. } => {
+            let hint = hint.as_ref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+            (Level::Notice, format!("{device}: served without the agent, with fewer guarantees: {reason}{hint}"))
+        }
         Event::DeviceConnected { device, clock_offset_ms, total_bytes, free_bytes } => {
             (Level::Debug, format!("{device}: connected: {}", readings(*clock_offset_ms, *total_bytes, *free_bytes)))
         }
@@ -283,6 +287,16 @@ mod tests {
                 "planning for 1 device: nothing is changed on either side",
             ),
             (Event::DeviceStarted { device: pi() }, 7, "pi: connecting"),
+            (
+                Event::FellBack {
+                    device: pi(),
+                    reason: "its home is noexec".into(),
+                    hint: Some("mount it".into()),
+                    caveats: vec!["x".into()],
+                },
+                5,
+                "pi: served without the agent, with fewer guarantees: its home is noexec (hint: mount it)",
+            ),
             (
                 Event::AgentInstalled { device: pi(), name: "pipeline-agent-0.1.0-aarch64".into(), bytes: 2048 },
                 6,

@@ -46,13 +46,25 @@ pub(super) struct Broken {
     visit: Duration,
     /// What the device said on stderr.
     said: Arc<Mutex<Vec<u8>>>,
+    agent: bool,
 }
 
 impl Broken {
     /// For a stream that is about to be read with these options, and what is said beside it.
     pub(super) fn new(options: &Options, said: Arc<Mutex<Vec<u8>>>) -> Broken {
         let visit = options.until.saturating_duration_since(Instant::now());
-        Broken { idle: options.idle, visit, said }
+        Broken { idle: options.idle, visit, said, agent: true }
+    }
+
+    /// The same for what is no agent.
+    pub(super) fn without_agent(self) -> Broken {
+        Broken { agent: false, ..self }
+    }
+
+    /// What was said on stderr so far, on one line.
+    pub(super) fn said(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        words(&String::from_utf8_lossy(&said).trim().replace('\n', "; "))
     }
 
     /// What it means that the stream failed so.
@@ -70,10 +82,10 @@ impl Broken {
         if !matches!(error, WireError::Ended | WireError::Io(_)) {
             return RemoteError::Garbled(error);
         }
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        match String::from_utf8_lossy(&said).trim() {
-            "" => RemoteError::Broken(error),
-            said => RemoteError::Ended(words(&said.replace('\n', "; "))),
+        match self.said() {
+            said if said.is_empty() => RemoteError::Broken(error),
+            said if self.agent => RemoteError::Ended(said),
+            said => RemoteError::Lost(said),
         }
     }
 }
@@ -99,6 +111,11 @@ impl Input {
     pub(super) fn new(stream: UnixStream, options: Options) -> io::Result<Input> {
         stream.set_read_timeout(Some(POLL))?;
         Ok(Input { stream, options, paid_until: Instant::now() })
+    }
+
+    /// Lets the device be silent for longer than the options say.
+    pub(super) fn wait_longer(&mut self, more: Duration) {
+        self.options.idle += more;
     }
 
     fn stop_if_due(&self) -> io::Result<()> {

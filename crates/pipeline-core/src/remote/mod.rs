@@ -17,7 +17,10 @@ pub use link::{Link, Options};
 
 pub mod agent;
 mod bounds;
+#[cfg(all(test, feature = "agent", feature = "ssh"))]
+mod conformance;
 mod link;
+pub mod sftp;
 
 /// How long a visit may take, from the moment that the connection is there. A device that drips a byte within each idle time
 /// would otherwise hold the run, and with it the lock, for ever. Twice what the engine asks contents for, so that what is under
@@ -138,6 +141,15 @@ pub enum RemoteError {
     /// The agent ended before its time; its own last words, or how.
     #[error("the agent ended: {0}")]
     Ended(String),
+    /// What served us without an agent ended before its time; its last words, or how.
+    #[error("the connection to the device broke: {0}")]
+    Lost(String),
+    /// The device opens no channel for what is needed; its words.
+    #[error("the device opens no channel for us: {0}")]
+    NoChannel(String),
+    /// No SFTP server answers; what did.
+    #[error("no sftp server answers on the device: {0}")]
+    NoSftp(String),
     /// The agent refused; its own words.
     #[error("the agent refused: {0}")]
     Refused(String),
@@ -161,11 +173,16 @@ pub enum RemoteError {
 impl Classified for RemoteError {
     fn class(&self) -> Class {
         match self {
-            RemoteError::Silent(_) | RemoteError::Broken(_) | RemoteError::Ended(_) | RemoteError::Overdue(_) => {
-                Class::Transient
-            }
+            RemoteError::Silent(_)
+            | RemoteError::Broken(_)
+            | RemoteError::Ended(_)
+            | RemoteError::Lost(_)
+            | RemoteError::Overdue(_) => Class::Transient,
             RemoteError::Protocol(_) | RemoteError::Garbled(_) => Class::Integrity,
-            RemoteError::Refused(_) | RemoteError::NotStarted(_) => Class::Config,
+            RemoteError::Refused(_)
+            | RemoteError::NotStarted(_)
+            | RemoteError::NoChannel(_)
+            | RemoteError::NoSftp(_) => Class::Config,
             RemoteError::Stopped => Class::Interrupted,
         }
     }
@@ -177,6 +194,11 @@ impl Classified for RemoteError {
             }
             RemoteError::Garbled(WireError::NotAnAgent(_)) => Some(
                 "something on the device prints when a shell starts (.bashrc?): it must be silent without a terminal"
+                    .into(),
+            ),
+            RemoteError::NoSftp(_) => Some(
+                "sshd on the device needs 'Subsystem sftp internal-sftp' in its sshd_config, and a shell that prints nothing when it \
+                 starts: 'sftp HOST' must work"
                     .into(),
             ),
             RemoteError::Overdue(_) => Some("nothing is lost: the next run goes on where this one ended".into()),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use local_fleet::{Fleet, Machine};
 use pipeline_core::cancel::Cancel;
-use pipeline_core::config::{DeletePolicy, DeviceSettings, Surroundings, Timeouts, VersionPolicy};
+use pipeline_core::config::{AgentMode, DeletePolicy, DeviceSettings, Surroundings, Timeouts, VersionPolicy};
 use pipeline_core::event::{Event, Observer};
 use pipeline_core::fleet::Device;
 use pipeline_core::path::DeviceName;
@@ -46,7 +46,13 @@ pub fn surroundings(home: &Path) -> Surroundings {
 }
 
 pub fn options() -> Options {
-    Options { timeouts: Timeouts { connect: LONG, idle: LONG }, jobs: 8, agent_dirs: Vec::new(), cancel: Cancel::new() }
+    Options {
+        timeouts: Timeouts { connect: LONG, idle: LONG },
+        jobs: 8,
+        agent: AgentMode::Auto,
+        agent_dirs: Vec::new(),
+        cancel: Cancel::new(),
+    }
 }
 
 /// As the fleet's own ssh config has it.

@@ -33,9 +33,18 @@ pub enum DeployError {
         /// What it should be for.
         arch: Arch,
     },
+    /// It is not on the device, and the device must not be changed.
+    #[error("the agent is not on the device yet")]
+    NotThere,
     /// The device runs no command for us.
     #[error("the device runs no command for us")]
     Exec(#[source] OpenError),
+    /// The login gets an SFTP server whatever it asks for.
+    #[error("the login may use SFTP only")]
+    SftpOnly,
+    /// The key is bound to an agent that does not serve us; its words.
+    #[error("the agent that the key is bound to does not serve us: {0}")]
+    Bound(String),
     /// The account has no home directory.
     #[error("the login has no home directory on the device")]
     Homeless,
@@ -101,6 +110,34 @@ impl DeployError {
         }
     }
 
+    /// Whether the device can be served without an agent instead. Not where the fault is our own or passes, and not where even
+    /// an SFTP server would not be reached.
+    pub(in crate::ssh) fn leaves_sftp(&self) -> bool {
+        match self {
+            DeployError::NotThere
+            | DeployError::SftpOnly
+            | DeployError::NoBinary { .. }
+            | DeployError::Homeless
+            | DeployError::Unwritable(_)
+            | DeployError::NoSpace(_)
+            | DeployError::NoExec(_)
+            | DeployError::WrongArch(_)
+            | DeployError::Vanished { .. }
+            | DeployError::Ended(_)
+            | DeployError::Noise(_) => true,
+            DeployError::Exec(error) => {
+                matches!(error, OpenError::Denied(_) | OpenError::Refused | OpenError::Prohibited)
+            }
+            DeployError::Read { .. }
+            | DeployError::WrongBinary { .. }
+            | DeployError::Bound(_)
+            | DeployError::Damaged
+            | DeployError::Silent
+            | DeployError::Local(_)
+            | DeployError::Stopped => false,
+        }
+    }
+
     /// Of a command that ended without an answer, what it printed instead, and what it said on stderr.
     pub(super) fn unanswered(printed: &[u8], words: String) -> DeployError {
         let words = if words.is_empty() { "nothing".into() } else { words };
@@ -133,6 +170,17 @@ impl Classified for DeployError {
             DeployError::WrongBinary { path, .. } => format!("replace or remove {}", path.display()),
             DeployError::Exec(OpenError::Denied(_)) => {
                 "a forced command or 'restrict' in authorized_keys on the device keeps this key from running commands"
+                    .into()
+            }
+            DeployError::NotThere => "a run that is no dry run puts it there".into(),
+            DeployError::SftpOnly => {
+                "let the key run commands: without 'ForceCommand internal-sftp' in sshd_config on the device, and \
+                                      without command=\"internal-sftp\" in its authorized_keys"
+                    .into()
+            }
+            DeployError::Bound(_) => {
+                "put this version's agent in the place that command=\"…\" in authorized_keys on the device names, \
+                                      and give it --root with the configured source"
                     .into()
             }
             DeployError::Homeless => "give the login a home directory that it can write to".into(),

@@ -18,18 +18,27 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::event::PollFlags;
+use rustix::net::{RecvFlags, recv};
+
 use super::mux::{ExecLane, Mux};
 use super::patience::{Impatience, LOOK, Patience};
 use crate::cancel::Cancel;
 use crate::event::{Event, Observer};
 use crate::path::DeviceName;
+use crate::remote::{Intent, sftp};
+use crate::wire::MAGIC;
 use binaries::{Arch, Binary};
 
 pub use error::DeployError;
 pub(super) use error::one_line;
 
+/// A shell that has said nothing for this long may be an SFTP server that waits to be greeted.
+const SHELL_ANSWERS: Duration = Duration::from_secs(2);
 /// What start-up files may print before our own answer. More is no noise but a stream.
 const MAX_NOISE_BYTES: usize = 64 * 1024;
+/// How long to wait for the rest of a word that has begun to come.
+const PEEK_AGAIN: Duration = Duration::from_millis(5);
 /// An upload takes as long as the link needs; that the device still lives is watched by its connection.
 const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
 
@@ -49,11 +58,32 @@ pub(super) struct Deployment<'a> {
     pub(super) observer: &'a dyn Observer,
     /// How long the device may take to answer.
     pub(super) limit: Duration,
+    /// Whether the agent may be put there.
+    pub(super) intent: Intent,
+}
+
+/// A command from which an agent answers.
+pub(super) struct Started {
+    pub(super) lane: ExecLane,
+    pub(super) origin: Origin,
+}
+
+/// Where an agent came from that answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It was there.
+    Found,
+    /// It was put there just now.
+    Installed,
+    /// The key is bound to it: it answers whatever is asked.
+    Bound,
 }
 
 /// What a device says when it is asked to start its agent.
 enum Answer {
     Started,
+    /// An agent answers that nobody asked for.
+    Bound,
     /// No agent for this machine is there.
     Missing(String),
 }
@@ -80,11 +110,15 @@ impl Agents {
 }
 
 impl Deployment<'_> {
-    /// Starts the agent for `source`, installing it first where it is missing; whether it was installed.
-    pub(super) fn start(&self, source: &[u8]) -> Result<(ExecLane, bool), DeployError> {
+    /// Starts the agent for `source`, installing it first where it is missing.
+    pub(super) fn start(&self, source: &[u8]) -> Result<Started, DeployError> {
         match self.try_start(self.agents.binaries()?, source)? {
-            (lane, Answer::Started) => Ok((lane, false)),
-            (_, Answer::Missing(machine)) => self.install(&machine, source).map(|lane| (lane, true)),
+            (lane, Answer::Started) => Ok(Started { lane, origin: Origin::Found }),
+            (lane, Answer::Bound) => Ok(Started { lane, origin: Origin::Bound }),
+            (_, Answer::Missing(machine)) => {
+                let lane = self.install(&machine, source)?;
+                Ok(Started { lane, origin: Origin::Installed })
+            }
         }
     }
 
@@ -93,12 +127,15 @@ impl Deployment<'_> {
         // With nothing to choose from, the device only says what it is.
         match self.try_start(&[], source)? {
             (_, Answer::Missing(machine)) => self.install(&machine, source),
-            (_, Answer::Started) => Err(DeployError::Noise("start".into())),
+            (_, Answer::Started | Answer::Bound) => Err(DeployError::Noise("start".into())),
         }
     }
 
     fn install(&self, machine: &str, source: &[u8]) -> Result<ExecLane, DeployError> {
         let binary = self.agents.for_machine(machine)?;
+        if self.intent == Intent::Look {
+            return Err(DeployError::NotThere);
+        }
         self.upload(binary)?;
         self.observer.event(&Event::AgentInstalled {
             device: self.device.clone(),
@@ -107,12 +144,15 @@ impl Deployment<'_> {
         });
         match self.try_start(self.agents.binaries()?, source)? {
             (lane, Answer::Started) => Ok(lane),
-            (_, Answer::Missing(_)) => Err(DeployError::Vanished { name: binary.name.clone() }),
+            (_, Answer::Missing(_) | Answer::Bound) => Err(DeployError::Vanished { name: binary.name.clone() }),
         }
     }
 
     fn try_start(&self, binaries: &[Binary], source: &[u8]) -> Result<(ExecLane, Answer), DeployError> {
         let lane = self.exec(&script::start(binaries, source))?;
+        if self.is_agent(&lane)? {
+            return Ok((lane, Answer::Bound));
+        }
         let answer = self.answer(&lane, self.limit)?;
         let answer = match answer.split_once(' ').unwrap_or((&answer, "")) {
             ("start", _) => Answer::Started,
@@ -147,6 +187,46 @@ impl Deployment<'_> {
 
     fn exec(&self, command: &str) -> Result<ExecLane, DeployError> {
         self.mux.exec(command, &Patience::new(self.limit, self.cancel)).map_err(DeployError::Exec)
+    }
+
+    /// Whether an agent speaks at once, before any shell. Nothing is taken from what is said.
+    fn is_agent(&self, lane: &ExecLane) -> Result<bool, DeployError> {
+        let patience = Patience::new(self.limit, self.cancel);
+        let mut shell = Patience::new(SHELL_ANSWERS.min(self.limit), self.cancel);
+        let mut seen = [0; MAGIC.len()];
+        loop {
+            match shell.wait_for(&lane.stream, PollFlags::IN) {
+                Ok(_) => {}
+                Err(Impatience::Cancelled) => return Err(DeployError::Stopped),
+                Err(Impatience::TimedOut) if patience.left().is_zero() => return Err(DeployError::Silent),
+                Err(Impatience::TimedOut) if self.answers_with_sftp()? => return Err(DeployError::SftpOnly),
+                // It is only slow.
+                Err(Impatience::TimedOut) => {
+                    shell = patience.clone();
+                    continue;
+                }
+            }
+            match recv(&lane.stream, &mut seen, RecvFlags::PEEK) {
+                Ok((_, bytes)) if bytes == seen.len() => return Ok(seen == MAGIC),
+                // The rest is on its way.
+                Ok((_, bytes)) if bytes > 0 && MAGIC.starts_with(&seen[..bytes]) => {
+                    check(&patience)?;
+                    std::thread::sleep(PEEK_AGAIN);
+                }
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    /// Whether every command of ours becomes an SFTP server. Asked over a lane of its own: a slow shell may still answer on the
+    /// other, and what an agent is given must not begin with a greeting for somebody else.
+    fn answers_with_sftp(&self) -> Result<bool, DeployError> {
+        let lane = self.exec("exit 0")?;
+        let patience = Patience::new(self.limit, self.cancel);
+        let mut first = [0];
+        // A shell has ended by now, and takes nothing.
+        send(&lane.stream, &sftp::greeting(), &patience)?;
+        Ok(receive(&lane.stream, &mut first, &patience)? && sftp::is_welcome(&first))
     }
 
     /// The line after [`script::MARK`]. What comes before it is noise, what comes after is left unread.

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use super::binaries::Binary;
+use crate::remote::sftp::shell::{assign, in_sh};
 
 /// Comes before every answer.
 pub(super) const MARK: &str = "=pipeline-agent=";
@@ -49,28 +50,6 @@ pub(super) fn install(binary: &Binary) -> String {
          for o in \"$d\"/pipeline-agent-* \"$d\"/.upload.*; do [ \"$o\" = \"$f\" ] || rm -f \"$o\"; done; \
          echo {MARK} ready"
     ))
-}
-
-fn in_sh(script: &str) -> String {
-    format!("exec /bin/sh -c '{script}'")
-}
-
-/// `name=VALUE` for any bytes.
-fn assign(name: &str, value: &[u8]) -> String {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+,:=@ ".contains(byte);
-    if value.iter().all(is_plain) {
-        let value: String = value.iter().map(|&byte| char::from(byte)).collect();
-        return format!("{name}=\"{value}\"");
-    }
-    let mut escaped = String::new();
-    for byte in value {
-        let _infallible = match byte {
-            byte if is_plain(byte) => write!(escaped, "{}", char::from(*byte)),
-            byte => write!(escaped, "\\0{byte:03o}"),
-        };
-    }
-    // The dot saves a newline at the end, which "$(...)" would drop.
-    format!("{name}=$(printf %b \"{escaped}\"; echo .); {name}=${{{name}%.}}")
 }
 
 #[cfg(test)]

@@ -259,7 +259,7 @@ impl Driver {
         match socket_pair() {
             Ok((ours, theirs)) => {
                 let errors = ErrorTail::default();
-                let command = matches!(request.target, Target::Exec(_));
+                let command = !matches!(request.target, Target::Tcp(..));
                 self.lanes.push(Lane::new(id, channel, ours, command.then(|| errors.clone())));
                 let _gone = request.reply.send(Ok(Opened { stream: theirs, errors }));
             }
@@ -365,15 +365,18 @@ impl Driver {
 impl Opening {
     /// Goes on with this open; the same call is repeated as long as it would block.
     fn advance(&mut self, session: &Session, window: u32) -> Result<Channel, ssh2::Error> {
-        let command = match &self.request.target {
-            Target::Tcp(host, port) => return session.channel_direct_tcpip(host, *port, None),
-            Target::Exec(command) => command,
-        };
+        if let Target::Tcp(host, port) = &self.request.target {
+            return session.channel_direct_tcpip(host, *port, None);
+        }
         let channel = match &mut self.channel {
             Some(channel) => channel,
             none => none.insert(session.channel_open("session", window.max(MIN_WINDOW), PACKET_BYTES, None)?),
         };
-        channel.exec(command)?;
+        match &self.request.target {
+            Target::Tcp(..) => {}
+            Target::Exec(command) => channel.exec(command)?,
+            Target::Subsystem(name) => channel.subsystem(name)?,
+        }
         Ok(channel.clone())
     }
 }

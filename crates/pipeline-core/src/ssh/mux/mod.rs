@@ -126,6 +126,8 @@ enum Target {
     Tcp(String, u16),
     /// A command that the other side runs.
     Exec(String),
+    /// A program that the other side has a name for.
+    Subsystem(String),
 }
 
 struct Request {
@@ -195,6 +197,12 @@ impl Mux {
     /// Has the other side run a command through the login shell.
     pub fn exec(&self, command: &str, patience: &Patience) -> Result<ExecLane, OpenError> {
         let lane = self.open(Target::Exec(command.to_owned()), patience)?;
+        Ok(ExecLane { stream: lane.stream, errors: lane.errors })
+    }
+
+    /// Has the other side start the program that it has this name for, such as `sftp`.
+    pub fn subsystem(&self, name: &str, patience: &Patience) -> Result<ExecLane, OpenError> {
+        let lane = self.open(Target::Subsystem(name.to_owned()), patience)?;
         Ok(ExecLane { stream: lane.stream, errors: lane.errors })
     }
 

@@ -1,0 +1,89 @@
+//! Lists the source by the device's own `find` and `stat`: with full identities.
+//!
+//! Guarantees that a list that is not complete is an error, or says so. Leaves to [`shell`](super::shell) the script, and to
+//! the caller what to do with a file.
+
+use super::lines::Script;
+use super::shell;
+use crate::entry::{Entry, Identity, OtherKind};
+use crate::path::{MAX_PATH_BYTES, RelPath};
+use crate::remote::bounds::Tally;
+use crate::remote::{RemoteError, Scanned};
+
+const OTHER: RemoteError = RemoteError::Protocol("its shell answered something else than a list");
+
+/// A directory whose content comes next, if it has any.
+struct Dir {
+    path: Vec<u8>,
+    mtime_ns: i64,
+}
+
+/// Reads what a script that was started with [`shell::list`] says.
+pub(super) fn read(
+    script: &mut Script,
+    each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>,
+) -> Result<(), RemoteError> {
+    let mut tally = Tally::default();
+    let mut each = |item: Scanned| tally.count(&item).and_then(|()| each(item));
+    let (mut dev, mut last, mut unreadable, mut too_long) = (None, None, 0, Vec::new());
+    loop {
+        let (what, path) = (script.record(0)?, script.record(0)?);
+        let what = String::from_utf8(what).map_err(|_| OTHER)?;
+        // Directories come before what is in them: whatever is not in the last one ends it.
+        if let Some(Dir { path: dir, mtime_ns }) = last.take()
+            && !path.strip_prefix(&dir[..]).is_some_and(|rest| rest.starts_with(b"/"))
+        {
+            each(Scanned::EmptyDir(RelPath::new(dir).map_err(|_| OTHER)?, mtime_ns))?;
+        }
+        let (letter, what) = what.split_once(' ').ok_or(OTHER)?;
+        match letter {
+            "E" if what == "0" || unreadable > 0 => return Ok(()),
+            "E" => {
+                let reason = if what == "cd" { "it can't be entered".into() } else { in_words(&script.said()) };
+                return each(Scanned::Unreadable(None, reason));
+            }
+            _ => {}
+        }
+        let Identity { dev: its_dev, mtime_ns, .. } = shell::read(what).ok_or(OTHER)?;
+        if path.is_empty() {
+            // The source itself.
+            dev = Some(its_dev);
+            if letter == "u" {
+                unreadable += 1;
+                each(Scanned::Unreadable(None, "permission denied".into()))?;
+            }
+            continue;
+        }
+        let Ok(rel) = RelPath::new(&path[..]) else {
+            unreadable += 1;
+            let end = path[..path.len().min(MAX_PATH_BYTES)].iter().rposition(|&b| b == b'/').unwrap_or(0);
+            // Once for each directory.
+            if too_long == path[..end] {
+                continue;
+            }
+            too_long = path[..end].to_vec();
+            let within = RelPath::new(&path[..end]).ok();
+            each(Scanned::Unreadable(within, format!("it holds paths of more than {MAX_PATH_BYTES} bytes")))?;
+            continue;
+        };
+        match letter {
+            "f" => each(Scanned::File(Entry { path: rel, identity: shell::read(what).ok_or(OTHER)? }))?,
+            "d" if dev.is_some_and(|dev| dev != its_dev) => each(Scanned::Other(rel, OtherKind::MountPoint))?,
+            "d" => last = Some(Dir { path, mtime_ns }),
+            "l" => each(Scanned::Other(rel, OtherKind::Symlink))?,
+            "u" => {
+                unreadable += 1;
+                each(Scanned::Unreadable(Some(rel), "permission denied".into()))?;
+            }
+            _ => each(Scanned::Other(rel, OtherKind::Special))?,
+        }
+    }
+}
+
+/// What `find` said, without the names that are told of elsewhere.
+fn in_words(said: &str) -> String {
+    match said.rsplit(": ").next() {
+        Some(reason) if !reason.is_empty() => format!("the list is not complete: {}", reason.to_lowercase()),
+        _ => "the list is not complete".into(),
+    }
+}

@@ -1,0 +1,186 @@
+//! Removals and prunings without an agent: each file after its own check, as far as it can be made.
+//!
+//! With a shell, one script looks at identity and open files immediately before each `rm`. By SFTP alone a file is read again,
+//! must have the receipt's digest, and must have been left alone for [`QUIET`]. Whatever is in doubt stays.
+
+use std::time::Duration;
+
+use super::contents::{End, Guard, Next};
+use super::protocol::{Attributes, Reply, Request, Status};
+use super::shell::{self, Tools};
+use super::walk::below;
+use super::{Answered, Job, SftpRemote, Step};
+use crate::clock::now_ns;
+use crate::digest::Hasher;
+use crate::path::RelPath;
+use crate::receipt::Receipt;
+use crate::remote::RemoteError;
+use crate::remote::bounds::words;
+use crate::wire::RemoveEnd;
+
+/// By SFTP alone nobody sees who writes to a file. One that changed within this time, by our clock, is taken for one that
+/// somebody still writes to.
+pub(super) const QUIET: Duration = Duration::from_secs(10 * 60);
+/// What one script is given at once: well below what the streams in between hold, so that nobody waits for one another.
+const MAX_LIST_BYTES: usize = 64 * 1024;
+/// As the agent says it.
+const UNSEEN: &str = "it belongs to another user, so it can't be told whether somebody writes to it: kept";
+
+const OTHER: RemoteError = RemoteError::Protocol("its shell answered something else");
+
+impl SftpRemote {
+    /// Answers the oldest request, which is a removal or a pruning.
+    pub(super) fn step_removal(&mut self) -> Result<Step, RemoteError> {
+        match (self.jobs.pop_front(), self.tools) {
+            (Some(Job::Remove(receipts)), Some(tools)) => self.remove_by_script(receipts, tools)?,
+            (Some(Job::Remove(receipts)), None) => self.remove_by_sftp(receipts)?,
+            (Some(Job::Prune(dirs, quiet)), _) => self.prune_all(dirs, quiet)?,
+            (Some(other), _) => self.jobs.push_front(other),
+            (None, _) => {}
+        }
+        Ok(Step::On)
+    }
+
+    fn remove_by_script(&mut self, receipts: Vec<(u32, Receipt)>, tools: Tools) -> Result<(), RemoteError> {
+        let mut receipts = receipts.into_iter().peekable();
+        while receipts.peek().is_some() {
+            let (mut list, mut asked) = (Vec::new(), Vec::new());
+            while list.len() < MAX_LIST_BYTES
+                && let Some((id, receipt)) = receipts.next()
+            {
+                match shell::say(receipt.identity()) {
+                    Some(identity) => {
+                        list.extend(identity.as_bytes());
+                        list.push(0);
+                        list.extend(receipt.path().as_bytes());
+                        list.push(0);
+                        asked.push(id);
+                    }
+                    // No file is like that.
+                    None => self.ready.push_back(Answered::Removed(id, RemoveEnd::Changed)),
+                }
+            }
+            if asked.is_empty() {
+                continue;
+            }
+            let mut script = self.script(&shell::remove(&self.source, tools))?;
+            script.give(&list)?;
+            script.end_input();
+            for id in asked {
+                let line = script.line()?;
+                let (letter, rest) = line.split_once(' ').unwrap_or((&line, ""));
+                let end = match letter {
+                    "r" => RemoveEnd::Removed,
+                    "g" => RemoveEnd::Gone,
+                    "c" => RemoveEnd::Changed,
+                    "b" => RemoveEnd::Busy,
+                    "u" => RemoveEnd::Failed(UNSEEN.into()),
+                    "f" => RemoveEnd::Failed(words(&rest.to_lowercase())),
+                    _ => return Err(OTHER),
+                };
+                self.ready.push_back(Answered::Removed(id, end));
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_by_sftp(&mut self, receipts: Vec<(u32, Receipt)>) -> Result<(), RemoteError> {
+        let mut due = Vec::new();
+        for (id, receipt) in receipts {
+            let age_ns = now_ns().saturating_sub(receipt.identity().mtime_ns);
+            if u128::try_from(age_ns).is_ok_and(|age| age >= QUIET.as_nanos()) {
+                due.push((id, receipt));
+            } else {
+                self.ready.push_back(Answered::Removed(id, RemoveEnd::Busy));
+            }
+        }
+        let place = match &self.place {
+            Ok(place) => place.clone(),
+            Err(reason) => {
+                let failed = |(id, _)| Answered::Removed(id, RemoveEnd::Failed(reason.clone()));
+                self.ready.extend(due.into_iter().map(failed));
+                return Ok(());
+            }
+        };
+        let mut begun = 0;
+        let mut asked = Vec::new();
+        for index in 0..due.len() {
+            while begun < due.len() && self.contents.has_room() {
+                let receipt = &due[begun].1;
+                let size = receipt.identity().size;
+                let path = below(&place, receipt.path().as_bytes());
+                self.contents.push(path, 0, size, Some(Guard::of(receipt.identity())));
+                begun += 1;
+            }
+            let (id, receipt) = &due[index];
+            let mut hasher = Hasher::new();
+            let end = loop {
+                match self.contents.next(&mut self.client)? {
+                    Next::Data(data) => hasher.update(&data),
+                    Next::End(end) => break end,
+                }
+            };
+            let end = match end {
+                End::Whole if hasher.finish().0 == *receipt.digest() => {
+                    // RACE: since the last look at the path, about a round trip, a program may have written to the file or renamed
+                    // another over it, which is then the one that goes. SFTP has nothing better.
+                    let path = below(&place, receipt.path().as_bytes());
+                    asked.push((*id, self.contents.ask_beside(&mut self.client, &Request::Remove(&path))));
+                    continue;
+                }
+                End::Whole | End::Changed => RemoveEnd::Changed,
+                End::Gone => RemoveEnd::Gone,
+                End::Failed(reason) => RemoveEnd::Failed(words(&reason)),
+            };
+            self.ready.push_back(Answered::Removed(*id, end));
+        }
+        for (id, request) in asked {
+            let end = match self.contents.answer(&mut self.client, request)? {
+                Reply::Status(Status::Ok, _) => RemoveEnd::Removed,
+                Reply::Status(Status::NoSuchFile, _) => RemoveEnd::Gone,
+                Reply::Status(status, said) => RemoveEnd::Failed(words(&status.describe(&said))),
+                _ => return Err(OTHER),
+            };
+            self.ready.push_back(Answered::Removed(id, end));
+        }
+        Ok(())
+    }
+
+    fn prune_all(&mut self, dirs: Vec<RelPath>, quiet: Duration) -> Result<(), RemoteError> {
+        let Ok(place) = self.place.clone() else {
+            self.ready.extend(dirs.into_iter().map(|dir| Answered::Pruned(dir, false)));
+            return Ok(());
+        };
+        let paths: Vec<Vec<u8>> = dirs.iter().map(|dir| below(&place, dir.as_bytes())).collect();
+        let now_ns = self.now_ns();
+        let is_quiet = |attributes: &Attributes| {
+            let mtime_ns = i64::from(attributes.mtime.unwrap_or(u32::MAX)) * 1_000_000_000;
+            attributes.is_dir()
+                && u128::try_from(now_ns.saturating_sub(mtime_ns)).is_ok_and(|age| age >= quiet.as_nanos())
+        };
+        let looks: Vec<u32> =
+            paths.iter().map(|path| self.contents.ask_beside(&mut self.client, &Request::Lstat(path))).collect();
+        let mut removals = Vec::new();
+        for (path, look) in paths.iter().zip(looks) {
+            removals.push(match self.contents.answer(&mut self.client, look)? {
+                // RACE: somebody may put a file into it meanwhile; then the call fails.
+                Reply::Attributes(there) if is_quiet(&there) => {
+                    Ok(self.contents.ask_beside(&mut self.client, &Request::RemoveDir(path)))
+                }
+                Reply::Status(status, _) => Err(status == Status::NoSuchFile),
+                _ => Err(false),
+            });
+        }
+        for (dir, removal) in dirs.into_iter().zip(removals) {
+            let removed = match removal {
+                Ok(request) => {
+                    let reply = self.contents.answer(&mut self.client, request)?;
+                    matches!(reply, Reply::Status(Status::Ok | Status::NoSuchFile, _))
+                }
+                Err(gone) => gone,
+            };
+            self.ready.push_back(Answered::Pruned(dir, removed));
+        }
+        Ok(())
+    }
+}
