@@ -8,7 +8,7 @@ mod places;
 
 use std::time::Duration;
 
-pub use asks::{Ask, Here, MIN_DELTA_BYTES, Setback};
+pub use asks::{Ask, Here, Setback};
 pub use places::beside;
 
 use crate::catalog::Known;

@@ -45,7 +45,7 @@ enum Sink {
     /// Nothing has come yet.
     None,
     /// Into staging, from here.
-    Direct(Incoming),
+    Direct(Box<Incoming>),
     /// To the thread that builds.
     Built,
 }
@@ -118,7 +118,7 @@ impl<'a> Transfer<'a> {
                 wanted => {
                     let incoming = wanted.as_ref().map(|wanted| create(self.staging, wanted)).transpose()?;
                     due.wanted = wanted;
-                    incoming.map_or(Sink::None, Sink::Direct)
+                    incoming.map_or(Sink::None, |incoming| Sink::Direct(Box::new(incoming)))
                 }
             };
         }

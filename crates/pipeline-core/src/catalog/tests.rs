@@ -60,7 +60,7 @@ impl Place {
         let device = DeviceName::new("pi").unwrap();
         let prepared = self.archive.prepare(&device, vec![Arrived::Staged(staged)]).unwrap();
         let sources = HashMap::from([(at, rel(path))]);
-        let noted = recorder.supersede(&prepared.superseded().to_vec(), &sources).unwrap();
+        let noted = recorder.supersede(prepared.superseded(), &sources).unwrap();
         let commits = self.archive.commit(prepared, noted).unwrap();
         let stored = commits.into_iter().map(|commit| match commit {
             Commit::Stored(stored) => stored,

@@ -4,6 +4,8 @@
 //! then the next one follows; the last is the whole file, which always can. A digest that disagrees leads there at once, because
 //! what is wrong may be what lies here.
 
+use crate::delta;
+
 /// What the asks for one file are chosen by, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Here {
@@ -39,9 +41,6 @@ pub enum Setback {
     Disagrees,
 }
 
-/// Below this a file is sent faster than a signature is made, sent and searched.
-pub const MIN_DELTA_BYTES: u64 = 64 << 10;
-
 impl Here {
     /// The first ask.
     pub fn first(&self) -> Ask {
@@ -63,7 +62,7 @@ impl Here {
         let part = self.part.filter(|&bytes| bytes > 0 && bytes <= self.size);
         // Nothing at all is worth an ask only where the file holds as much: then it is there already.
         let held = self.held.filter(|&bytes| bytes <= self.size && (bytes > 0 || self.size == 0));
-        let large = |bytes| bytes >= MIN_DELTA_BYTES;
+        let large = |bytes| bytes >= delta::MIN_BYTES;
         let part_is_longer = part > self.held;
         let mut asks = Vec::with_capacity(4);
         if part_is_longer {
@@ -95,8 +94,9 @@ mod tests {
     #[test]
     fn the_cheapest_ask_comes_first_and_the_whole_file_last() {
         const K: u64 = 1 << 10;
-        let table: [(&str, u64, Option<u64>, Option<u64>, &[Ask]); 15] = [
-            // (what, size on the device, part, archived, asks)
+        /// What, size on the device, part, archived, asks.
+        type Case = (&'static str, u64, Option<u64>, Option<u64>, &'static [Ask]);
+        let table: [Case; 15] = [
             ("new", 500 * K, None, None, &[Whole]),
             ("broke off", 5000 * K, Some(2000 * K), None, &[AfterPart, Whole]),
             ("broke off at its very end", 5000 * K, Some(5000 * K), None, &[AfterPart, Whole]),

@@ -144,35 +144,30 @@ impl Session<'_> {
 
     /// Commits what arrived whole, whatever ended the visit, and writes the last removals down.
     fn settle(&mut self, flow: &mut Flow<'_, '_, '_>, result: Result<(), SyncError>) -> Result<(), SyncError> {
-        let mut result = result;
         let storage_failed = matches!(result, Err(SyncError::Archive(_) | SyncError::Catalog(_)));
-        while !storage_failed {
+        // A broken disk outranks a broken connection.
+        let result = if storage_failed { result } else { self.finish_batches(flow).and(result) };
+        self.tell_bytes(flow);
+        let noted = self.note_removed(flow);
+        result.and(noted)
+    }
+
+    /// Waits until all that is whole is committed.
+    fn finish_batches(&mut self, flow: &mut Flow<'_, '_, '_>) -> Result<(), SyncError> {
+        loop {
             // A wish to stop leaves what is being built to a later transfer, which goes on from there.
             if flow.crew.building() == 0 || self.run.cancel.is_set() {
                 flow.submit_batch();
                 if flow.crew.committing() == 0 {
-                    break;
+                    return Ok(());
                 }
             }
-            match flow.crew.wait(POLL) {
+            match flow.crew.wait(POLL)? {
                 // Nothing is asked for any more.
-                Ok(None | Some(News::Scouted(_) | News::Built(Built::SetBack(..) | Built::Ended))) => {}
-                Ok(Some(news)) => {
-                    if let Err(error) = self.news(flow, news) {
-                        result = Err(error);
-                        break;
-                    }
-                }
-                // A broken disk outranks a broken connection.
-                Err(error) => {
-                    result = Err(error);
-                    break;
-                }
+                None | Some(News::Scouted(_) | News::Built(Built::SetBack(..) | Built::Ended)) => {}
+                Some(news) => self.news(flow, news)?,
             }
         }
-        self.tell_bytes(flow);
-        let noted = self.note_removed(flow);
-        result.and(noted)
     }
 
     fn news(&mut self, flow: &mut Flow<'_, '_, '_>, news: News) -> Result<(), SyncError> {
