@@ -230,7 +230,7 @@ mod tests {
             panic!("a check scans nothing")
         }
 
-        fn fetch(&mut self, _: u32, _: &Entry, _: Option<&Prefix>) -> Result<(), RemoteError> {
+        fn fetch(&mut self, _: u32, _: &Entry, _: &[Prefix]) -> Result<(), RemoteError> {
             panic!("a check fetches nothing")
         }
 

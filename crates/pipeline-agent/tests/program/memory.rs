@@ -72,11 +72,11 @@ fn answer(agent: &mut Agent) -> (u64, FetchEnd) {
 
 fn fetch_sparse(size: u64) {
     let (_root, mut agent, file) = with_sparse(size);
-    agent.ask(&Request::Fetch { file: file.clone(), known: None });
+    agent.ask(&Request::Fetch { file: file.clone(), known: vec![] });
     let (received, end) = answer(&mut agent);
     assert_eq!(received, size);
     let FetchEnd::Complete(digest) = end else { panic!("{end:?}") };
-    agent.ask(&Request::Fetch { file, known: Some(Prefix { bytes: size, digest }) });
+    agent.ask(&Request::Fetch { file, known: vec![Prefix { bytes: size, digest }] });
     assert_eq!(answer(&mut agent), (0, FetchEnd::Complete(digest)));
     let peak = agent.peak_kib();
     assert!(peak < LIMIT_KIB, "{peak} KiB for a file of {size} bytes");

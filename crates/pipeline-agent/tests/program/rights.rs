@@ -74,7 +74,7 @@ fn what_may_not_be_read_or_removed_is_reported() {
     assert_eq!(unreadable, [(Some(path("closed")), denied.clone())]);
 
     for (name, identity) in [("unreadable", identity("unreadable")), ("closed/file", closed)] {
-        agent.ask(&Request::Fetch { file: file(name, identity), known: None });
+        agent.ask(&Request::Fetch { file: file(name, identity), known: vec![] });
         assert_eq!(agent.next(), Reply::Fetched { id: 1, end: FetchEnd::Failed(denied.clone()) }, "{name}");
         agent.ask(&Request::Remove(vec![file(name, identity)]));
         assert_eq!(agent.next(), Reply::Removed { id: 1, end: RemoveEnd::Failed(denied.clone()) }, "{name}");
@@ -86,7 +86,7 @@ fn what_may_not_be_read_or_removed_is_reported() {
 
     // A file of somebody else: its access time can't be spared and it gets no lease, but it is readable, and its directory ours.
     let readable = file("readable", identity("readable"));
-    agent.ask(&Request::Fetch { file: readable.clone(), known: None });
+    agent.ask(&Request::Fetch { file: readable.clone(), known: vec![] });
     assert_eq!(agent.next(), Reply::Data(b"readable"));
     assert!(matches!(agent.next(), Reply::Fetched { end: FetchEnd::Complete(_), .. }));
     if as_root {

@@ -20,7 +20,7 @@ use crate::wire::{FetchEnd, FileRef, MAX_DATA_BYTES, Reply, WireError};
 pub(super) fn answer<W: Write>(
     root: Result<&Rooted>,
     file: &FileRef,
-    known: Option<&Prefix>,
+    known: &[Prefix],
     atime: &mut Atime,
     out: &mut Outbox<W>,
 ) -> std::result::Result<(), WireError> {
@@ -33,14 +33,15 @@ pub(super) fn answer<W: Write>(
 
 fn send<W: Write>(
     content: &Content,
-    known: Option<&Prefix>,
+    known: &[Prefix],
     out: &mut Outbox<W>,
 ) -> std::result::Result<FetchEnd, WireError> {
     let mut hasher = Hasher::new();
     let mut left = content.size();
-    if let Some(known) = known {
-        match pass_over(content, known, &mut hasher, out)? {
-            None => left -= known.bytes,
+    for beginning in known {
+        let passed = content.size() - left;
+        match pass_over(content, beginning, passed, &mut hasher, out)? {
+            None => left = content.size() - beginning.bytes,
             Some(end) => return Ok(end),
         }
     }
@@ -60,17 +61,17 @@ fn send<W: Write>(
     Ok(content.end(hasher))
 }
 
-/// Reads and hashes what the collector holds. Returns the answer where the file begins otherwise.
+/// Reads and hashes what the collector holds, after the bytes passed before. Returns the answer where the file begins otherwise.
 fn pass_over<W: Write>(
     content: &Content,
     known: &Prefix,
+    passed: u64,
     hasher: &mut Hasher,
     out: &mut Outbox<W>,
 ) -> std::result::Result<Option<FetchEnd>, WireError> {
-    if known.bytes > content.size() {
+    let Some(mut left) = known.bytes.checked_sub(passed).filter(|_| known.bytes <= content.size()) else {
         return Ok(Some(FetchEnd::Differs));
-    }
-    let mut left = known.bytes;
+    };
     let mut buffer = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(MAX_DATA_BYTES)];
     while left > 0 {
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
@@ -109,7 +110,7 @@ mod tests {
         let mut out = Outbox::new(&mut sent).unwrap();
         out.fall_silent();
         let known = Prefix { bytes: 7, digest: Digest::of(b"content") };
-        answer(Ok(&root), &file, Some(&known), &mut Atime::default(), &mut out).unwrap();
+        answer(Ok(&root), &file, &[known], &mut Atime::default(), &mut out).unwrap();
         drop(out);
         assert_eq!(FrameReader::new(&sent[..]).next::<Reply<'_>>().unwrap(), Some(Reply::Working));
     }

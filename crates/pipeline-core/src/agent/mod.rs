@@ -150,7 +150,7 @@ impl Source {
         match request {
             Request::Open { .. } => return Err(AgentError::Refused("a directory is open already".into())),
             Request::Scan => scan::answer(root, out),
-            Request::Fetch { file, known } => fetch::answer(root, &file, known.as_ref(), &mut self.atime, out),
+            Request::Fetch { file, known } => fetch::answer(root, &file, &known, &mut self.atime, out),
             Request::Delta { file, signature_bytes } => {
                 return delta::answer(root, &file, signature_bytes, &mut self.atime, requests, out);
             }

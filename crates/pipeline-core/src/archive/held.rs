@@ -5,6 +5,7 @@
 //! ([`super::commit`]).
 
 use std::fs::File;
+use std::io::Read as _;
 use std::sync::Arc;
 
 use rustix::fd::BorrowedFd;
@@ -14,7 +15,7 @@ use rustix::io::Errno;
 use crate::archive::error::ArchiveError;
 use crate::archive::layout::ArchivePath;
 use crate::archive::lying::Stamp;
-use crate::archive::store::Store;
+use crate::archive::store::{READ_BYTES, Store};
 use crate::digest::Digest;
 use crate::entry::Prefix;
 use crate::path::RelPath;
@@ -56,6 +57,14 @@ impl Held {
     pub fn basis(&self) -> Result<File, ArchiveError> {
         let path = self.path.as_rel_path();
         self.store.root.open_file(path, OFlags::RDONLY, Mode::empty()).map_err(|e| unusable(&self.store, path, e))
+    }
+
+    /// Reads and hashes its first bytes. As with [`basis`](Held::basis), nothing vouches for them.
+    pub fn beginning(&self, bytes: u64) -> Result<Prefix, ArchiveError> {
+        let mut buffer = vec![0; READ_BYTES];
+        let read = Digest::of_reader(self.basis()?.take(bytes), &mut buffer);
+        let (digest, bytes) = read.map_err(|e| self.store.failed("read", self.path.as_rel_path(), e))?;
+        Ok(Prefix { bytes, digest })
     }
 
     pub(super) fn origin(&self) -> Origin {

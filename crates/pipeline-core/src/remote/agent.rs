@@ -129,8 +129,8 @@ impl Remote for AgentRemote {
         }
     }
 
-    fn fetch(&mut self, id: u32, entry: &Entry, known: Option<&Prefix>) -> Result<(), RemoteError> {
-        self.push(&Request::Fetch { file: file(id, entry), known: known.copied() })
+    fn fetch(&mut self, id: u32, entry: &Entry, known: &[Prefix]) -> Result<(), RemoteError> {
+        self.push(&Request::Fetch { file: file(id, entry), known: known.to_vec() })
     }
 
     fn delta(&mut self, id: u32, entry: &Entry, signature: &[u8]) -> Result<(), RemoteError> {

@@ -73,10 +73,10 @@ pub trait Remote {
 
     /// Queues the reading of one file. Answered by [`Answer::Data`] and [`Answer::Fetched`]; never retried by itself.
     ///
-    /// With `known`, what the collector holds: where the file begins with exactly that, only what comes after it is sent (nothing,
-    /// if there is no more), and the digest is of the whole; otherwise nothing is sent, and it ends with
-    /// [`Differs`](FetchEnd::Differs).
-    fn fetch(&mut self, id: u32, entry: &Entry, known: Option<&Prefix>) -> Result<(), RemoteError>;
+    /// With `known`, the last of which is what the collector holds: where the file begins with exactly that, only what comes after it is
+    /// sent (nothing, if there is no more), and the digest is of the whole; otherwise nothing is sent, and it ends with
+    /// [`Differs`](FetchEnd::Differs). Shorter beginnings may come first, to find that out sooner.
+    fn fetch(&mut self, id: u32, entry: &Entry, known: &[Prefix]) -> Result<(), RemoteError>;
 
     /// Queues the reading of one file as a delta against what this signature is of. Answered as a fetch is, the data being the
     /// delta; ends with [`Differs`](FetchEnd::Differs), and what was sent is worth nothing, where the whole file is cheaper.

@@ -17,6 +17,8 @@ pub struct Wanted {
     pub held: Option<Held>,
     /// What an earlier transfer left of it.
     pub part: Option<Part>,
+    /// A short beginning of what is held, where that is long: a file that differs early on need not be read to the end of it.
+    pub glance: Option<Prefix>,
     /// Signature of what is held, where that is needed.
     pub signature: Option<Vec<u8>>,
     /// How it is asked for.
@@ -41,7 +43,7 @@ pub struct Place {
 impl Wanted {
     /// A file of which nothing is known to be here.
     pub fn new(entry: Entry, place: Place, can_delta: bool) -> Wanted {
-        Wanted { entry, place, held: None, part: None, signature: None, ask: Ask::Whole, can_delta }
+        Wanted { entry, place, held: None, part: None, glance: None, signature: None, ask: Ask::Whole, can_delta }
     }
 
     fn here(&self) -> Here {
@@ -70,12 +72,12 @@ impl Wanted {
         self.ask == Ask::Delta && self.signature.is_none()
     }
 
-    /// What the device is told that it need not send.
-    pub fn known(&self) -> Option<Prefix> {
+    /// What the device is told that it need not send, last, and before it what is looked at on the way.
+    pub(super) fn known(&self) -> Vec<Prefix> {
         match self.ask {
-            Ask::AfterPart => self.part.as_ref().map(Part::prefix),
-            Ask::AfterHeld => self.held.as_ref().map(Held::prefix),
-            Ask::Delta | Ask::Whole => None,
+            Ask::AfterPart => self.part.iter().map(Part::prefix).collect(),
+            Ask::AfterHeld => self.glance.into_iter().chain(self.held.as_ref().map(Held::prefix)).collect(),
+            Ask::Delta | Ask::Whole => Vec::new(),
         }
     }
 
@@ -83,13 +85,13 @@ impl Wanted {
     pub fn send(&self, remote: &mut dyn Remote, id: u32) -> Result<(), RemoteError> {
         match (self.ask, &self.signature) {
             (Ask::Delta, Some(signature)) => remote.delta(id, &self.entry, signature),
-            _ => remote.fetch(id, &self.entry, self.known().as_ref()),
+            _ => remote.fetch(id, &self.entry, &self.known()),
         }
     }
 
     /// Bytes that will come, if all goes well; for a delta as many as could.
     pub fn coming_bytes(&self) -> u64 {
-        self.entry.identity.size - self.known().map_or(0, |prefix| prefix.bytes.min(self.entry.identity.size))
+        self.entry.identity.size - self.known().last().map_or(0, |prefix| prefix.bytes.min(self.entry.identity.size))
     }
 
     /// Bytes that it takes of the storage, beside what is there.

@@ -22,8 +22,10 @@ pub enum Request {
     Fetch {
         /// Which file.
         file: FileRef,
-        /// What the collector holds already: only what comes after it is sent, and nothing where the file begins otherwise.
-        known: Option<Prefix>,
+        /// What the collector holds already is the last of these: only what comes after it is sent, and nothing where the file begins
+        /// otherwise. Shorter beginnings of it may come first, each longer than the one before: a file that differs there is not
+        /// read further.
+        known: Vec<Prefix>,
     },
     /// Remove files against receipts, each after its own check. Answered by one `Removed` for each.
     Remove(Vec<FileRef>),

@@ -165,7 +165,7 @@ fn a_path_that_could_leave_the_root_does_not_decode() {
     let good = raw_frame(&(2u8, Ref(7, b"a/b", [2; 5]), 0u8));
     let fetched = FrameReader::new(&good[..]).next::<Request>().unwrap().unwrap();
     let identity = Identity { dev: 2, ino: 2, size: 2, mtime_ns: 1, ctime_ns: 1 };
-    assert_eq!(fetched, Request::Fetch { file: FileRef { id: 7, path: path(b"a/b"), identity }, known: None });
+    assert_eq!(fetched, Request::Fetch { file: FileRef { id: 7, path: path(b"a/b"), identity }, known: vec![] });
 }
 
 fn any_path() -> impl Strategy<Value = RelPath> {
@@ -187,8 +187,9 @@ fn any_request() -> impl Strategy<Value = Request> {
         (any::<u16>(), prop::collection::vec(any::<u8>(), 0..40))
             .prop_map(|(protocol, root)| Request::Open { protocol, root }),
         Just(Request::Scan),
-        (any_file(), prop::option::of(any::<(u64, [u8; 32])>())).prop_map(|(file, known)| {
-            let known = known.map(|(bytes, digest)| Prefix { bytes, digest: Digest::from_bytes(digest) });
+        (any_file(), prop::collection::vec(any::<(u64, [u8; 32])>(), 0..3)).prop_map(|(file, known)| {
+            let known = known.into_iter().map(|(bytes, digest)| Prefix { bytes, digest: Digest::from_bytes(digest) });
+            let known = known.collect();
             Request::Fetch { file, known }
         }),
         (any_file(), any::<u64>()).prop_map(|(file, signature_bytes)| Request::Delta { file, signature_bytes }),
@@ -286,8 +287,8 @@ fn the_documented_bytes_are_the_bytes() {
     let requests = [
         Request::Open { protocol: PROTOCOL, root: b"/data".to_vec() },
         Request::Scan,
-        Request::Fetch { file: file.clone(), known: None },
-        Request::Fetch { file: file.clone(), known: Some(Prefix { bytes: 200, digest }) },
+        Request::Fetch { file: file.clone(), known: vec![] },
+        Request::Fetch { file: file.clone(), known: vec![Prefix { bytes: 200, digest }] },
         Request::Remove(vec![file.clone()]),
         Request::Prune { dirs: vec![path(b"a")], quiet_ns: 3_600_000_000_000 },
         Request::Delta { file, signature_bytes: 12 },

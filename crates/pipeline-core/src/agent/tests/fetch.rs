@@ -20,7 +20,7 @@ fn files_of_every_size_arrive_whole_and_in_order() {
         let name = path(&format!("{size}.dat"));
         write(&root.path().join(name.as_path()), &content[..size]);
         let identity = identity(&root.path().join(name.as_path()));
-        agent.ask(&Request::Fetch { file: FileRef { id, path: name, identity }, known: None });
+        agent.ask(&Request::Fetch { file: FileRef { id, path: name, identity }, known: vec![] });
     }
     for (id, &size) in (0..).zip(&sizes) {
         let (seen, end) = agent.fetched(id);
@@ -129,7 +129,7 @@ fn fetch_while(change: Change) -> (Vec<u8>, Vec<u8>, FetchEnd) {
     write(&at, &content);
     let old = identity(&at);
     let mut agent = Agent::open(root.path());
-    agent.ask(&Request::Fetch { file: FileRef { id: 1, path: path("file"), identity: old }, known: None });
+    agent.ask(&Request::Fetch { file: FileRef { id: 1, path: path("file"), identity: old }, known: vec![] });
     let mut seen = match agent.replies.next::<Reply<'_>>().unwrap().unwrap() {
         Reply::Data(bytes) => bytes.to_vec(),
         other => panic!("{other:?}"),

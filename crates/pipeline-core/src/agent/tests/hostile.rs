@@ -41,16 +41,16 @@ fn stream(root: &Path) -> Vec<u8> {
     let requests = [
         Request::Open { protocol: PROTOCOL, root: root.as_os_str().as_bytes().to_vec() },
         Request::Scan,
-        Request::Fetch { file: file(1, "file"), known: None },
-        Request::Fetch { file: file(2, "dir/file"), known: None },
+        Request::Fetch { file: file(1, "file"), known: vec![] },
+        Request::Fetch { file: file(2, "dir/file"), known: vec![] },
         Request::Fetch {
             file: FileRef { id: 3, path: path("out/secret"), identity: identity(&root.join("../secret")) },
-            known: None,
+            known: vec![],
         },
         Request::Remove(vec![FileRef { id: 4, path: path("out/secret"), identity: identity(&root.join("../secret")) }]),
         Request::Fetch {
             file: file(5, "file"),
-            known: Some(Prefix { bytes: 3, digest: crate::digest::Digest::of(b"con") }),
+            known: vec![Prefix { bytes: 3, digest: crate::digest::Digest::of(b"con") }],
         },
         Request::Delta { file: file(6, "dir/file"), signature_bytes: signature.len() as u64 },
         Request::Signature(signature[..20].to_vec()),

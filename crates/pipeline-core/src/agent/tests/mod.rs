@@ -134,11 +134,11 @@ impl Agent {
     }
 
     fn fetch(&mut self, path: &RelPath, identity: Identity) -> (Vec<u8>, FetchEnd) {
-        self.fetch_after(path, identity, None)
+        self.fetch_after(path, identity, &[])
     }
 
-    fn fetch_after(&mut self, path: &RelPath, identity: Identity, known: Option<Prefix>) -> (Vec<u8>, FetchEnd) {
-        self.ask(&Request::Fetch { file: FileRef { id: 41, path: path.clone(), identity }, known });
+    fn fetch_after(&mut self, path: &RelPath, identity: Identity, known: &[Prefix]) -> (Vec<u8>, FetchEnd) {
+        self.ask(&Request::Fetch { file: FileRef { id: 41, path: path.clone(), identity }, known: known.to_vec() });
         self.fetched(41)
     }
 

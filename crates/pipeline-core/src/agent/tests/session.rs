@@ -73,7 +73,7 @@ fn a_collector_that_hangs_up_ends_it_in_order() {
     write(&root.path().join("big"), &noise(4 << 20));
     let identity = identity(&root.path().join("big"));
     let mut agent = Agent::open(root.path());
-    agent.ask(&Request::Fetch { file: FileRef { id: 1, path: path("big"), identity }, known: None });
+    agent.ask(&Request::Fetch { file: FileRef { id: 1, path: path("big"), identity }, known: vec![] });
     let Agent { requests, replies, thread } = agent;
     drop((requests, replies));
     thread.join().unwrap().unwrap();
@@ -107,7 +107,7 @@ fn answers_to_many_requests_share_frames() {
         let name = path(&format!("{id}.dat"));
         write(&root.path().join(name.as_path()), &content);
         let identity = identity(&root.path().join(name.as_path()));
-        writer.push(&Request::Fetch { file: FileRef { id, path: name, identity }, known: None }).unwrap();
+        writer.push(&Request::Fetch { file: FileRef { id, path: name, identity }, known: vec![] }).unwrap();
         // As frames of their own they arrive, and are answered together all the same.
         writer.flush().unwrap();
     }
@@ -134,13 +134,18 @@ fn all_that_may_be_unanswered_can_be_asked_without_reading() {
     write(&root.path().join("a"), &content);
     let identity = identity(&root.path().join("a"));
     let mut agent = Agent::open(root.path());
-    let one =
-        postcard::to_stdvec(&Request::Fetch { file: FileRef { id: u32::MAX, path: path("a"), identity }, known: None })
-            .unwrap()
-            .len();
+    let one = postcard::to_stdvec(&Request::Fetch {
+        file: FileRef { id: u32::MAX, path: path("a"), identity },
+        known: vec![],
+    })
+    .unwrap()
+    .len();
     let count = u32::try_from(MAX_UNANSWERED_BYTES / one).unwrap();
     for id in 0..count {
-        agent.requests.push(&Request::Fetch { file: FileRef { id, path: path("a"), identity }, known: None }).unwrap();
+        agent
+            .requests
+            .push(&Request::Fetch { file: FileRef { id, path: path("a"), identity }, known: vec![] })
+            .unwrap();
     }
     agent.requests.flush().unwrap();
     // Some hundred megabytes of answers wait now, far more than the sockets hold.

@@ -73,3 +73,16 @@ fn reading_back_does_not_ask_memory() {
     let output = child(&[], "reading::a_visit_that_counts_its_reads", storage.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn the_beginning_of_what_is_held_is_what_lies_there() {
+    let storage = Storage::new();
+    let archive = storage.open();
+    let staging = archive.staging(&device()).unwrap();
+    stored(&commit_all(&archive, vec![stage(&archive, &staging, "a", b"beginning")]).unwrap()[0]);
+    let held = archive.examine(&target(&archive, "a")).unwrap().unwrap();
+    for (asked, content) in [(0, &b""[..]), (5, b"begin"), (9, b"beginning"), (100, b"beginning")] {
+        let expected = Prefix { bytes: content.len() as u64, digest: Digest::of(content) };
+        assert_eq!(held.beginning(asked).unwrap(), expected);
+    }
+}

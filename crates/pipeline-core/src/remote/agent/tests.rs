@@ -54,7 +54,7 @@ fn an_agent_that_drips_is_ended() {
     let visit = Duration::from_millis(200);
     let began = Instant::now();
     let mut remote = AgentRemote::open(link, Path::new("/data"), options(began + visit)).unwrap();
-    remote.fetch(1, &entry(), None).unwrap();
+    remote.fetch(1, &entry(), &[]).unwrap();
     let error = remote.answer().unwrap_err();
     assert!(matches!(error, RemoteError::Overdue(_)), "{error:?}");
     assert!(began.elapsed() < PATIENCE);
@@ -97,7 +97,7 @@ fn that_it_works_is_no_answer() {
         })
         .unwrap();
     assert_eq!(found, 1);
-    remote.fetch(1, &entry(), None).unwrap();
+    remote.fetch(1, &entry(), &[]).unwrap();
     assert!(matches!(remote.answer().unwrap(), Answer::Data(b"abc")));
     assert!(matches!(remote.answer().unwrap(), Answer::Fetched(1, FetchEnd::Complete(_))));
     drop(remote);
@@ -130,7 +130,7 @@ fn a_changed_file_comes_as_a_delta() {
         })
         .unwrap();
     let entry = entries.remove(0);
-    remote.fetch(1, &entry, Some(&old)).unwrap();
+    remote.fetch(1, &entry, &[old]).unwrap();
     assert!(matches!(remote.answer().unwrap(), Answer::Fetched(1, FetchEnd::Differs)));
     assert!(remote.can_delta() && remote.caveats().is_empty());
     remote.delta(2, &entry, &signature).unwrap();

@@ -133,7 +133,7 @@ impl Subject {
 
     fn ask(&mut self, entry: &Entry, known: Option<&Prefix>) -> u32 {
         let id = self.id();
-        self.remote.fetch(id, entry, known).unwrap();
+        self.remote.fetch(id, entry, known.map(std::slice::from_ref).unwrap_or_default()).unwrap();
         id
     }
 

@@ -323,7 +323,8 @@ impl Remote for SftpRemote {
         }
     }
 
-    fn fetch(&mut self, id: u32, entry: &Entry, known: Option<&Prefix>) -> Result<(), RemoteError> {
+    fn fetch(&mut self, id: u32, entry: &Entry, known: &[Prefix]) -> Result<(), RemoteError> {
+        let known = known.last();
         self.examine(entry, known)?;
         let entry = entry.clone();
         let known = known.copied().filter(|known| known.bytes > 0);
