@@ -363,7 +363,7 @@ impl Visit {
         query().map_err(|e| self.sqlite("looking up a directory", e))
     }
 
-    /// Notes that files are gone from the device, by their rows.
+    /// Notes that files are gone from the device, or are other files by now, by their rows: they license nothing any more.
     pub fn note_removed(&mut self, rows: &[i64]) -> Result<(), CatalogError> {
         let mut note = || {
             let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -24,6 +24,8 @@ pub(super) struct Removing {
     asked: HashMap<u32, Asked>,
     removed: Vec<i64>,
     removed_bytes: u64,
+    /// Rows of files that are other files by now.
+    ended: Vec<i64>,
     verifying: bool,
 }
 
@@ -42,6 +44,7 @@ impl Removing {
             asked: HashMap::new(),
             removed: Vec::new(),
             removed_bytes: 0,
+            ended: Vec::new(),
             verifying: false,
         }
     }
@@ -143,7 +146,12 @@ impl Session<'_> {
                 removing.removed.push(asked.row);
                 removing.removed_bytes += asked.bytes;
             }
-            RemoveEnd::Changed => self.deferred(asked.file, "changed after it was received: kept"),
+            RemoveEnd::Changed => {
+                // Where identities prove little, only the device's look at the content tells: then the next scan would meet the
+                // same identity again, and nobody would ever receive what the file holds now.
+                removing.ended.push(asked.row);
+                self.deferred(asked.file, "changed after it was received: kept");
+            }
             RemoveEnd::Busy => self.deferred(asked.file, "open for writing: kept"),
             RemoveEnd::Failed(reason) => {
                 self.failed(Some(asked.file), format!("received, but it can't be removed: {reason}"));
@@ -156,14 +164,14 @@ impl Session<'_> {
     }
 
     pub(super) fn note_removed(&mut self, flow: &mut Flow<'_, '_, '_>) -> Result<(), SyncError> {
-        let rows = std::mem::take(&mut flow.removing.removed);
-        if rows.is_empty() {
-            return Ok(());
-        }
+        let mut rows = std::mem::take(&mut flow.removing.removed);
         let (files, bytes) = (rows.len() as u64, std::mem::take(&mut flow.removing.removed_bytes));
-        self.counts.removed += files;
-        self.counts.removed_bytes += bytes;
-        self.tell(&Event::FilesRemoved { device: self.name().clone(), files, bytes });
-        Ok(flow.visit.note_removed(&rows)?)
+        if files > 0 {
+            self.counts.removed += files;
+            self.counts.removed_bytes += bytes;
+            self.tell(&Event::FilesRemoved { device: self.name().clone(), files, bytes });
+        }
+        rows.append(&mut flow.removing.ended);
+        if rows.is_empty() { Ok(()) } else { Ok(flow.visit.note_removed(&rows)?) }
     }
 }
