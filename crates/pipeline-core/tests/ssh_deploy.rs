@@ -229,6 +229,21 @@ fn a_look_puts_nothing_on_the_device() {
 }
 
 #[test]
+fn a_jump_that_dies_while_the_agent_starts_is_a_broken_connection() {
+    let fleet = one_pi().pi_config("ForceCommand sleep 300").start().unwrap();
+    let connector = connector(&fleet, options_with(&fleet));
+    let (class, line) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            eventually("a command runs", || !fleet.pi(1).pids_of("sleep").is_empty());
+            fleet.jump().kill_sessions();
+        });
+        shown(&fails(&connector, &fleet))
+    });
+    assert_eq!(class, Class::Transient);
+    assert!(line.starts_with("the connection to 'raspberry1' broke: "), "{line}");
+}
+
+#[test]
 fn a_key_may_be_bound_to_an_agent() {
     let fleet = one_pi().start().unwrap();
     fleet.write(1, b"a.jpg", b"bee", UNIX_EPOCH).unwrap();

@@ -489,7 +489,8 @@ fn caveats(tools: &Result<Tools, String>, has_clock: bool) -> Vec<String> {
     match tools {
         Ok(_) => caveats.extend(
             [
-                "a program of another user that has a file open for writing is not seen, nor is one that has it mapped",
+                "a program of another user, or with more rights than the login, that has a file open for writing is not seen, nor is one \
+                 that has it mapped",
                 "for some milliseconds between the last look at a file and its removal a program may begin to write to it",
             ]
             .map(String::from),

@@ -25,6 +25,9 @@ pub(super) const QUIET: Duration = Duration::from_secs(10 * 60);
 const MAX_LIST_BYTES: usize = 64 * 1024;
 /// As the agent says it.
 const UNSEEN: &str = "it belongs to another user, so it can't be told whether somebody writes to it: kept";
+/// Its shell is shut up in a namespace, or such.
+const BLIND: &str =
+    "the login may not see what processes have open, so it can't be told whether somebody writes to it: kept";
 
 const OTHER: RemoteError = RemoteError::Protocol("its shell answered something else");
 
@@ -75,6 +78,7 @@ impl SftpRemote {
                     "c" => RemoveEnd::Changed,
                     "b" => RemoveEnd::Busy,
                     "u" => RemoveEnd::Failed(UNSEEN.into()),
+                    "n" => RemoveEnd::Failed(BLIND.into()),
                     "f" => RemoveEnd::Failed(words(&rest.to_lowercase())),
                     _ => return Err(OTHER),
                 };

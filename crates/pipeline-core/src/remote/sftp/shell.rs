@@ -103,7 +103,7 @@ pub(super) fn examine(root: &[u8], tools: Tools) -> String {
 /// Removes files, each named by two fields on stdin that end with NUL: what it must be, and its path.
 ///
 /// Answers a line for each: `r` removed, `g` gone before, `c` another file, `b` open for writing, `u` of another user,
-/// `f WORDS` could not be removed.
+/// `n` nobody's open files can be seen, `f WORDS` could not be removed.
 pub(super) fn remove(root: &[u8], tools: Tools) -> String {
     command(root, tools.stat, include_str!("scripts/remove.sh"), include_str!("scripts/remove_each.sh"))
 }

@@ -8,7 +8,8 @@ while [ $# -gt 1 ]; do
     join $line
     if [ "$j" != "$wanted" ] || [ -L "$f" ] || [ ! -f "$f" ]; then echo c
     elif case $w in *" ${wanted%% *}:${i%% *} "*) ;; *) false ;; esac; then echo b
-    elif [ "$u" != 0 ] && [ ! -O "$f" ]; then echo u
+    elif [ -n "$blind" ]; then echo n
+    elif [ ! -O "$f" ] && [ "$u$denied" != 0 ]; then echo u
     # RACE: between whats and rm, a few milliseconds.
     elif x=$(rm -f "$f" 2>&1); then echo r
     else echo "f ${x##*: }"
