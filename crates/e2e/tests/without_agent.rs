@@ -132,6 +132,10 @@ fn everything_arrives_and_leaves_without_an_agent() {
     let run = scene.pipeline(&["sync"]).expect(0);
     let lines = run.stderr.lines().filter(|line| line.contains("without the agent") && line.contains("agent: never"));
     assert_eq!(lines.count(), 5, "{run}");
+    assert!(
+        run.stdout.contains("raspberry4, raspberry5 without the agent: the configuration says 'agent: never'"),
+        "{run}"
+    );
     assert_eq!(scene.archived(), ever);
     let left = ["raspberry1/busy.csv", "raspberry2/young.csv"].map(|path| path.as_bytes().to_vec());
     assert_eq!(scene.offered().into_keys().collect::<Vec<_>>(), left);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pipeline_core::cancel::Cancel;
+use pipeline_core::event::Observer;
 use pipeline_core::run::{self, Setup};
 
 use super::Context;
@@ -10,6 +11,7 @@ use crate::cli::SyncArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::monitors::Monitors;
+use crate::ui::fallbacks::Fallbacks;
 
 pub fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     let (_, mut config) = context.config()?;
@@ -24,6 +26,8 @@ pub fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
         monitors.know_fleet(fleet);
         observer = Monitors::beside(monitors, observer);
     }
+    let fallbacks = Arc::new(Fallbacks::before(observer));
+    let observer: Arc<dyn Observer> = fallbacks.clone();
     let cancel = Cancel::new();
     let signal = context.listen(&cancel, &observer)?;
     let connector = context.connector(&config, ssh_config, &cancel);
@@ -36,7 +40,7 @@ pub fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     };
     let report = run::sync(&setup, &*observer, &cancel).map_err(|error| Failure::of(&error))?;
     if !args.json {
-        context.ui.report(&report, args.dry_run);
+        context.ui.report(&report, &fallbacks.lines(), args.dry_run);
     }
     let exit = Exit::of_run(&report, signal.exit());
     if let Some(stop) = &report.stopped_by {

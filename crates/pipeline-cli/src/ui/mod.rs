@@ -24,6 +24,7 @@ use output::Output;
 use terminal::Terminal;
 use words::printable;
 
+pub mod fallbacks;
 pub mod json;
 pub mod lines;
 pub mod log;
@@ -154,9 +155,9 @@ impl Ui {
         }
     }
 
-    /// The table at the end of a run and why devices failed. Not in the journal, where each device has had its line, and not
+    /// The table at the end of a run, why devices failed, and what else is to be told of them. Not in the journal, where each device has had its line, and not
     /// with `-q`, where problems have.
-    pub fn report(&self, report: &RunReport, dry_run: bool) {
+    pub fn report(&self, report: &RunReport, remarks: &[String], dry_run: bool) {
         self.end_bars();
         if self.verbosity == Verbosity::Quiet || self.out_stream.journal || report.devices.is_empty() {
             return;
@@ -164,6 +165,7 @@ impl Ui {
         let width = if self.out_stream.is_terminal { console::Term::stdout().size().1.into() } else { table::WIDTH };
         self.out.line(&table::table(report, width, self.out_stream.colors));
         table::reasons(report, self.out_stream.colors).iter().for_each(|line| self.out.line(line));
+        remarks.iter().for_each(|line| self.out.line(line));
         if dry_run {
             self.out.line("nothing was changed: this is what a run would do");
         }

@@ -1,7 +1,7 @@
 //! What the engine may ask of a device, and nothing else.
 //!
 //! Requests are queued without waiting and answered in order, so that a long link stays full: small files cost no round
-//! trip each. [`agent`] is the fast implementation. Every implementation passes the same conformance suite.
+//! trip each. [`agent`] is the fast implementation, [`sftp`] the one for devices that can't run it. Both pass one conformance suite.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Real connections: from the OpenSSH config's word for a device to an agent that answers there.
+//! Real connections: from the OpenSSH config's word for a device to an agent, or at least an SFTP server, that answers there.
 //!
 //! ```text
 //! TCP → session ─ mux ─ lane → session ─ mux ─ lane → … → session ─ mux ─ command → agent
