@@ -28,6 +28,8 @@ pub struct Transfer<'a> {
     pieces: Pieces,
     due: VecDeque<Due>,
     sink: Sink,
+    /// Bytes that have come of the oldest file that is due.
+    came_bytes: u64,
 }
 
 /// A file that was asked for.
@@ -85,7 +87,7 @@ impl<'a> Transfer<'a> {
     /// Nothing is due yet. The second half is to be [run](Building::run) by a thread of its own.
     pub fn new(staging: &'a Staging) -> (Transfer<'a>, Building) {
         let (pieces, building) = builder::queue();
-        (Transfer { staging, pieces, due: VecDeque::new(), sink: Sink::None }, building)
+        (Transfer { staging, pieces, due: VecDeque::new(), sink: Sink::None, came_bytes: 0 }, building)
     }
 
     /// Expects one more file, after all others.
@@ -109,6 +111,11 @@ impl<'a> Transfer<'a> {
     /// Takes content of the oldest file that is due. Waits where what is built is far behind.
     pub fn data(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
         let due = self.due.front_mut().ok_or(TransferError::Protocol("it sent content that nobody asked for"))?;
+        // What is built is measured where it is built, but a device must not send without an end either.
+        self.came_bytes += bytes.len() as u64;
+        if self.came_bytes > most_bytes(&due.entry) {
+            return Err(TransferError::Protocol("it sent more than it announced"));
+        }
         if let Sink::None = self.sink {
             self.sink = match due.wanted.take() {
                 Some(wanted) if wanted.ask != Ask::Whole => {
@@ -137,6 +144,7 @@ impl<'a> Transfer<'a> {
             _ => return Err(TransferError::Protocol("it ended a file that nobody asked for")),
         };
         let sink = std::mem::replace(&mut self.sink, Sink::None);
+        self.came_bytes = 0;
         let path = due.entry.path.clone();
         let arrival = match (end, due.wanted) {
             (FetchEnd::Complete(digest), None) => {
@@ -212,6 +220,12 @@ impl<'a> Transfer<'a> {
 }
 
 const DIFFERS_FROM_NOTHING: TransferError = TransferError::Protocol("a whole file differs from nothing");
+
+/// The most that any answer takes for a file: all of it, and what a delta adds to that.
+fn most_bytes(entry: &Entry) -> u64 {
+    let size = entry.identity.size;
+    size.saturating_add(size / 64).saturating_add(64 << 10)
+}
 
 fn create(staging: &Staging, wanted: &Wanted) -> Result<Incoming, ArchiveError> {
     staging.create(wanted.entry.path.clone(), wanted.entry.identity, wanted.target())

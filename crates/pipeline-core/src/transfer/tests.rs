@@ -176,6 +176,19 @@ fn what_disagrees_with_its_digest_is_asked_for_whole_once() {
 }
 
 #[test]
+fn content_without_an_end_is_ended() {
+    let (old, new) = (noise(300_000), noise(310_000));
+    let place = Place::new(Some(&old));
+    place.transfer(|transfer, _| {
+        transfer.expect(1, place.wanted(&new));
+        let piece = noise(64 << 10);
+        let taken = (0..100).take_while(|_| transfer.data(&piece).is_ok()).count();
+        assert_eq!(taken, 310_000 / piece.len() + 1);
+    });
+    assert_eq!(place.archived(), old);
+}
+
+#[test]
 fn a_large_file_goes_on_after_what_came() {
     let content = noise(usize::try_from(PART_BYTES).unwrap() * 2);
     let place = Place::new(None);

@@ -10,7 +10,7 @@
 mod catalog;
 mod world;
 
-use pipeline_core::event::Outcome;
+use pipeline_core::event::{Outcome, PlannedAction};
 use proptest::prelude::*;
 
 use world::{NAMES, World};
@@ -125,4 +125,39 @@ proptest! {
         world.check_manifests()?;
         world.check_nothing_is_left()?;
     }
+}
+
+/// What is here already, what has changed and what clashes is said before anything is done, in the words of what is done then.
+#[test]
+fn a_dry_run_says_what_is_known_without_reading() {
+    use PlannedAction::{AdoptAndRemove, ReceiveAndRemove, UpdateAndRemove};
+    const EARLIER: &str = "the storage holds other or earlier content of it";
+    const SAME_SIZE: &str = "the storage holds a file of this size: received only if it differs";
+    let world = World::new();
+    let write = |device, name, bytes| {
+        world.apply(&Change { device, name, kind: Kind::Write { seed: 3, bytes } });
+    };
+    write(0, 0, 1000);
+    assert_eq!(world.run(false, &Disturbance::default()), [Outcome::Done, Outcome::Done]);
+    write(0, 0, 1001);
+    world.store_by_hand(1, 3, 1000);
+    write(0, 1, 1000);
+    world.store_by_hand(2, 5, 900);
+    write(0, 2, 1000);
+    write(0, 3, 1000);
+    write(1, 0, 70);
+    let before = world.snapshot();
+    let told = |what: &str, action, why: Option<&str>| (what.to_owned(), action, why.map(str::to_owned));
+    let expected = [
+        told("a", UpdateAndRemove, Some(EARLIER)),
+        told("b.csv", AdoptAndRemove, Some(SAME_SIZE)),
+        told("day 1/x.jpg", UpdateAndRemove, Some(EARLIER)),
+        told("day 1/y.jpg", ReceiveAndRemove, None),
+    ];
+    assert_eq!(world.plan(0), expected);
+    assert_eq!(world.plan(1), [told("a", ReceiveAndRemove, Some("another file has its place: as data/a~pj"))]);
+    assert_eq!(world.snapshot(), before);
+    assert_eq!(world.run(true, &Disturbance::default()), [Outcome::Done, Outcome::Done]);
+    world.check().unwrap();
+    world.check_nothing_is_left().unwrap();
 }

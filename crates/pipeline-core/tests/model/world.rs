@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use pipeline_core::cancel::Cancel;
 use pipeline_core::config::{Config, Surroundings};
 use pipeline_core::digest::Digest;
-use pipeline_core::event::{Event, Observer, Outcome};
+use pipeline_core::event::{Event, Observer, Outcome, PlannedAction};
 use pipeline_core::fleet::Device;
 use pipeline_core::path::DeviceName;
 use pipeline_core::remote::agent::{AgentRemote, Link, Options};
@@ -195,6 +195,36 @@ impl World {
         report.devices.into_iter().map(|device| device.outcome).collect()
     }
 
+    /// What a run would do with each file of a device, and why.
+    pub fn plan(&self, device: usize) -> Vec<(String, PlannedAction, Option<String>)> {
+        let connect = Local { breaks_after: None };
+        let devices = [self.devices[device].clone()];
+        let setup = Setup { config: &self.config, devices: &devices, connect: &connect, dry_run: true, delete: true };
+        let planned = Planned::default();
+        run::sync(&setup, &planned, &Cancel::new()).unwrap();
+        let mut planned = planned.0.into_inner().unwrap();
+        planned.sort_by(|a, b| a.0.cmp(&b.0));
+        planned
+    }
+
+    /// Puts a file into the storage that no catalog knows.
+    pub fn store_by_hand(&self, name: usize, seed: u8, bytes: usize) {
+        let path = self.storage.join("data").join(NAMES[name]);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content(seed, bytes)).unwrap();
+        self.model.lock().unwrap().ever.insert(Digest::of(&content(seed, bytes)));
+    }
+
+    /// Every file of devices and storage, with what tells whether it was touched.
+    pub fn snapshot(&self) -> BTreeMap<PathBuf, (i64, i64, u64)> {
+        let stamp = |path: PathBuf| {
+            let metadata = fs::metadata(&path).unwrap();
+            (path, (metadata.ctime(), metadata.ctime_nsec(), metadata.len()))
+        };
+        let dirs = ["storage", "pi", "pj"].map(|dir| self.dir.path().join(dir));
+        dirs.iter().flat_map(|dir| files_below(dir)).map(stamp).collect()
+    }
+
     /// The promise.
     pub fn check(&self) -> Result<(), TestCaseError> {
         let mut model = self.model.lock().unwrap();
@@ -311,6 +341,18 @@ impl Connect for Local {
 
     fn shared_connection_broke(&self, _: &Device, _: Instant) -> bool {
         false
+    }
+}
+
+/// Collects what a dry run says.
+#[derive(Default)]
+struct Planned(Mutex<Vec<(String, PlannedAction, Option<String>)>>);
+
+impl Observer for Planned {
+    fn event(&self, event: &Event) {
+        if let Event::FilePlanned { path, action, reason, .. } = event {
+            self.0.lock().unwrap().push((path.to_string(), *action, reason.clone()));
+        }
     }
 }
 
