@@ -1,7 +1,7 @@
 //! The promise as one property, on the real engine and the real agent, joined by a socket instead of SSH.
 //!
 //! Users of two devices that share one layout write, append, edit, rename and delete files, and set times back; runs are made, some
-//! break off at a random byte or are stopped, and while they work the users go on. After every step: what a user last wrote is on the
+//! break off at a random byte or are stopped, and while they work the users go on; now and then the catalog is lost. After every step: what a user last wrote is on the
 //! device or in the archive, byte for byte; what left a device stays in the archive for ever, where the catalog says; every row of the
 //! catalog is true; and no archive path ever holds a torn copy.
 
@@ -70,7 +70,12 @@ struct Disturbance {
 #[derive(Clone, Debug)]
 enum Step {
     Change(Change),
-    Run { delete: bool, disturbance: Disturbance },
+    Run {
+        delete: bool,
+        disturbance: Disturbance,
+    },
+    /// All files in the storage are nobody's then.
+    LoseCatalog,
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -100,8 +105,9 @@ fn step() -> impl Strategy<Value = Step> {
         meanwhile,
     });
     prop_oneof![
-        3 => change().prop_map(Step::Change),
-        2 => (any::<bool>(), disturbance).prop_map(|(delete, disturbance)| Step::Run { delete, disturbance }),
+        30 => change().prop_map(Step::Change),
+        20 => (any::<bool>(), disturbance).prop_map(|(delete, disturbance)| Step::Run { delete, disturbance }),
+        1 => Just(Step::LoseCatalog),
     ]
 }
 
@@ -115,6 +121,7 @@ proptest! {
             match step {
                 Step::Change(change) => world.apply(change),
                 Step::Run { delete, disturbance } => drop(world.run(*delete, disturbance)),
+                Step::LoseCatalog => world.lose_catalog(),
             }
             world.check()?;
         }
