@@ -169,6 +169,11 @@ impl Staging {
         part.place.remove();
     }
 
+    /// Keeps what an earlier transfer to `target` left, though this visit does not ask for it.
+    pub fn spare(&self, target: &ArchivePath) {
+        lock(&self.asked).insert(part_name(target));
+    }
+
     /// Removes the parts that nobody has asked for in this visit. To be called where it has asked for all that there is.
     pub fn sweep_parts(&self) -> Result<(), ArchiveError> {
         let asked = lock(&self.asked);

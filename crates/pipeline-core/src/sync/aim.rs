@@ -11,6 +11,7 @@ use crate::archive::{ArchiveError, ArchivePath, Lying};
 use crate::catalog::Visit;
 use crate::entry::{Entry, Prefix};
 use crate::error::one_line;
+use crate::path::RelPath;
 use crate::plan;
 
 /// Why a file stays that has no place left.
@@ -61,6 +62,13 @@ impl Session<'_> {
         Ok(None)
     }
 
+    /// Every place that a file may have.
+    pub(super) fn places(&self, path: &RelPath) -> Result<Vec<ArchivePath>, SyncError> {
+        let mut paths = vec![path.clone()];
+        paths.extend(plan::beside(path, self.name()));
+        self.beside(&paths)
+    }
+
     /// The path that the layout gives; none where it gives none, which is told.
     fn place(&mut self, entry: &Entry) -> Result<Option<ArchivePath>, SyncError> {
         match self.lay_out(&entry.path) {
@@ -73,13 +81,14 @@ impl Session<'_> {
         }
     }
 
-    fn lay_out(&self, path: &crate::path::RelPath) -> Result<ArchivePath, ArchiveError> {
+    fn lay_out(&self, path: &RelPath) -> Result<ArchivePath, ArchiveError> {
         let settings = self.settings();
         let source_name = settings.source.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
         self.run.archive.place(&settings.layout, self.name(), source_name, path)
     }
 
-    fn beside(&self, paths: &[crate::path::RelPath]) -> Result<Vec<ArchivePath>, SyncError> {
+    /// The places that the layout gives, of those that it gives one.
+    fn beside(&self, paths: &[RelPath]) -> Result<Vec<ArchivePath>, SyncError> {
         let mut places = Vec::with_capacity(paths.len());
         for path in paths {
             match self.lay_out(path) {

@@ -94,8 +94,11 @@ impl Session<'_> {
             let result = self.pump(&mut flow, remote);
             self.settle(&mut flow, result)
         })?;
-        // What a transfer left and nobody asked for belongs to files that are gone, unless some file was not looked at this time.
-        if self.mode.receives() && self.counts.deferred == 0 && self.counts.failed == 0 && !self.left_some {
+        // What a transfer left and nobody asked for belongs to files that are gone, or to those that were left this time.
+        if self.mode.receives() && !self.left_some {
+            for path in std::mem::take(&mut self.left) {
+                self.places(&path)?.iter().for_each(|place| staging.spare(place));
+            }
             staging.sweep_parts()?;
         }
         Ok(())

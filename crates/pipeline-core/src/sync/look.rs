@@ -55,6 +55,7 @@ impl Session<'_> {
                 Scanned::EmptyDir(path, mtime_ns) => self.empty_dir(visit, path, mtime_ns, &moment, &mut plan),
                 Scanned::Unreadable(path, reason) => {
                     whole = false;
+                    self.left_some = true;
                     self.failed(path, reason);
                     Ok(())
                 }

@@ -176,8 +176,16 @@ impl Classified for SyncError {
 /// Visits one device from connection to report. Never panics on what a device sends.
 pub fn visit(run: &Run<'_>, device: &Device, mode: Mode) -> Visited {
     let started = Instant::now();
-    let mut session =
-        Session { run, device, mode, counts: Counts::default(), due: 0, damaged: false, left_some: false };
+    let mut session = Session {
+        run,
+        device,
+        mode,
+        counts: Counts::default(),
+        due: 0,
+        damaged: false,
+        left: Vec::new(),
+        left_some: false,
+    };
     run.observer.event(&Event::DeviceStarted { device: device.name.clone() });
     let result = session.stages();
     let outcome = session.outcome(result);
@@ -196,9 +204,14 @@ struct Session<'a> {
     due: u64,
     /// The stored bytes of some file are not what was stored.
     damaged: bool,
-    /// Not everything was asked for that is to be received.
+    /// Files that were left for a later visit.
+    left: Vec<RelPath>,
+    /// Files that nobody named may have been left as well.
     left_some: bool,
 }
+
+/// Files that are remembered by name as left for a later visit.
+const MAX_LEFT: usize = 1024;
 
 impl Session<'_> {
     /// The stages in their order.
@@ -280,7 +293,13 @@ impl Session<'_> {
 
     fn deferred(&mut self, path: RelPath, reason: &str) {
         self.counts.deferred += 1;
+        self.left(&path);
         self.tell(&Event::FileDeferred { device: self.name().clone(), path, reason: reason.into() });
+    }
+
+    /// Notes a file that a later visit may go on with. Where there are too many, any file may be one.
+    fn left(&mut self, path: &RelPath) {
+        if self.left.len() < MAX_LEFT { self.left.push(path.clone()) } else { self.left_some = true }
     }
 
     fn kept(&mut self, path: RelPath, reason: &str) {
@@ -290,6 +309,7 @@ impl Session<'_> {
 
     fn failed(&mut self, path: Option<RelPath>, reason: String) {
         self.counts.failed += 1;
+        path.iter().for_each(|path| self.left(path));
         self.tell(&Event::FileFailed { device: self.name().clone(), path, reason });
     }
 }

@@ -90,16 +90,19 @@ fn small_files_are_swept_and_parts_only_where_nobody_wants_them() {
     let (large, staging) = (content(), archive.staging(&device()).unwrap());
     begin(&archive, &staging, "wanted", &large, 10);
     begin(&archive, &staging, "unwanted", &large, 10);
+    begin(&archive, &staging, "spared", &large, 10);
     std::mem::forget(staging.create(rel("small"), identity(b"x"), Target::New(target(&archive, "small"))).unwrap());
-    assert_eq!(storage.staged(), 3);
+    assert_eq!(storage.staged(), 4);
     let staging = archive.staging(&device()).unwrap();
-    assert_eq!(storage.staged(), 2);
+    assert_eq!(storage.staged(), 3);
+    staging.spare(&target(&archive, "spared"));
     staging.part(&target(&archive, "wanted")).unwrap().unwrap();
     // Made in this visit.
     begin(&archive, &staging, "new", &large, 10);
     staging.sweep_parts().unwrap();
-    assert_eq!(storage.staged(), 2);
+    assert_eq!(storage.staged(), 3);
     assert!(staging.part(&target(&archive, "wanted")).unwrap().is_some());
+    assert!(staging.part(&target(&archive, "spared")).unwrap().is_some());
     assert!(staging.part(&target(&archive, "unwanted")).unwrap().is_none());
 }
 
