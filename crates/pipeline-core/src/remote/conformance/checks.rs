@@ -98,6 +98,20 @@ fn goes_on_after_what_is_known(subject: &mut Subject) {
     for another in [&other[..], &other[..1000], &longer] {
         assert_eq!(subject.fetch(&entry, Some(&known(another))), (Vec::new(), FetchEnd::Differs));
     }
+    // Shorter beginnings may come first.
+    for beginnings in [[10, 40_000, 100_000], [10, 40_000, 300_000], [0, 1, 2]] {
+        let mut all = beginnings.map(|bytes| known(&content[..bytes])).to_vec();
+        let id = subject.id();
+        subject.remote.fetch(id, &entry, &all).unwrap();
+        assert!(
+            subject.answer() == Answered::Fetched(id, content[beginnings[2]..].to_vec(), whole.clone()),
+            "{beginnings:?}"
+        );
+        all[1].digest = Digest::of(b"other");
+        let id = subject.id();
+        subject.remote.fetch(id, &entry, &all).unwrap();
+        assert_eq!(subject.answer(), Answered::Fetched(id, Vec::new(), FetchEnd::Differs));
+    }
     // Grown since.
     let grown = subject.append("log.csv", b"one more line\n");
     let (rest, end) = subject.fetch(&grown, Some(&known(&content)));

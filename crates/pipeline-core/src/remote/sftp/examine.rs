@@ -56,15 +56,14 @@ impl Examiner {
     }
 
     /// Asks about one more file. `now_ns` is the device's clock.
-    pub(super) fn ask(&mut self, entry: &Entry, known: Option<&Prefix>, now_ns: i64) {
-        let bytes = known.map_or(0, |known| known.bytes);
-        let digest = known.map(|known| known.digest.to_string()).unwrap_or_default();
+    pub(super) fn ask(&mut self, entry: &Entry, known: &[Prefix], now_ns: i64) {
         let wait = not_before(entry.identity.ctime_ns, now_ns);
-        self.pending.extend(format!("{wait}\0{bytes}\0{digest}\0").as_bytes());
+        let known: Vec<String> = known.iter().map(|known| format!("{} {}", known.bytes, known.digest)).collect();
+        self.pending.extend(format!("{wait}\0{}\0", known.join(" ")).as_bytes());
         self.pending.extend(entry.path.as_bytes());
         self.pending.push(0);
         // A beginning of nothing is every file's.
-        let begins = (bytes == 0).then_some(true);
+        let begins = known.is_empty().then_some(true);
         self.asked.push_back(Asked { identity: entry.identity, begins, end: None });
     }
 

@@ -96,7 +96,8 @@ enum Job {
 struct Fetch {
     id: u32,
     entry: Entry,
-    known: Option<Prefix>,
+    /// The last is what the collector holds; none of nothing.
+    known: Vec<Prefix>,
     begun: bool,
     /// Its beginning is not what was known: nothing is read.
     differs: bool,
@@ -180,7 +181,7 @@ impl SftpRemote {
     }
 
     /// Has the device compute the digest of a file, where its shell can.
-    fn examine(&mut self, entry: &Entry, known: Option<&Prefix>) -> Result<(), RemoteError> {
+    fn examine(&mut self, entry: &Entry, known: &[Prefix]) -> Result<(), RemoteError> {
         let Some(tools) = self.tools else { return Ok(()) };
         let now_ns = self.now_ns();
         let examiner = match &mut self.examiner {
@@ -206,7 +207,7 @@ impl SftpRemote {
                 break;
             }
             let size = fetch.entry.identity.size;
-            let known = fetch.known.map_or(0, |known| known.bytes);
+            let known = fetch.known.last().map_or(0, |known| known.bytes);
             let (start, guard) = match &mut self.examiner {
                 None => (0, Some(Guard::of(&fetch.entry.identity))),
                 Some(examiner) => match examiner.begins(index)? {
@@ -247,7 +248,7 @@ impl SftpRemote {
         let end = match next {
             Next::Data(data) => {
                 // By SFTP alone the beginning must come over the link to be compared.
-                let Some(rest) = fetch.take(data, self.examiner.is_none()) else {
+                let Some(rest) = fetch.take(&data, self.examiner.is_none()) else {
                     fetch.differs = true;
                     self.contents.leave(&mut self.client);
                     return Ok(Step::On);
@@ -324,10 +325,10 @@ impl Remote for SftpRemote {
     }
 
     fn fetch(&mut self, id: u32, entry: &Entry, known: &[Prefix]) -> Result<(), RemoteError> {
-        let known = known.last();
-        self.examine(entry, known)?;
+        // A beginning of nothing is every file's.
+        let known: Vec<Prefix> = known.iter().copied().filter(|known| known.bytes > 0).collect();
+        self.examine(entry, &known)?;
         let entry = entry.clone();
-        let known = known.copied().filter(|known| known.bytes > 0);
         self.jobs.push_back(Job::Fetch(Fetch {
             id,
             entry,
@@ -340,7 +341,7 @@ impl Remote for SftpRemote {
     }
 
     fn delta(&mut self, id: u32, entry: &Entry, signature: &[u8]) -> Result<(), RemoteError> {
-        self.examine(entry, None)?;
+        self.examine(entry, &[])?;
         let (entry, signature) = (entry.clone(), signature.to_vec());
         self.jobs.push_back(Job::Delta(Delta { id, entry, signature, script: None, bytes: 0 }));
         Ok(())
@@ -389,17 +390,17 @@ impl Remote for SftpRemote {
 impl Fetch {
     /// Takes content that came; what of it is to be passed on. The beginning that is known is held back, where it comes at all,
     /// and compared once it is there; none where it is another.
-    fn take(&mut self, data: Vec<u8>, with_beginning: bool) -> Option<Vec<u8>> {
-        let Some(known) = self.known.filter(|_| with_beginning) else {
-            self.hasher.update(&data);
-            return Some(data);
-        };
-        let left = usize::try_from(known.bytes.saturating_sub(self.hasher.bytes())).unwrap_or(usize::MAX);
-        let (held, rest) = data.split_at(left.min(data.len()));
-        self.hasher.update(held);
-        let compared = !held.is_empty() && self.hasher.bytes() == known.bytes;
-        if compared && self.hasher.clone().finish().0 != known.digest {
-            return None;
+    fn take(&mut self, data: &[u8], with_beginning: bool) -> Option<Vec<u8>> {
+        let mut rest = data;
+        for known in self.known.iter().filter(|_| with_beginning) {
+            let left = usize::try_from(known.bytes.saturating_sub(self.hasher.bytes())).unwrap_or(usize::MAX);
+            let (held, after) = rest.split_at(left.min(rest.len()));
+            self.hasher.update(held);
+            let compared = !held.is_empty() && self.hasher.bytes() == known.bytes;
+            if compared && self.hasher.clone().finish().0 != known.digest {
+                return None;
+            }
+            rest = after;
         }
         self.hasher.update(rest);
         Some(rest.to_vec())
@@ -409,7 +410,7 @@ impl Fetch {
     fn end(self, end: End, examined: Option<examine::End>) -> FetchEnd {
         let read = self.hasher.finish().0;
         match (end, examined) {
-            (End::Whole, Some(examine::End::Read(digest))) if self.known.is_some() || read == digest => {
+            (End::Whole, Some(examine::End::Read(digest))) if !self.known.is_empty() || read == digest => {
                 FetchEnd::Complete(digest)
             }
             // What we read is not what the device read while it was the right file: it has changed since.
@@ -510,3 +511,6 @@ fn caveats(tools: &Result<Tools, String>, has_clock: bool) -> Vec<String> {
     }
     caveats
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,10 +91,10 @@ pub(super) fn list(root: &[u8], tools: Tools) -> String {
     command(root, tools.stat, include_str!("scripts/list_stat.sh"), include_str!("scripts/list_stat_each.sh"))
 }
 
-/// Looks at files as long as it is asked, one after the other, each named by four fields on stdin that end with NUL: the
-/// second of the clock to wait for (0: none), bytes of a beginning that is known (0: none), its digest, the path.
+/// Looks at files as long as it is asked, one after the other, each named by three fields on stdin that end with NUL: the
+/// second of the clock to wait for (0: none), the beginnings that are known (bytes and digest of each, in words), the path.
 ///
-/// Answers lines, each with a letter: `w` works; `p 1` begins as it was said, `p 0` does not (and that was all);
+/// Answers lines, each with a letter: `w` works; `p 1` begins as was said, `p 0` does not (and that was all);
 /// `e BEFORE;DIGEST;AFTER` was read; `g` gone; `c` no regular file; `f WORDS` could not be read.
 pub(super) fn examine(root: &[u8], tools: Tools) -> String {
     command(root, tools.stat, include_str!("scripts/examine.sh"), include_str!("scripts/examine_each.sh"))

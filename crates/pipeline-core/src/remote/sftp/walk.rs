@@ -17,8 +17,10 @@ use crate::remote::{RemoteError, Scanned};
 const MAX_OPEN: usize = 8;
 /// Requests for names of one directory that are under way at once. A server gives a hundred names for each.
 const MAX_ASKED: usize = 4;
-/// Bytes of names of directories that are still to be read.
-const MAX_WAITING_BYTES: usize = 64 << 20;
+/// What directories that are still to be read may take, in bytes of memory.
+const MAX_WAITING_BYTES: usize = 32 << 20;
+/// What one of them takes besides its path.
+const DIR_BYTES: usize = 64;
 
 const OTHER: RemoteError = RemoteError::Protocol("its sftp server answered something else");
 
@@ -35,7 +37,7 @@ pub(super) fn walk(
         each,
         tally: Tally::default(),
         waiting: vec![source],
-        waiting_bytes: 0,
+        waiting_bytes: DIR_BYTES,
         open: Vec::new(),
         routes: HashMap::new(),
     };
@@ -78,7 +80,7 @@ impl Walk<'_> {
         loop {
             while self.open.len() < MAX_OPEN {
                 let Some(dir) = self.waiting.pop() else { break };
-                self.waiting_bytes -= dir.path.len();
+                self.waiting_bytes -= dir.path.len() + DIR_BYTES;
                 let id = self.client.send(&Request::OpenDir(&below(self.root, &dir.path)));
                 next_key += 1;
                 self.routes.insert(id, Some(next_key));
@@ -165,7 +167,7 @@ impl Walk<'_> {
         let mtime_ns = i64::from(attributes.mtime.unwrap_or(0)) * 1_000_000_000;
         match (attributes.size, attributes.mtime, attributes.mode) {
             _ if attributes.is_dir() => {
-                self.waiting_bytes += bytes.len();
+                self.waiting_bytes += bytes.len() + DIR_BYTES;
                 if self.waiting_bytes > MAX_WAITING_BYTES {
                     return Err(RemoteError::Protocol("it lists more directories than a device can hold"));
                 }

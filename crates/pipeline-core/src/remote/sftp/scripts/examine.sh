@@ -1,2 +1,2 @@
 cd "$r" || exit
-exec xargs -0 -n 4 sh -c 'eval "$P"; eval "$I"' sh
+exec xargs -0 -n 3 sh -c 'eval "$P"; eval "$I"' sh
