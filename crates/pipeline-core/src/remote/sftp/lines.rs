@@ -1,4 +1,4 @@
-//! What a script on the device answers: records that end with a byte, after [`MARK`](super::shell::MARK).
+//! What a script on the device answers: records that end with a byte, after [`MARK`].
 //!
 //! Guarantees bounded waiting and records of bounded length. Leaves to others what they mean.
 

@@ -1,6 +1,6 @@
 //! Lists the source by the device's own `find` and `stat`: with full identities.
 //!
-//! Guarantees that a list that is not complete is an error, or says so. Leaves to [`shell`](super::shell) the script, and to
+//! Guarantees that a list that is not complete is an error, or says so. Leaves to [`shell`] the script, and to
 //! the caller what to do with a file.
 
 use super::lines::Script;
