@@ -283,6 +283,8 @@ impl Driver {
         let mut wanted = PollFlags::empty();
         // Without a lane there is nothing to read with: what the peer sends waits until there is one.
         wanted.set(PollFlags::IN, serving && !std::mem::take(&mut self.deaf));
+        // But a peer that has closed is noticed: the next who needs the connection must not find it dead.
+        wanted.set(PollFlags::RDHUP, !serving);
         wanted.set(PollFlags::OUT, output_blocked(&self.session));
         let mut fds = Vec::with_capacity(self.lanes.len() + 2);
         fds.push(PollFd::new(&self.socket, wanted));
@@ -295,10 +297,11 @@ impl Driver {
         for lane in self.lanes.iter_mut().filter(|lane| lane.interest().is_some()) {
             lane.note(lanes_seen.next().copied().unwrap_or(PollFlags::empty()));
         }
-        if seen[0].intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+        let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::RDHUP;
+        if seen[0].intersects(PollFlags::IN | gone) {
             self.input = true;
             self.pulse.unanswered = 0;
-            if !serving && seen[0].intersects(PollFlags::HUP | PollFlags::ERR) {
+            if !serving && seen[0].intersects(gone) {
                 return Err(MuxError::Broken("the connection was closed from the other side".into()));
             }
         }
