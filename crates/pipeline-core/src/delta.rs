@@ -12,25 +12,29 @@
 //! | an interrupted read loses what was written before it | `input` reads on |
 //! | a block length of 0 or of gigabytes runs without an end | [`parameters`] alone chooses, and what comes in is checked |
 //! | a signature that is cut short is taken for a shorter one | its length is announced, and checked |
-//! | a signature that fails to load leaks its memory | it is checked first, and its end is told apart afterwards |
+//! | a signature that fails to load leaks its memory | it is read and checked first; `sums` frees it |
 //! | bytes after the end of a delta are an error only sometimes | a patch is read until the library says so twice |
 //! | a delta of a kilobyte can make gigabytes | the caller says how many bytes there may be |
 //! | one block can collide with each byte of a file, and costs minutes | sums are Rabin-Karp ones |
-//! | output that is fetched in small pieces makes it keep all input | pieces are larger than what it reads at once |
+//! | it takes in all that it is given, also while it can't put out what it has | no more goes in before all is out |
+//! | it counts in a loaded signature, without a lock | each worker loads one for itself |
 
 use std::io;
 
 use crate::error::{Class, Classified};
 
 #[cfg(feature = "agent")]
-pub use compute::Delta;
+pub use compute::{Shares, Signature};
 #[cfg(feature = "collector")]
 pub use patch::patch;
 #[cfg(feature = "collector")]
 pub use signature::signature;
+#[cfg(feature = "agent")]
+pub use workers::{Feed, Made, Step, start};
 
 #[cfg(feature = "agent")]
 mod compute;
+#[cfg(feature = "collector")]
 mod input;
 #[cfg(feature = "collector")]
 mod patch;
@@ -38,11 +42,16 @@ mod patch;
 mod rabin_karp;
 #[cfg(feature = "collector")]
 mod signature;
+#[cfg(feature = "agent")]
+mod sums;
+#[cfg(feature = "agent")]
+mod workers;
 
 /// Below this a whole file costs hardly more than the question.
 pub const MIN_BYTES: u64 = 64 * 1024;
 
-/// The most blocks of a signature. The device holds the sums of each, and 24 bytes to find it by: at most 22 MiB.
+/// The most blocks of a signature. The device holds the sums of each, and 24 bytes to find it by: at most 22 MiB, once
+/// for each worker.
 pub const MAX_BLOCKS: u64 = 1 << 19;
 /// Larger blocks than this are of no use, and larger files than [`MAX_BLOCKS`] of them are no subject for a delta.
 const MAX_BLOCK_BYTES: u64 = 1 << 20;
@@ -61,10 +70,21 @@ const MAGIC: u32 = 0x7273_0146;
 /// The longest signature that there is, in bytes.
 pub const MAX_SIGNATURE_BYTES: u64 = HEADER_BYTES as u64 + MAX_BLOCKS * (WEAK_BYTES + MAX_STRONG_BYTES as u64);
 
-/// What the library works on at once. Less than [`PIECE_BYTES`], or it would keep what it can't put out yet.
+/// What the library works on at once.
 const INPUT_BYTES: usize = 32 * 1024;
 #[cfg(feature = "agent")]
 const PIECE_BYTES: usize = 64 * 1024;
+
+/// What a delta begins with, `RS_DELTA_MAGIC` of librsync, and the command that ends it.
+#[cfg(feature = "agent")]
+const DELTA_BEGIN: [u8; 4] = 0x7273_0236_u32.to_be_bytes();
+#[cfg(feature = "agent")]
+const DELTA_END: [u8; 1] = [0];
+
+/// The library prints, unless its Rust crate has been used once.
+fn silence() {
+    drop(librsync::Signature::with_buf_read(io::empty(), 2048, 8, librsync::SignatureType::MD4));
+}
 
 /// How a content is cut into blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,4 +177,4 @@ impl Classified for DeltaError {
 }
 
 #[cfg(all(test, feature = "agent", feature = "collector"))]
-mod tests;
+pub(crate) mod tests;

@@ -4,13 +4,11 @@
 //! is taken in whole, whatever becomes of the file; that the collector hears something each second; and that a delta which does
 //! not pay is given up. Leaves the computing to [`delta`](crate::delta).
 //!
-//! A thread of its own reads and hashes the file, a little ahead: a board has several processors and a slow card, and while the
-//! card keeps it waiting there is somebody to say so.
+//! A board has several processors and a slow card. So a thread of its own reads and hashes the file, others compare it, and this
+//! one sends what they make, and says that there is work while they make nothing.
 
-use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::ScopedJoinHandle;
+use std::thread::{ScopedJoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
 use rustix::io::Result;
@@ -19,7 +17,7 @@ use super::AgentError;
 use super::ahead::Ahead;
 use super::content::{Atime, Content};
 use super::outbox::Outbox;
-use crate::delta::{Delta, DeltaError, MAX_SIGNATURE_BYTES};
+use crate::delta::{self, DeltaError, Feed, MAX_SIGNATURE_BYTES, Made, Shares, Step};
 use crate::digest::Hasher;
 use crate::error::{describe, one_line};
 use crate::rooted::Rooted;
@@ -36,10 +34,7 @@ const SHORTEST_LIMIT: Duration = Duration::from_secs(60);
 /// Half of what a visit may take: the other half is for sending the file.
 const LONGEST_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// What is read at once, and how much of it waits.
-const PIECE_BYTES: usize = 256 * 1024;
-const PIECES_AHEAD: usize = 4;
-/// How often the one who waits for the card looks whether to say so.
+/// How often the one who waits for the others looks whether to say so.
 const WAIT: Duration = Duration::from_millis(250);
 
 /// Answers one `Delta`, whose signature comes next among the requests.
@@ -55,50 +50,52 @@ pub(super) fn answer<W: Write>(
         let reason = format!("a signature may have {MAX_SIGNATURE_BYTES} bytes, not {signature_bytes}");
         return Err(AgentError::Refused(reason));
     }
-    let out = RefCell::new(out);
-    let mut signature =
-        Signature { requests, out: &out, left: signature_bytes, piece: io::Cursor::default(), error: None };
+    let mut signature = Signature { requests, out, left: signature_bytes, piece: io::Cursor::default(), error: None };
     let end = match Content::open(root, file, atime) {
-        Ok(content) => send(&content, signature_bytes, &mut signature, &out),
+        Ok(content) => match delta::Signature::read(&mut signature, signature_bytes) {
+            Ok(whole) => send(&content, whole, signature.out),
+            // What can't be compared with differs. What ended it too early comes up below.
+            Err(_) => Ok(FetchEnd::Differs),
+        },
         Err(end) => Ok(end),
     };
     signature.pass_over()?;
     let reply = Reply::Fetched { id: file.id, end: end.map_err(AgentError::Output)? };
-    out.into_inner().push(&reply).map_err(AgentError::Output)
+    out.push(&reply).map_err(AgentError::Output)
 }
-
-/// Where answers go, from several places at once.
-type Out<'o, W> = RefCell<&'o mut Outbox<W>>;
 
 fn send<W: Write>(
     content: &Content,
-    signature_bytes: u64,
-    signature: &mut Signature<'_, '_, W>,
-    out: &Out<'_, W>,
+    signature: delta::Signature,
+    out: &mut Outbox<W>,
 ) -> std::result::Result<FetchEnd, WireError> {
+    let processors = available_parallelism().map_or(1, usize::from);
+    let shares = Shares::of(content.size(), &signature, processors);
     std::thread::scope(|scope| {
-        let (pieces, ahead) = sync_channel(PIECES_AHEAD);
-        let reader = std::thread::Builder::new().name("content".into());
-        let reader = reader.spawn_scoped(scope, move || read(content, &pieces));
-        match reader {
-            Ok(reader) => compare(content, reader, ahead, signature_bytes, signature, out),
+        let started = delta::start(scope, signature, shares).and_then(|(feed, made)| {
+            let reader = std::thread::Builder::new().name("content".into());
+            Ok((reader.spawn_scoped(scope, move || read(content, feed))?, made))
+        });
+        match started {
+            Ok((reader, made)) => compare(content, reader, made, limit(content.size()), out),
             Err(error) => Ok(FetchEnd::Failed(describe(&error))),
         }
     })
 }
 
-/// Reads all of a file, and hashes it, for as long as somebody wants the pieces. Whoever has had all of them has had what was hashed.
-fn read(content: &Content, pieces: &SyncSender<io::Result<Vec<u8>>>) -> Hasher {
+/// Reads all of a file, and hashes it, for as long as somebody wants it. Whoever has had all of it has had what was hashed.
+fn read(content: &Content, mut feed: Feed) -> Hasher {
     let mut hasher = Hasher::new();
     let mut left = content.size();
     while left > 0 {
-        let mut piece = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES)];
+        let mut piece = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(feed.room())];
         let filled = content.read_full(&mut piece);
-        let bytes = *filled.as_ref().unwrap_or(&0);
-        piece.truncate(bytes);
+        piece.truncate(*filled.as_ref().unwrap_or(&0));
         hasher.update(&piece);
-        left -= bytes as u64;
-        if pieces.send(filled.map(|_| piece)).is_err() || bytes == 0 {
+        left -= piece.len() as u64;
+        let ended = piece.is_empty();
+        // It is shorter than it was: there is no more.
+        if matches!(filled, Ok(0)) || !feed.push(filled.map(|_| piece)) || ended {
             break;
         }
     }
@@ -108,45 +105,42 @@ fn read(content: &Content, pieces: &SyncSender<io::Result<Vec<u8>>>) -> Hasher {
 fn compare<W: Write>(
     content: &Content,
     reader: ScopedJoinHandle<'_, Hasher>,
-    ahead: Receiver<io::Result<Vec<u8>>>,
-    signature_bytes: u64,
-    signature: &mut Signature<'_, '_, W>,
-    out: &Out<'_, W>,
+    mut delta: Made,
+    limit: Duration,
+    out: &mut Outbox<W>,
 ) -> std::result::Result<FetchEnd, WireError> {
     let size = content.size();
-    let deadline = Cell::new(Instant::now() + limit(size));
-    let read = Cell::new(0);
-    let input = Input { ahead, piece: io::Cursor::default(), read: &read, deadline: &deadline, out, stopped: None };
-    // What can't be compared with differs.
-    let Ok(mut delta) = Delta::start(signature, signature_bytes, input) else { return Ok(FetchEnd::Differs) };
-    let mut made = 0;
-    let result = loop {
-        let piece = match delta.piece() {
-            Ok([]) => break Ok(()),
-            Ok(piece) => piece,
-            Err(error) => break Err(error),
+    let mut deadline = Instant::now() + limit;
+    let (mut read, mut made) = (0, 0);
+    loop {
+        if Instant::now() >= deadline {
+            return Ok(FetchEnd::Differs);
+        }
+        out.working()?;
+        let piece = match delta.next(WAIT) {
+            Ok(Step::Made(piece, content_bytes)) => {
+                read += content_bytes;
+                piece
+            }
+            Ok(Step::Waited) => continue,
+            Ok(Step::Ended) => break,
+            Err(DeltaError::Content(error)) => return Ok(FetchEnd::Failed(describe(&error))),
+            Err(error) => return Ok(FetchEnd::Failed(one_line(&error))),
         };
         made += piece.len() as u64;
-        if !pays(size, read.get(), made) {
+        if !pays(size, read, made) {
             return Ok(FetchEnd::Differs);
         }
         let began = Instant::now();
-        push(piece, &mut out.borrow_mut())?;
+        push(&piece, out)?;
         // To wait for the link is not to be slow.
-        deadline.set(deadline.get() + began.elapsed());
-    };
-    let stopped = delta.into_content().stopped;
-    match (result, stopped) {
-        (_, Some(Stopped::Output(error))) => Err(error),
-        (_, Some(Stopped::OutOfTime)) => Ok(FetchEnd::Differs),
-        (Err(DeltaError::Content(error)), None) => Ok(FetchEnd::Failed(describe(&error))),
-        (Err(error), None) => Ok(FetchEnd::Failed(one_line(&error))),
-        (Ok(()), None) if read.get() < size => Ok(FetchEnd::Changed),
-        (Ok(()), None) => {
-            let hasher = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok(content.end(hasher))
-        }
+        deadline += began.elapsed();
     }
+    if read < size {
+        return Ok(FetchEnd::Changed);
+    }
+    let hasher = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    Ok(content.end(hasher))
 }
 
 fn push<W: Write>(mut piece: &[u8], out: &mut Outbox<W>) -> std::result::Result<(), WireError> {
@@ -175,9 +169,9 @@ fn limit(size: u64) -> Duration {
 }
 
 /// The signature as it comes in.
-struct Signature<'a, 'o, W> {
+struct Signature<'a, W> {
     requests: &'a mut FrameReader<Ahead>,
-    out: &'a Out<'o, W>,
+    out: &'a mut Outbox<W>,
     /// Bytes that have not come yet.
     left: u64,
     piece: io::Cursor<Vec<u8>>,
@@ -185,13 +179,13 @@ struct Signature<'a, 'o, W> {
     error: Option<AgentError>,
 }
 
-impl<W: Write> Signature<'_, '_, W> {
+impl<W: Write> Signature<'_, W> {
     /// Takes in the next piece; false at the end.
     fn next(&mut self) -> std::result::Result<bool, AgentError> {
         if self.left == 0 {
             return Ok(false);
         }
-        self.out.borrow_mut().working().map_err(AgentError::Output)?;
+        self.out.working().map_err(AgentError::Output)?;
         match self.requests.next::<Request>().map_err(AgentError::Protocol)? {
             Some(Request::Signature(piece)) if piece.len() as u64 <= self.left => {
                 self.left -= piece.len() as u64;
@@ -216,7 +210,7 @@ impl<W: Write> Signature<'_, '_, W> {
     }
 }
 
-impl<W: Write> Read for Signature<'_, '_, W> {
+impl<W: Write> Read for Signature<'_, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let bytes = self.piece.read(buffer)?;
@@ -235,78 +229,41 @@ impl<W: Write> Read for Signature<'_, '_, W> {
     }
 }
 
-/// The content on its way into the delta.
-struct Input<'a, 'o, W> {
-    ahead: Receiver<io::Result<Vec<u8>>>,
-    piece: io::Cursor<Vec<u8>>,
-    read: &'a Cell<u64>,
-    deadline: &'a Cell<Instant>,
-    out: &'a Out<'o, W>,
-    stopped: Option<Stopped>,
-}
-
-/// What ended the reading besides the content.
-enum Stopped {
-    OutOfTime,
-    Output(WireError),
-}
-
-impl<W: Write> Input<'_, '_, W> {
-    fn stop(&mut self, by: Stopped) -> io::Error {
-        self.stopped = Some(by);
-        io::ErrorKind::Other.into()
-    }
-}
-
-impl<W: Write> Read for Input<'_, '_, W> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if Instant::now() >= self.deadline.get() {
-                return Err(self.stop(Stopped::OutOfTime));
-            }
-            let working = self.out.borrow_mut().working();
-            if let Err(error) = working {
-                return Err(self.stop(Stopped::Output(error)));
-            }
-            let bytes = self.piece.read(buffer)?;
-            if bytes > 0 || buffer.is_empty() {
-                self.read.set(self.read.get() + bytes as u64);
-                return Ok(bytes);
-            }
-            match self.ahead.recv_timeout(WAIT) {
-                Ok(piece) => self.piece = io::Cursor::new(piece?),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(0),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use super::super::vitals::identity;
     use super::*;
+    use crate::digest::Digest;
+    use crate::path::RelPath;
 
     #[test]
     fn to_compute_a_delta_is_no_silence() {
-        let mut sent = Vec::new();
-        let mut out = Outbox::new(&mut sent).unwrap();
-        out.fall_silent();
-        let out = RefCell::new(&mut out);
-        let (pieces, ahead) = sync_channel(1);
-        pieces.send(Ok(b"content".to_vec())).unwrap();
-        drop(pieces);
-        let (read, deadline) = (Cell::new(0), Cell::new(Instant::now() + SHORTEST_LIMIT));
-        let piece = io::Cursor::default();
-        let mut input = Input { ahead, piece, read: &read, deadline: &deadline, out: &out, stopped: None };
-        assert_eq!(io::copy(&mut input, &mut io::sink()).unwrap(), 7);
-        assert_eq!(read.get(), 7);
+        let dir = tempfile::tempdir().unwrap();
+        let same = vec![7; 100_000];
+        std::fs::write(dir.path().join("a"), &same).unwrap();
+        let identity = identity(&rustix::fs::lstat(dir.path().join("a")).unwrap());
+        let file = FileRef { id: 1, path: RelPath::new("a").unwrap(), identity };
+        let root = Rooted::open(dir.path()).unwrap();
+        let sums = delta::signature(&same[..], identity.size).unwrap();
+        let compared_within = |limit| {
+            let content = Content::open(Ok(&root), &file, &mut Atime::default()).unwrap();
+            let signature = delta::Signature::read(&sums[..], sums.len() as u64).unwrap();
+            let mut sent = Vec::new();
+            let mut out = Outbox::new(&mut sent).unwrap();
+            out.fall_silent();
+            let end = std::thread::scope(|scope| {
+                let (feed, made) = delta::start(scope, signature, Shares::ONE).unwrap();
+                let reader = scope.spawn(|| read(&content, feed));
+                compare(&content, reader, made, limit, &mut out).unwrap()
+            });
+            drop(out);
+            (end, FrameReader::new(&sent[..]).next::<Reply<'_>>().unwrap() == Some(Reply::Working))
+        };
+        assert_eq!(compared_within(SHORTEST_LIMIT), (FetchEnd::Complete(Digest::of(&same)), true));
         // And there is an end to it.
-        deadline.set(Instant::now());
-        input.read(&mut [0]).unwrap_err();
-        assert!(matches!(input.stopped, Some(Stopped::OutOfTime)));
-        assert_eq!(FrameReader::new(&sent[..]).next::<Reply<'_>>().unwrap(), Some(Reply::Working));
+        assert_eq!(compared_within(Duration::ZERO), (FetchEnd::Differs, false));
     }
 
     #[test]

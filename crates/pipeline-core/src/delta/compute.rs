@@ -1,67 +1,55 @@
-//! The delta of a new content against a signature.
+//! A signature as it came in, and how a file is shared out to those who compare it.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 
-use super::input::{Failure, Input};
 use super::{
-    BLOCK_UNIT_BYTES, DeltaError, HEADER_BYTES, INPUT_BYTES, MAGIC, MAX_BLOCK_BYTES, MAX_BLOCKS, MAX_STRONG_BYTES,
-    MIN_STRONG_BYTES, PIECE_BYTES, Parameters,
+    BLOCK_UNIT_BYTES, DeltaError, HEADER_BYTES, MAGIC, MAX_BLOCK_BYTES, MAX_BLOCKS, MAX_STRONG_BYTES, MIN_STRONG_BYTES,
+    Parameters, WEAK_BYTES,
 };
 
-/// A delta in the making.
-pub struct Delta<R> {
-    job: librsync::Delta<BufReader<Input<R>>>,
-    failure: Failure,
-    piece: Vec<u8>,
+/// A whole signature, of which it is known that it is one.
+#[derive(Debug)]
+pub struct Signature {
+    bytes: Vec<u8>,
+    parameters: Parameters,
 }
 
-impl<R: Read> Delta<R> {
-    /// Takes in a whole signature of `signature_bytes` bytes, and nothing yet of the new content.
-    ///
-    /// Holds the signature and 24 bytes for each of its blocks. Errors: `Signature` where it is none or not as long,
-    /// `Input` where it can't be read.
-    pub fn start(mut signature: impl Read, signature_bytes: u64, new: R) -> Result<Delta<R>, DeltaError> {
-        let (mut signature, signature_failure) = Input::new(signature.by_ref().take(signature_bytes));
+impl Signature {
+    /// Takes in a signature of `bytes` bytes. Errors: `Signature` where it is none or not as long, `Input` where it can't be read.
+    pub fn read(mut signature: impl Read, bytes: u64) -> Result<Signature, DeltaError> {
         let mut header = [0; HEADER_BYTES];
-        signature.read_exact(&mut header).map_err(|e| match signature_failure.take() {
-            Some(error) => DeltaError::Input(error),
-            None => {
-                DeltaError::Signature(if e.kind() == io::ErrorKind::UnexpectedEof { "it is cut" } else { "no header" })
-            }
-        })?;
-        check(&header, signature_bytes)?;
-        // A load that fails would leak what it has loaded. Its end is no failure to the library.
-        let mut sums = EndsWithoutError(signature.by_ref());
-        let (new, failure) = Input::new(new);
-        let new = BufReader::with_capacity(INPUT_BYTES, new);
-        let job = librsync::Delta::with_buf_read(new, &mut header.as_slice().chain(&mut sums));
-        if let Some(error) = signature_failure.take() {
-            return Err(DeltaError::Input(error));
-        }
-        if signature.into_inner().limit() > 0 {
-            return Err(DeltaError::Signature("it is cut"));
-        }
-        let job = job.map_err(|e| DeltaError::Library(io::Error::other(e)))?;
-        Ok(Delta { job, failure, piece: vec![0; PIECE_BYTES] })
+        read(&mut signature, &mut header)?;
+        let parameters = check(&header, bytes)?;
+        // At most the longest there is: that has been checked.
+        let length = usize::try_from(bytes).map_err(|_| DeltaError::TooLarge(bytes))?;
+        let mut bytes = vec![0; length];
+        bytes[..HEADER_BYTES].copy_from_slice(&header);
+        read(&mut signature, &mut bytes[HEADER_BYTES..])?;
+        Ok(Signature { bytes, parameters })
     }
 
-    /// The next bytes of the delta; none at its end. Reads of the new content as much as it takes to find them, which may be all.
-    pub fn piece(&mut self) -> Result<&[u8], DeltaError> {
-        let bytes = self.job.read(&mut self.piece).map_err(|e| match self.failure.take() {
-            Some(error) => DeltaError::Content(error),
-            None => DeltaError::Library(e),
-        })?;
-        Ok(&self.piece[..bytes])
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
-    /// Gives the new content back.
-    pub fn into_content(self) -> R {
-        self.job.into_inner().into_inner().into_inner()
+    /// What it takes to hold it loaded: as `rs_signature_add_block` packs its sums, and `rs_build_hash_table` its table, which
+    /// has at least five places for four blocks, of twelve bytes each.
+    fn loaded_bytes(&self) -> u64 {
+        let sum_bytes = self.parameters.sum_bytes();
+        let blocks = (self.bytes.len() - HEADER_BYTES) as u64 / sum_bytes;
+        blocks * sum_bytes.next_multiple_of(WEAK_BYTES) + (1 + blocks * 10 / 8).next_power_of_two() * 12
     }
+}
+
+fn read(signature: &mut impl Read, buffer: &mut [u8]) -> Result<(), DeltaError> {
+    signature.read_exact(buffer).map_err(|e| match e.kind() {
+        io::ErrorKind::UnexpectedEof => DeltaError::Signature("it is cut"),
+        _ => DeltaError::Input(e),
+    })
 }
 
 /// Lets through only what [`parameters`](super::parameters) may have chosen, and a length that is as the header says.
-fn check(header: &[u8; HEADER_BYTES], signature_bytes: u64) -> Result<(), DeltaError> {
+fn check(header: &[u8; HEADER_BYTES], signature_bytes: u64) -> Result<Parameters, DeltaError> {
     let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let parameters = Parameters { block_bytes: number(4), strong_bytes: number(8) };
     if number(0) != MAGIC {
@@ -77,14 +65,85 @@ fn check(header: &[u8; HEADER_BYTES], signature_bytes: u64) -> Result<(), DeltaE
     if sums == 0 || !sums.is_multiple_of(parameters.sum_bytes()) || sums / parameters.sum_bytes() > MAX_BLOCKS {
         return Err(DeltaError::Signature("it has an impossible length"));
     }
-    Ok(())
+    Ok(parameters)
 }
 
-/// An error is the end; who cares asks the input for it.
-struct EndsWithoutError<R>(R);
+/// How a file is shared out: in segments, to so many workers in turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// How many work at a time.
+    pub workers: usize,
+    /// How much of the file one compares before it is the next one's turn.
+    pub segment_bytes: u64,
+}
 
-impl<R: Read> Read for EndsWithoutError<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(self.0.read(buffer).unwrap_or(0))
+impl Shares {
+    /// All of the file to one.
+    pub const ONE: Shares = Shares { workers: 1, segment_bytes: u64::MAX };
+
+    /// What suits a file of `bytes` bytes on a device of so many processors.
+    ///
+    /// A block of the old content that lies across a cut of the new one is not found: one block more is sent for each cut,
+    /// unless the blocks lie where they did, because cuts are at multiples of their length. So segments have many blocks,
+    /// and where that would take too much memory, because blocks are large, one worker has the file for itself. Each
+    /// holds the sums, a segment that waits, and what it made of the one before.
+    pub fn of(bytes: u64, signature: &Signature, processors: usize) -> Shares {
+        let block = u64::from(signature.parameters.block_bytes);
+        let segment_bytes = SEGMENT_BYTES / block * block;
+        let affordable = MEMORY_BYTES / (signature.loaded_bytes() + SEGMENT_BYTES);
+        let most = usize::try_from(affordable.min(bytes / segment_bytes.max(1))).unwrap_or(usize::MAX);
+        let workers = processors.min(MAX_WORKERS).min(most);
+        if workers < 2 || segment_bytes / block < MIN_SEGMENT_BLOCKS {
+            return Shares::ONE;
+        }
+        Shares { workers, segment_bytes }
+    }
+}
+
+/// Large enough that a cut costs a two-thousandth at the most where blocks have the usual length.
+const SEGMENT_BYTES: u64 = 4 << 20;
+/// A cut may cost a thousandth.
+const MIN_SEGMENT_BLOCKS: u64 = 1024;
+/// One processor is for reading, hashing and sending.
+const MAX_WORKERS: usize = 3;
+/// What all workers may take together.
+const MEMORY_BYTES: u64 = 48 << 20;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn memory_and_large_blocks_bound_the_workers() {
+        const MIB: u64 = 1 << 20;
+        // Bytes, processors, workers.
+        let table = [
+            (MIB, 4, 1),
+            (8 * MIB, 4, 2),
+            (100 * MIB, 1, 1),
+            (100 * MIB, 2, 2),
+            (100 * MIB, 4, 3),
+            (512 * MIB, 4, 3),
+            (1024 * MIB, 4, 2),
+            (2048 * MIB, 4, 2),
+            (2049 * MIB, 4, 1),
+            (10_240 * MIB, 4, 1),
+        ];
+        for (bytes, processors, workers) in table {
+            let parameters = super::super::parameters(bytes).unwrap();
+            let length = usize::try_from(parameters.signature_bytes(bytes)).unwrap();
+            let signature = Signature { bytes: vec![0; length], parameters };
+            let shares = Shares::of(bytes, &signature, processors);
+            assert_eq!(shares.workers, workers, "{bytes} bytes, {processors} processors");
+            if workers == 1 {
+                assert_eq!(shares, Shares::ONE);
+            } else {
+                assert!(shares.segment_bytes.is_multiple_of(parameters.block_bytes.into()));
+                assert!((SEGMENT_BYTES - 4096..=SEGMENT_BYTES).contains(&shares.segment_bytes));
+                assert!(workers as u64 * (signature.loaded_bytes() + (4 << 20)) <= 48 << 20);
+            }
+        }
     }
 }

@@ -36,11 +36,6 @@ impl<R> Input<R> {
         let failure = Failure::default();
         (Input { inner, failure: failure.clone() }, failure)
     }
-
-    #[cfg(feature = "agent")]
-    pub(super) fn into_inner(self) -> R {
-        self.inner
-    }
 }
 
 impl<R: Read> Read for Input<R> {
@@ -62,7 +57,6 @@ impl<R: Seek> Seek for Input<R> {
 }
 
 /// Reads until the buffer is full or the input ends. The input is never interrupted.
-#[cfg(feature = "collector")]
 pub(super) fn read_full(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {

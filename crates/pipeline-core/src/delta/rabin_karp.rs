@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 
 use librsync_sys as sys;
 
-use super::{MAGIC, Parameters};
+use super::{MAGIC, Parameters, silence};
 
 /// A signature in the making.
 pub(super) struct Job(NonNull<sys::rs_job_t>);
@@ -17,8 +17,7 @@ pub(super) struct Job(NonNull<sys::rs_job_t>);
 impl Job {
     /// None where the library wants nothing to do with these parameters.
     pub(super) fn start(parameters: Parameters) -> Option<Job> {
-        // The crate silences the library the first time that it is used. Until then it prints.
-        drop(librsync::Signature::with_buf_read(io::empty(), 2048, 8, librsync::SignatureType::MD4));
+        silence();
         let magic = sys::rs_magic_number::try_from(MAGIC).ok()?;
         let (block, strong) = (parameters.block_bytes as usize, parameters.strong_bytes as usize);
         #[allow(unsafe_code)]

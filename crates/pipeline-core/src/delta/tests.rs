@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Cursor, Read};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -22,15 +23,45 @@ fn sign(basis: &[u8]) -> Vec<u8> {
     signature(basis, basis.len() as u64).unwrap()
 }
 
-fn delta_of(signature: &[u8], new: impl Read) -> Result<Vec<u8>, DeltaError> {
-    let mut delta = Delta::start(signature, signature.len() as u64, new)?;
-    let mut all = Vec::new();
-    loop {
-        match delta.piece()? {
-            [] => return Ok(all),
-            piece => all.extend_from_slice(piece),
+/// The delta of what is read, computed by one worker.
+pub(crate) fn delta_of(signature: &[u8], new: impl Read + Send) -> Result<Vec<u8>, DeltaError> {
+    shared_delta_of(signature, signature.len() as u64, new, Shares::ONE)
+}
+
+fn shared_delta_of(
+    signature: impl Read,
+    signature_bytes: u64,
+    mut new: impl Read + Send,
+    shares: Shares,
+) -> Result<Vec<u8>, DeltaError> {
+    let signature = Signature::read(signature, signature_bytes)?;
+    std::thread::scope(|scope| {
+        let (mut feed, mut made) = start(scope, signature, shares).unwrap();
+        scope.spawn(move || {
+            loop {
+                let mut piece = vec![0; feed.room()];
+                let filled = new.read(&mut piece);
+                piece.truncate(*filled.as_ref().unwrap_or(&0));
+                match filled {
+                    Ok(0) => break,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    filled => {
+                        if !feed.push(filled.map(|_| piece)) {
+                            break;
+                        }
+                    }
+                }
+            }
+        });
+        let mut all = Vec::new();
+        loop {
+            match made.next(Duration::from_secs(60))? {
+                Step::Made(piece, _) => all.extend(piece),
+                Step::Waited => panic!("it takes too long"),
+                Step::Ended => return Ok(all),
+            }
         }
-    }
+    })
 }
 
 fn patched(basis: &[u8], delta: &[u8], most: usize) -> Result<Vec<u8>, DeltaError> {
@@ -78,11 +109,7 @@ fn inputs_that_are_interrupted_and_short_change_nothing() {
         let signature = signature(fitful(&basis[..], most), size).unwrap();
         assert!(signature == sign(&basis));
         let bytes = signature.len() as u64;
-        let mut delta = Delta::start(fitful(&signature[..], most), bytes, fitful(&new[..], most)).unwrap();
-        let mut all = Vec::new();
-        while let piece @ [_, ..] = delta.piece().unwrap() {
-            all.extend_from_slice(piece);
-        }
+        let all = shared_delta_of(fitful(&signature[..], most), bytes, fitful(&new[..], most), Shares::ONE).unwrap();
         assert!(all.len() < 10_000);
         let mut seen = Vec::new();
         let basis = fitful(Cursor::new(&basis), most);
@@ -102,6 +129,45 @@ fn a_changed_file_costs_what_changed() {
     let delta = delta_of(&sign(&basis), &new[..]).unwrap();
     assert!(delta.len() < 4096 + 10_000 + 4 * 2048, "{}", delta.len());
     assert!(patched(&basis, &delta, new.len()).unwrap() == new);
+}
+
+/// Where the blocks lie as they did, a cut costs the few bytes of a command; else one block.
+#[test]
+fn a_cut_costs_a_block_at_the_most() {
+    let basis = noise(1, 1 << 20);
+    let signature = sign(&basis);
+    let moved = [&noise(2, 100), &basis[..]].concat();
+    for workers in 1..4 {
+        let shares = Shares { workers, segment_bytes: 64 * 2048 };
+        for (new, most) in [(&basis, 8 * 20), (&moved, 9 * (2048 + 20))] {
+            let delta = shared_delta_of(&signature[..], signature.len() as u64, &new[..], shares).unwrap();
+            assert!(delta.len() <= most, "{} bytes", delta.len());
+            assert!(patched(&basis, &delta, new.len()).unwrap() == *new);
+        }
+    }
+}
+
+/// Much more than the queues hold, at all places at once; nobody waits for anybody for ever.
+#[test]
+fn workers_end_when_nobody_wants_the_delta_any_more() {
+    let basis = noise(1, 1 << 20);
+    let signature = sign(&basis);
+    for taken in [0, 1, 10, 50] {
+        let signature = Signature::read(&signature[..], signature.len() as u64).unwrap();
+        std::thread::scope(|scope| {
+            let (mut feed, mut made) = start(scope, signature, Shares { workers: 3, segment_bytes: 1 << 20 }).unwrap();
+            let feeder = scope.spawn(move || {
+                let piece = noise(2, feed.room());
+                // Without an end.
+                while feed.push(Ok(piece.clone())) {}
+            });
+            for _ in 0..taken {
+                assert!(matches!(made.next(Duration::from_secs(60)), Ok(Step::Made(..))));
+            }
+            drop(made);
+            feeder.join().unwrap();
+        });
+    }
 }
 
 mod traps;
@@ -172,9 +238,9 @@ fn each_error_says_which_side_it_comes_from() {
     assert!(matches!(&error, DeltaError::Content(e) if reset(e)), "{error:?}");
     let error = delta_of(&signature_of, Broken).unwrap_err();
     assert!(matches!(&error, DeltaError::Content(e) if reset(e)), "{error:?}");
-    let error = Delta::start(Broken, 1000, &basis[..]).err().unwrap();
+    let error = Signature::read(Broken, 1000).unwrap_err();
     assert!(matches!(&error, DeltaError::Input(e) if reset(e)), "{error:?}");
-    let error = Delta::start(signature_of[..99].chain(Broken), signature_of.len() as u64, &basis[..]).err().unwrap();
+    let error = Signature::read(signature_of[..99].chain(Broken), signature_of.len() as u64).unwrap_err();
     assert!(matches!(&error, DeltaError::Input(e) if reset(e)), "{error:?}");
     let error = patch(Broken, &delta[..], io::sink(), 100_000).unwrap_err();
     assert!(matches!(&error, DeltaError::Basis(e) if reset(e)), "{error:?}");
@@ -244,6 +310,14 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// Several workers, and segments of any length: in use they are as long as many blocks.
+fn shares() -> impl Strategy<Value = Shares> {
+    prop_oneof![
+        Just(Shares::ONE),
+        (1..4usize, 1000..100_000u64).prop_map(|(workers, segment_bytes)| Shares { workers, segment_bytes }),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -252,10 +326,13 @@ proptest! {
         basis in content(),
         edits in prop::collection::vec(edit(), 0..6),
         most in 1..100_000usize,
+        shares in shares(),
     ) {
         let mut new = basis.clone();
         edits.iter().for_each(|edit| apply(&mut new, edit));
-        let delta = delta_of(&sign(&basis), fitful(&new[..], most)).unwrap();
+        let signature = sign(&basis);
+        let delta =
+            shared_delta_of(&signature[..], signature.len() as u64, fitful(&new[..], most), shares).unwrap();
         let mut seen = Vec::new();
         patch(fitful(Cursor::new(&basis), most), fitful(&delta[..], most), &mut seen, new.len() as u64).unwrap();
         prop_assert!(seen == new);
@@ -272,10 +349,12 @@ proptest! {
         edits in prop::collection::vec(edit(), 1..4),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in prop::option::of(any::<prop::sample::Index>()),
+        shares in shares(),
     ) {
         let mut new = basis.clone();
         edits.iter().for_each(|edit| apply(&mut new, edit));
-        let mut delta = delta_of(&sign(&basis), &new[..]).unwrap();
+        let signature = sign(&basis);
+        let mut delta = shared_delta_of(&signature[..], signature.len() as u64, &new[..], shares).unwrap();
         for (at, byte) in changes {
             let at = at.index(delta.len());
             delta[at] = byte;

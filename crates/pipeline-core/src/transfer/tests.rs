@@ -242,14 +242,7 @@ fn a_delta_is_patched_and_what_was_patched_is_not_lost() {
     new[1_500_000..1_500_100].fill(7);
     let place = Place::new(Some(&old));
     let signature = crate::delta::signature(&old[..], old.len() as u64).unwrap();
-    let mut delta = crate::delta::Delta::start(&signature[..], signature.len() as u64, &new[..]).unwrap();
-    let mut pieces = Vec::new();
-    loop {
-        match delta.piece().unwrap() {
-            [] => break,
-            piece => pieces.extend_from_slice(piece),
-        }
-    }
+    let pieces = crate::delta::tests::delta_of(&signature, &new[..]).unwrap();
     assert!(pieces.len() < 10_000);
     place.transfer(|transfer, news| {
         transfer.expect(1, place.wanted(&new));

@@ -30,7 +30,8 @@ impl Agent {
 fn a_delta_makes_the_file_of_the_basis() {
     let root = tempfile::tempdir().unwrap();
     let at = root.path().join("a");
-    let basis = noise(2 << 20);
+    // For more than one worker.
+    let basis = noise(9 << 20);
     let mut new = basis.clone();
     new[1_000_000..1_004_096].fill(7);
     new.extend(noise(50_000));

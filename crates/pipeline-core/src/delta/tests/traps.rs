@@ -47,7 +47,7 @@ fn a_signature_that_is_cut_is_refused() {
     let announced = good.len() as u64;
     let sum_bytes = 4 + 8;
     for cut in (0..=HEADER_BYTES + 2).chain(good.len() - 2 * sum_bytes - 1..good.len()) {
-        let error = Delta::start(&good[..cut], announced, &basis[..]).err().unwrap();
+        let error = Signature::read(&good[..cut], announced).unwrap_err();
         assert!(matches!(error, DeltaError::Signature(_)), "{cut}: {error:?}");
     }
     // Announced as it is: only whole sums are a signature.
@@ -113,15 +113,9 @@ fn a_delta_without_an_end_is_ended() {
     assert!(matches!(error, DeltaError::TooLong(1_000_000)), "{error:?}");
 }
 
-/// What it has loaded of a signature that then fails is never freed.
+/// What is loaded of a signature is freed by whoever has it loaded, also where a content was compared with it.
 #[test]
-fn signatures_that_fail_leave_nothing_behind() {
-    struct Broken;
-    impl Read for Broken {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::ConnectionReset.into())
-        }
-    }
+fn signatures_leave_nothing_behind() {
     const TIMES: usize = 200;
     let resident_kib = || {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -130,12 +124,11 @@ fn signatures_that_fail_leave_nothing_behind() {
     };
     let mut signature = [MAGIC, 2048, 8].map(u32::to_be_bytes).concat();
     signature.extend(noise(1, 12 * 100_000));
-    let announced = signature.len() as u64 + 12;
     let grown_kib = || {
         let before = resident_kib();
         for _ in 0..TIMES {
-            let broken = Read::chain(&signature[..], Broken);
-            assert!(matches!(Delta::start(broken, announced, io::empty()), Err(DeltaError::Input(_))));
+            let mut sums = sums::Sums::load(&signature).unwrap();
+            sums.compare().unwrap().push(b"content", &mut Vec::new()).unwrap();
         }
         resident_kib().saturating_sub(before)
     };
@@ -157,7 +150,12 @@ fn a_block_that_collides_with_a_run_costs_nothing() {
     }
     let run = vec![100; 4 << 20];
     let signature = sign(&basis);
-    let spent = worked(|| assert!(delta_of(&signature, &run[..]).unwrap().len() >= run.len()));
+    let spent = worked(|| {
+        let mut commands = Vec::new();
+        let mut sums = sums::Sums::load(&signature).unwrap();
+        sums.compare().unwrap().push(&run, &mut commands).unwrap();
+        assert!(commands.len() >= run.len() - 128 * 1024);
+    });
     assert!(spent < Duration::from_secs(3), "{spent:?}");
 
     let old = librsync::Signature::with_options(&basis[..], 2048, 8, librsync::SignatureType::MD4);
@@ -167,26 +165,21 @@ fn a_block_that_collides_with_a_run_costs_nothing() {
     assert!(matches!(error, DeltaError::Signature(_)), "{error:?}");
 }
 
-/// It reads on each time that it is asked for output, and keeps what it can't put out: where little is asked for, all of the file.
+/// It keeps what it can't put out, and would keep all of the file.
 #[test]
-fn what_is_read_is_put_out_before_more_is_read() {
-    struct Counted<'a>(std::io::Take<std::io::Repeat>, &'a std::cell::Cell<u64>);
-    impl Read for Counted<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let bytes = self.0.read(buffer)?;
-            self.1.set(self.1.get() + bytes as u64);
-            Ok(bytes)
-        }
+fn what_is_taken_in_is_put_out_before_more_is_taken_in() {
+    let mut sums = sums::Sums::load(&sign(&noise(1, 100_000))).unwrap();
+    let mut segment = sums.compare().unwrap();
+    let (mut taken, mut made) = (0, 0);
+    let new = vec![7; INPUT_BYTES];
+    for _ in 0..256 {
+        let mut commands = Vec::new();
+        segment.push(&new, &mut commands).unwrap();
+        (taken, made) = (taken + new.len(), made + commands.len());
+        let held = taken.saturating_sub(made);
+        assert!(held < 128 * 1024, "{held} bytes are held");
     }
-    let read = std::cell::Cell::new(0);
-    let signature = sign(&noise(1, 100_000));
-    let new = Counted(io::repeat(7).take(8 << 20), &read);
-    let mut delta = Delta::start(&signature[..], signature.len() as u64, new).unwrap();
-    let mut made = 0;
-    while let piece @ [_, ..] = delta.piece().unwrap() {
-        made += piece.len() as u64;
-        let held = read.get().saturating_sub(made);
-        assert!(held < 256 * 1024, "{held} bytes are held");
-    }
-    assert_eq!(read.get(), 8 << 20);
+    let mut commands = Vec::new();
+    segment.finish(&mut commands).unwrap();
+    assert!(made + commands.len() >= taken);
 }
