@@ -6,7 +6,7 @@
 mod ssh_fixture;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -76,6 +76,36 @@ fn one_direction_may_end_while_the_other_goes_on() {
     assert_eq!(read_all(&lane.stream), b"");
     assert_eq!(text(&lane.errors), "exit status 0");
     assert_eq!(std::fs::read(dir).unwrap(), noise(2, 3_000_000));
+}
+
+/// A connection to the jump host on which the answers come late and many at a time, as on a long link.
+fn in_bursts(fleet: &Fleet) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (inner, _) = listener.accept().unwrap();
+    let far = TcpStream::connect(("127.0.0.1", fleet.jump().port())).unwrap();
+    let (mut to_far, mut from_near) = (far.try_clone().unwrap(), inner.try_clone().unwrap());
+    // Both end with the connection.
+    thread::spawn(move || std::io::copy(&mut from_near, &mut to_far));
+    thread::spawn(move || {
+        let (mut far, mut inner, mut burst) = (far, inner, vec![0; 1 << 20]);
+        while let Ok(bytes @ 1..) = far.read(&mut burst) {
+            if inner.write_all(&burst[..bytes]).is_err() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    near
+}
+
+#[test]
+fn leave_to_send_more_is_seen_whoever_reads_it() {
+    let fleet = Fleet::builder().pis(0).start().unwrap();
+    // Nothing but what the peer says wakes the driver here: missed once, it is missed until the test gives up.
+    let mux = mux_over(&fleet, fleet.jump().name(), in_bursts(&fleet), Duration::from_secs(24 * 3600));
+    // Several windows full.
+    hash_there(&mux, &noise(1, 20_000_000));
 }
 
 #[test]

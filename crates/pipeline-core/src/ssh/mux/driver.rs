@@ -197,6 +197,7 @@ impl Driver {
             moved |= self.pump()?;
         }
         self.input = false;
+        moved |= self.lanes.iter().any(Lane::was_served);
         // What was held back for somebody's sake has its turn next.
         Ok(moved || (urgent && !output_blocked(&self.session)))
     }

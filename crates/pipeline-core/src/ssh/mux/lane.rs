@@ -11,6 +11,8 @@
 //!   a write is not tried.
 //! - End-of-file packets live on libssh2's stack. They are sent only while nothing is half-sent, and by one lane at a time.
 //! - The error code of a failed read or write is found in the session, immediately after.
+//! - Every read takes whatever packets there are, of all lanes. What it brings for a lane that had its turn before shows in no
+//!   poll, so each lane is asked once more before anybody waits ([`Lane::was_served`]).
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -114,6 +116,10 @@ pub(super) struct Lane {
     up: Buffer,
     /// What the peer has allowed us to send, when we last looked.
     up_window: u32,
+    /// The bytes in `up` wait for the peer to allow more.
+    starved: bool,
+    /// What had come for this lane and was not taken, when its turn ended.
+    left_bytes: u32,
     /// The bytes in `up` may be half-sent.
     writing: bool,
     /// A read may have left a window adjustment half-sent.
@@ -154,6 +160,8 @@ impl Lane {
             down: Buffer::new(0),
             up: Buffer::new(0),
             up_window: 0,
+            starved: false,
+            left_bytes: 0,
             writing: false,
             reading: false,
             readable: true,
@@ -239,6 +247,19 @@ impl Lane {
         Ok(if moved { Step::Moved } else { Step::Idle })
     }
 
+    /// Whether something has come for this lane since its turn, by the reading of another lane or by its own last one: leave to
+    /// send, bytes, or their end.
+    pub(super) fn was_served(&self) -> bool {
+        if self.socket.is_none() {
+            return false;
+        }
+        let may_send = self.starved && self.channel.write_window().remaining > 0;
+        let may_take = self.down.is_empty()
+            && !self.down_ended
+            && (self.channel.read_window().available > self.left_bytes || self.channel.eof());
+        may_send || may_take
+    }
+
     /// Reads packets until there are none, without taking anything from this channel; whether it could.
     pub(super) fn pump(&mut self) -> Result<bool, Trouble> {
         // Each reads until its own end of the channel has come; beyond both there is nothing to wait for.
@@ -288,6 +309,7 @@ impl Lane {
     }
 
     fn send_up(&mut self, turn: &mut Turn<'_>) -> Result<bool, Trouble> {
+        self.starved = false;
         if self.up.is_empty() {
             return Ok(false);
         }
@@ -304,6 +326,7 @@ impl Lane {
             *turn.heard |= left > self.up_window;
             self.up_window = left;
             if left == 0 {
+                self.starved = true;
                 return Ok(false);
             }
         }
@@ -375,7 +398,8 @@ impl Lane {
             Err(e) if e.kind() == ErrorKind::WouldBlock => self.note_blocked_read(turn),
             Err(e) => return Err(io_trouble(turn.session, &e)),
         }
-        if self.errors.is_some() && self.channel.read_window().available > 0 {
+        self.left_bytes = self.channel.read_window().available;
+        if self.errors.is_some() && self.left_bytes > 0 {
             return self.receive_errors(turn);
         }
         self.down_ended = self.channel.eof();
