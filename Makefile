@@ -9,6 +9,9 @@ PROGRAMS = cargo build --release -p pipeline-cli -p local-fleet && cargo build -
 # Where `make install` puts things; DESTDIR goes in front of it, for packages.
 PREFIX = /usr/local
 
+# Most tests wait more than they compute.
+TEST_THREADS = 4
+
 .DEFAULT_GOAL := help
 .PHONY: help setup build install demo fleet test lint bench agents audit clean
 
@@ -43,7 +46,7 @@ fleet: setup ## Keep a jump host and four Pis up on loopback, to play with; Ctrl
 test: setup ## Build, then run every test, the end-to-end ones on real SSH servers included
 	cargo build -p pipeline-cli
 	cargo build -p pipeline-agent
-	cargo test --workspace
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace
 
 lint: setup ## Format, clippy, docs, who may depend on whom, licences, unused dependencies
 	@scripts/lint.sh
