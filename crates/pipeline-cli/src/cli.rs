@@ -54,7 +54,7 @@ pub enum ColorWhen {
 pub enum Command {
     /// Mark the storage as the archive and find out what it can do
     Init(InitArgs),
-    /// Look whether everything is ready for a run; changes nothing
+    /// Look whether everything is ready for a run; touches no data
     Check(CheckArgs),
     /// Receive new files, verify them, and remove from the devices what is safely stored
     Sync(SyncArgs),

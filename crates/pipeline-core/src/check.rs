@@ -1,4 +1,5 @@
-//! Is every device ready for a visit? Connects to each, asks nothing but its vitals, and changes nothing.
+//! Is every device ready for a visit? Connects to each and asks nothing but its vitals. Touches no data; a
+//! device without the agent is given it, as by a visit.
 //!
 //! Guarantees: as many devices at once as asked and no more; one report for each device, in the order given, whatever happens
 //! to the others; a device that was not reached before the wish to stop is reported as stopped. A visit goes through the

@@ -21,7 +21,7 @@ use crate::wire::{
     Reply, Request, WireError,
 };
 
-pub use super::link::{Link, Options};
+use super::link::{Link, Options};
 
 /// Half a frame for each list of removals or directories: one message must fit a frame.
 const MAX_LIST_BYTES: usize = MAX_FRAME_BYTES / 2;

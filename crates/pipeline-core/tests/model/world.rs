@@ -15,8 +15,9 @@ use pipeline_core::digest::Digest;
 use pipeline_core::event::{Event, Observer, Outcome, PlannedAction};
 use pipeline_core::fleet::Device;
 use pipeline_core::path::DeviceName;
-use pipeline_core::remote::agent::{AgentRemote, Link, Options};
-use pipeline_core::remote::{Connect, ConnectError, Intent, LONGEST_VISIT, Remote};
+use pipeline_core::remote::agent::AgentRemote;
+
+use pipeline_core::remote::{Connect, ConnectError, Intent, LONGEST_VISIT, Link, Options, Remote};
 use pipeline_core::run::{self, Setup};
 use proptest::prelude::*;
 
