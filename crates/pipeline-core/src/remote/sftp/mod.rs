@@ -43,11 +43,13 @@ use shell::Tools;
 use walk::below;
 
 /// What a client says first to an SFTP server, and no shell minds.
+#[cfg(feature = "ssh")]
 pub(crate) fn greeting() -> Vec<u8> {
     protocol::hello()
 }
 
 /// Whether an answer to the [`greeting`] is that of an SFTP server, from its first bytes.
+#[cfg(feature = "ssh")]
 pub(crate) fn is_welcome(answer: &[u8]) -> bool {
     answer.first() == Some(&0)
 }
