@@ -19,7 +19,7 @@ use crate::archive::incoming::Staged;
 use crate::archive::layout::ArchivePath;
 use crate::archive::lying::Stamp;
 use crate::archive::prepare::{Prepared, Ready, Superseded};
-use crate::archive::store::{Store, lock};
+use crate::archive::store::{Store, forget_cached, lock};
 use crate::archive::{manifest, rename};
 use crate::catalog::Noted;
 use crate::digest::Digest;
@@ -210,6 +210,7 @@ fn is_there(store: &Store, dir: BorrowedFd<'_>, file: &Staged) -> Result<bool, A
     }
     // Synced first, so that what is compared is what stays. RACE: a program that writes to this file at this moment.
     there.sync_all().map_err(|e| failed("sync", e))?;
+    forget_cached(&there);
     let (digest, _) = store.digest(&there).map_err(|e| failed("read", e))?;
     Ok(digest == file.digest)
 }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::archive::error::ArchiveError;
 use crate::archive::layout::ArchivePath;
 use crate::archive::lying::Stamp;
-use crate::archive::store::{READ_BYTES, Store};
+use crate::archive::store::{READ_BYTES, Store, forget_cached};
 use crate::digest::Digest;
 use crate::entry::Prefix;
 use crate::path::RelPath;
@@ -110,8 +110,10 @@ pub(super) fn examine(store: &Arc<Store>, path: &ArchivePath) -> Result<Option<H
         Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => return Ok(None),
         Err(error) => return Err(unusable(store, at, error)),
     };
-    // Synced first, so that what is read is what stays.
+    // Synced first, so that what is read is what stays; and read from disk, since of a write that failed before, memory still holds
+    // what never got there.
     file.sync_all().map_err(|e| store.failed("sync", at, e))?;
+    forget_cached(&file);
     let (prefix, stamp) = read(store, &file, at)?;
     let (store, path) = (store.clone(), path.clone());
     Ok(Some(Held { store, path, prefix, stamp, origin: Origin::Examined, read: true }))

@@ -190,7 +190,11 @@ impl Incoming {
             Some(hold) => Some((self.file, hold)),
             // Too many are open. It must not be closed unsynced: an error in writing it back could then go unnoticed.
             None => {
-                self.file.sync_all().map_err(|e| store.failed("sync", self.target.path().as_rel_path(), e))?;
+                if let Err(error) = self.file.sync_all() {
+                    let error = store.failed("sync", self.target.path().as_rel_path(), error);
+                    self.place.remove();
+                    return Err(error);
+                }
                 None
             }
         };
@@ -239,7 +243,11 @@ impl Staged {
         let store = &self.place.store;
         let failed = |op, e: std::io::Error| store.failed(op, self.target.path().as_rel_path(), e);
         if let Some((file, _)) = &self.open {
-            file.sync_all().map_err(|e| failed("sync", e))?;
+            file.sync_all().map_err(|e| {
+                // Also where it is a part. The kernel tells of a failed write once, and from then on memory looks as if it were on disk.
+                self.place.unlink();
+                failed("sync", e)
+            })?;
         }
         if !store.read_back {
             return Ok(());

@@ -24,7 +24,7 @@ use crate::archive::incoming::{Incoming, Target, Yields};
 use crate::archive::layout::{ArchivePath, PRIVATE_DIR};
 use crate::archive::probe::names_in;
 use crate::archive::rename::At;
-use crate::archive::store::{NEW_FILE, READ_BYTES, Store, below, lock, random_hex};
+use crate::archive::store::{NEW_FILE, READ_BYTES, Store, below, forget_cached, lock, random_hex};
 use crate::digest::{Digest, Hasher};
 use crate::entry::{Identity, Prefix};
 use crate::path::{DeviceName, RelPath};
@@ -244,6 +244,9 @@ impl Part {
     }
 
     fn read(&mut self) -> std::io::Result<()> {
+        // From disk: a write that failed in an earlier run was told then, and memory still holds what never got there.
+        self.file.sync_all()?;
+        forget_cached(&self.file);
         let mut buffer = vec![0; READ_BYTES];
         loop {
             match self.file.read(&mut buffer) {

@@ -115,7 +115,10 @@ impl Session<'_> {
         Ok(match (lying, holder) {
             (Lying::Nothing, _) => Some(Lies::Nothing),
             (Lying::NotAFile, _) | (Lying::OtherCase(_), None) => None,
-            (Lying::File(stamp) | Lying::OtherCase(stamp), Some(holder)) if holder.prefix.bytes == stamp.bytes() => {
+            // A row that does not know the path is believed about the device alone.
+            (Lying::File(stamp) | Lying::OtherCase(stamp), Some(holder))
+                if holder.prefix.bytes == stamp.bytes() && holder.path == entry.path =>
+            {
                 Some(Lies::Ours(holder.prefix))
             }
             (Lying::File(stamp) | Lying::OtherCase(stamp), _) => Some(Lies::Unknown(stamp.bytes())),

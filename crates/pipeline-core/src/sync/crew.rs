@@ -129,6 +129,14 @@ impl<'scope, 'env> Crew<'scope, 'env> {
         }
     }
 
+    /// Takes back the errands that no scout has set out on.
+    pub(super) fn recall(&mut self) {
+        // A scout holds the queue while it waits for an errand: then there is none.
+        if let Ok(queue) = self.errand_queue.try_lock() {
+            self.scouting -= queue.try_iter().count();
+        }
+    }
+
     /// Notes that the builder has been told of the end of a file.
     pub(super) fn expect_built(&mut self) {
         self.building += 1;
@@ -182,6 +190,8 @@ impl Drop for Crew<'_, '_> {
     fn drop(&mut self) {
         self.work = None;
         self.errands = None;
+        // Nobody waits for what they would find; a scout that has set out comes to the end of its file.
+        self.errand_queue.lock().unwrap_or_else(PoisonError::into_inner).try_iter().for_each(drop);
         for thread in self.threads.drain(..) {
             // A panic in a thread is a defect: pass it on rather than go on without the disk.
             if let Err(panic) = thread.join()

@@ -161,11 +161,11 @@ impl Session<'_> {
             // A wish to stop leaves what is being built to a later transfer, which goes on from there.
             if flow.crew.building() == 0 || self.run.cancel.is_set() {
                 flow.submit_batch();
-                if flow.crew.committing() == 0 {
-                    return Ok(());
-                }
             }
-            match flow.crew.wait(POLL)? {
+            let is_idle = flow.crew.committing() == 0 && (flow.crew.building() == 0 || self.run.cancel.is_set());
+            // What was told already is heard before the end: it may be that the storage failed.
+            match if is_idle { flow.crew.poll()? } else { flow.crew.wait(POLL)? } {
+                None if is_idle => return Ok(()),
                 // Nothing is asked for any more.
                 None | Some(News::Scouted(_) | News::Built(Built::SetBack(..) | Built::Ended)) => {}
                 Some(news) => self.news(flow, news)?,

@@ -212,6 +212,9 @@ impl Session<'_> {
             }
             let Some(next) = flow.receiving.ready.pop_front() else { break };
             if cost.room_bytes > MAX_CONTENT_BYTES && !self.has_room_for(&next.entry, cost.room_bytes)? {
+                if next.signature.is_some() {
+                    flow.receiving.signature_bytes -= next.expected_signature_bytes().unwrap_or(0);
+                }
                 continue;
             }
             sum = with;
@@ -304,6 +307,7 @@ impl Session<'_> {
         }
         flow.receiving.ready.clear();
         flow.receiving.unsigned.clear();
+        flow.crew.recall();
         flow.receiving.again.clear();
         flow.receiving.tasks = Tasks::new(TaskKind::Receive, false);
         // What comes back from a scout later is left as well, without another word.
