@@ -2,7 +2,7 @@
 //!
 //! Guarantees that the digest is of exactly the bytes that the delta was computed of, in one read of the file; that a signature
 //! is taken in whole, whatever becomes of the file; that the collector hears something each second; and that a delta which does
-//! not pay is given up. Leaves the computing to [`delta`](crate::delta).
+//! not pay is given up. Leaves the computing to [`crate::delta`].
 //!
 //! A board has several processors and a slow card. So a thread of its own reads and hashes the file, others compare it, and this
 //! one sends what they make, and says that there is work while they make nothing.
