@@ -5,15 +5,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::process::Command;
 
 use e2e::moments::{HeldCatalog, freeze_while_reading, until};
 use e2e::mounts::{Disk, among_own_mounts};
 use e2e::scene::{Scene, Tree, noise};
+use e2e::strace::under_strace;
 use e2e::{Ended, run};
 use local_fleet::{Fleet, snapshot};
+use rustix::process::Signal;
 
 const MIB: u64 = 1 << 20;
 /// Patient enough for a machine that is frozen for a while.
@@ -89,6 +93,34 @@ fn full_in_the_middle_of_a_file() {
         fs::remove_file(filler).unwrap();
         next_run_finishes(&scene, &ever_offered);
     });
+}
+
+/// A disk tells once that a write failed, and afterwards memory looks as if it had not. What arrived must not be gone on from, let
+/// alone counted as stored.
+#[test]
+fn a_write_that_failed_is_not_believed_later() {
+    let scene = Scene::new(Fleet::builder().pipeline_config(SLOW));
+    let file = scene.write(1, "bees.mp4", &noise(8 << 20, 1));
+    let ever_offered = scene.offered();
+    let sync = scene.start_sync();
+    freeze_while_reading(scene.fleet.pi(1), &file);
+    let staging = scene.fleet.storage().join(".pipeline/staging");
+    let part = until("a part is in staging", || {
+        let paths = snapshot(&staging).unwrap().into_keys().map(OsString::from_vec).collect::<Vec<_>>();
+        paths.into_iter().find(|path| path.as_encoded_bytes().windows(6).any(|six| six == b"/part-"))
+    });
+    sync.signal(Signal::KILL);
+    sync.end();
+    scene.fleet.pi(1).cont();
+
+    let mut command = scene.command();
+    command.args(["sync", "--json"]);
+    let fails = "-f -qq -o /dev/null -e signal=none -e trace=fsync -e inject=fsync:error=EIO -P".split(' ');
+    let fails = fails.map(OsString::from).chain([staging.join(part).into_os_string()]);
+    stopped(run(&mut under_strace(&command, fails)), "sync", "");
+    assert_eq!(scene.offered(), ever_offered);
+    scene.assert_nothing_staged();
+    next_run_finishes(&scene, &ever_offered);
 }
 
 #[test]
