@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -192,6 +193,39 @@ fn who_sees_nobody_removes_nothing() {
     let entry = subject.write("a", b"content");
     assert!(matches!(subject.remove(&entry, b"content"), RemoveEnd::Failed(why) if why.contains("may not see")));
     assert!(subject.exists("a"));
+}
+
+/// A device that finds this program of ours before its own.
+fn with_program(dir: &Path, name: &str, script: &str) -> Here {
+    let programs = dir.join("bin");
+    std::fs::create_dir(&programs).unwrap();
+    std::fs::write(programs.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(programs.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::join_paths([programs, "/usr/bin".into(), "/bin".into()]).unwrap();
+    Here { path: Some(path.into()), ..HERE }
+}
+
+#[test]
+fn a_look_at_writers_that_fails_removes_nothing() {
+    let real = find("find").unwrap();
+    let ways = [
+        ("it does not know -perm", "echo \"find: unrecognized: -perm\" >&2; exit 1"),
+        ("it is killed", "kill -KILL $$"),
+        ("it is killed when it has seen us, and not the others", "stat -L -c %d:%i /dev/null; kill -KILL $$"),
+    ];
+    for (what, way) in ways {
+        let (dir, source) = source();
+        let script = format!("case \"$*\" in *-perm*) {way} ;; esac\nexec {} \"$@\"", real.display());
+        let channels = Box::new(with_program(dir.path(), "find", &script));
+        let remote = SftpRemote::open(channels, &source, options(LONG)).unwrap();
+        let mut subject = Subject { remote: Box::new(remote), source, caps: with_shell(), next_id: 0 };
+        let entry = subject.write("a", b"content");
+        let writer = std::fs::File::options().append(true).open(subject.at(b"a")).unwrap();
+        let end = subject.remove(&entry, b"content");
+        assert!(matches!(&end, RemoveEnd::Failed(why) if why.contains("may not see")), "{what}: {end:?}");
+        assert!(subject.exists("a"), "{what}");
+        drop(writer);
+    }
 }
 
 #[test]
