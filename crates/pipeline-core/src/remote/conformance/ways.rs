@@ -228,6 +228,19 @@ fn a_look_at_writers_that_fails_removes_nothing() {
     }
 }
 
+/// As one of old, which does not know signatures of our kind, and goes before it has read the whole.
+#[test]
+fn an_rdiff_that_refuses_a_long_signature_costs_no_visit() {
+    let (dir, source) = source();
+    let channels = Box::new(with_program(dir.path(), "rdiff", "head -c 4 > /dev/null; exit 1"));
+    let remote = SftpRemote::open(channels, &source, options(LONG)).unwrap();
+    let mut subject = Subject { remote: Box::new(remote), source, caps: with_shell(), next_id: 0 };
+    let entry = subject.write("db", b"content");
+    subject.ask_delta(&entry, &noise(8 << 20));
+    assert!(matches!(subject.answer(), Answered::Fetched(_, _, FetchEnd::Differs)));
+    assert_eq!(subject.fetch(&entry, None), (b"content".to_vec(), FetchEnd::Complete(Digest::of(b"content"))));
+}
+
 #[test]
 fn a_source_that_is_not_there_is_told() {
     let (_dir, source) = source();

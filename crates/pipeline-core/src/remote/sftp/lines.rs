@@ -2,7 +2,7 @@
 //!
 //! Guarantees bounded waiting and records of bounded length. Leaves to others what they mean.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -41,6 +41,14 @@ impl Script {
     /// Gives it something on stdin.
     pub(super) fn give(&mut self, bytes: &[u8]) -> Result<(), RemoteError> {
         (&self.out).write_all(bytes).map_err(|e| self.broken.by(WireError::Io(e)))
+    }
+
+    /// Gives it something on stdin: whether it took all, or ended before.
+    pub(super) fn takes(&mut self, bytes: &[u8]) -> Result<bool, RemoteError> {
+        match (&self.out).write_all(bytes) {
+            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Ok(false),
+            given => given.map(|()| true).map_err(|e| self.broken.by(WireError::Io(e))),
+        }
     }
 
     /// Says something at once, and waits for the first byte of the answer: whether that is text, as a shell prints it.

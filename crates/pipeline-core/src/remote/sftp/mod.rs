@@ -113,6 +113,8 @@ struct Delta {
     entry: Entry,
     signature: Vec<u8>,
     script: Option<Script>,
+    /// It has not read all of the signature: an old program goes as soon as it has seen of which kind it is.
+    refused: bool,
     bytes: u64,
 }
 
@@ -281,13 +283,13 @@ impl SftpRemote {
                 let mut script = Script::new(link, &self.options)?;
                 script.be_patient(Duration::from_secs(size / DELTA_BYTES_PER_SECOND));
                 script.give(path)?;
-                script.give(&std::mem::take(&mut delta.signature))?;
+                delta.refused = !script.takes(&std::mem::take(&mut delta.signature))?;
                 script.end_input();
                 none.insert(script)
             }
         };
         self.data.resize(PIECE_BYTES, 0);
-        let bytes = script.read(&mut self.data)?;
+        let bytes = if delta.refused { 0 } else { script.read(&mut self.data)? };
         delta.bytes += bytes as u64;
         let pays = delta.bytes <= size / WORTH;
         if bytes > 0 && pays {
@@ -295,7 +297,7 @@ impl SftpRemote {
             return Ok(Step::Data);
         }
         // A program that fails has its reasons: an old one does not know every kind of signature.
-        let whole = pays && script.succeeded();
+        let whole = pays && !delta.refused && script.succeeded();
         let examined = self.examiner.as_mut().map(Examiner::wait_for_end).transpose()?;
         let Some(Job::Delta(delta)) = self.jobs.pop_front() else { return Ok(Step::On) };
         let end = match examined {
@@ -347,7 +349,7 @@ impl Remote for SftpRemote {
     fn delta(&mut self, id: u32, entry: &Entry, signature: &[u8]) -> Result<(), RemoteError> {
         self.examine(entry, &[])?;
         let (entry, signature) = (entry.clone(), signature.to_vec());
-        self.jobs.push_back(Job::Delta(Delta { id, entry, signature, script: None, bytes: 0 }));
+        self.jobs.push_back(Job::Delta(Delta { id, entry, signature, script: None, refused: false, bytes: 0 }));
         Ok(())
     }
 
