@@ -10,6 +10,7 @@ use super::SyncError;
 use super::claims::Claims;
 use super::crew::News;
 use crate::archive::{Archive, ArchivePath, Arrived, Became, Commit, Lying};
+use crate::cancel::Cancel;
 use crate::catalog::{Catalogued, Known, Recorder};
 use crate::entry::Entry;
 use crate::error::{Class, Classified as _, one_line};
@@ -59,6 +60,7 @@ pub(super) struct Verified {
 pub(super) fn serve(
     archive: &Archive,
     claims: &Claims,
+    cancel: &Cancel,
     device: &DeviceName,
     mut recorder: Recorder,
     work: &Receiver<Work>,
@@ -67,7 +69,7 @@ pub(super) fn serve(
     for work in work {
         let result = match work {
             Work::Commit(files) => commit(archive, claims, device, &mut recorder, files).map(Done::Committed),
-            Work::Verify(files) => verify(archive, &recorder, files).map(Done::Verified),
+            Work::Verify(files) => verify(archive, &recorder, files, cancel).map(Done::Verified),
         };
         let failed = result.is_err();
         if told.send(result.map(News::Done)).is_err() || failed {
@@ -127,9 +129,18 @@ fn commit(
 }
 
 /// The content of a row that licenses lies whole at its path: one that is only the beginning of what lies there licenses nothing.
-fn verify(archive: &Archive, recorder: &Recorder, files: Vec<(Known, RelPath)>) -> Result<Verified, SyncError> {
+fn verify(
+    archive: &Archive,
+    recorder: &Recorder,
+    files: Vec<(Known, RelPath)>,
+    cancel: &Cancel,
+) -> Result<Verified, SyncError> {
     let mut done = Verified::default();
     for (known, path) in files {
+        // Large files take their time, and nobody waits for it any more.
+        if cancel.is_set() {
+            break;
+        }
         match archive.verify(&known.archive_path, &known.digest, known.identity.size) {
             Ok(verified) => done.catalogued.push(recorder.renew(&known, path, &verified)),
             // Somebody moved it away: the device still has it, and its place is free.

@@ -18,6 +18,7 @@ use super::claims::Claims;
 use super::committer::{self, Done, Work};
 use super::scout::{self, Errand, Scouted};
 use crate::archive::{Archive, Staging};
+use crate::cancel::Cancel;
 use crate::catalog::Recorder;
 use crate::path::DeviceName;
 use crate::remote::RemoteError;
@@ -63,7 +64,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
     /// Starts committer and builder. Each ends after its first error, or with the crew.
     pub(super) fn start(
         scope: &'scope Scope<'scope, 'env>,
-        (archive, staging, claims): (&'env Archive, &'env Staging, &'env Claims),
+        (archive, staging, claims, cancel): (&'env Archive, &'env Staging, &'env Claims, &'env Cancel),
         device: &'env DeviceName,
         recorder: Recorder,
         building: Building,
@@ -86,7 +87,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
             scouting: 0,
             building: 0,
         };
-        crew.hire(move |teller| committer::serve(archive, claims, device, recorder, &work_queue, teller));
+        crew.hire(move |teller| committer::serve(archive, claims, cancel, device, recorder, &work_queue, teller));
         crew.hire(move |teller| {
             building.run(staging, teller, |built| built.map(News::Built).map_err(SyncError::from));
         });

@@ -89,7 +89,8 @@ impl Session<'_> {
         let removing = Removing::new(self.mode.removes());
         std::thread::scope(|scope| {
             let (transfer, building) = Transfer::new(&staging);
-            let crew = Crew::start(scope, (archive, &staging, self.run.claims), name, recorder, building);
+            let crew =
+                Crew::start(scope, (archive, &staging, self.run.claims, self.run.cancel), name, recorder, building);
             let mut flow = Flow { transfer, crew, receiving, removing, next_id: 0, visit };
             let result = self.pump(&mut flow, remote);
             self.settle(&mut flow, result)
