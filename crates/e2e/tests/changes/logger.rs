@@ -33,6 +33,15 @@ fn log(source: &std::path::Path, stop: &AtomicBool) -> (u32, u32) {
     (lines, files)
 }
 
+/// Tells the logger to stop, also when an assertion fails: the scope would wait for it for ever.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn every_line_of_a_logger_arrives_once_and_in_order() {
     let scene = Scene::new(Fleet::builder().pipeline_config("settle: 0s\ndelete: { after: 0s }\n"));
@@ -41,6 +50,7 @@ fn every_line_of_a_logger_arrives_once_and_in_order() {
     let (mut grown, mut removed) = (0, 0);
     let (lines, files) = thread::scope(|scope| {
         let logger = scope.spawn(|| log(&source, &stop));
+        let stopping = Stopping(&stop);
         let since = Instant::now();
         for run in 1.. {
             let sync = scene.sync().expect(0);
@@ -54,7 +64,7 @@ fn every_line_of_a_logger_arrives_once_and_in_order() {
             }
             assert!(since.elapsed() < Duration::from_secs(120), "{grown} times grown, {removed} removed: {sync}");
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         logger.join().unwrap()
     });
     let last = scene.sync().expect(0);
