@@ -35,7 +35,7 @@ impl Guard {
         Guard { size: identity.size, mtime_seconds: seconds }
     }
 
-    fn holds(self, attributes: &Attributes) -> bool {
+    pub(super) fn holds(self, attributes: &Attributes) -> bool {
         attributes.is_file() && attributes.size == Some(self.size) && attributes.mtime == Some(self.mtime_seconds)
     }
 }

@@ -31,6 +31,16 @@ const BLIND: &str =
 
 const OTHER: RemoteError = RemoteError::Protocol("its shell answered something else");
 
+/// Files that are read by SFTP before the first of them is removed.
+const AT_ONCE: usize = 64;
+
+fn gone_or_failed(status: Status, said: &str) -> RemoveEnd {
+    match status {
+        Status::NoSuchFile => RemoveEnd::Gone,
+        status => RemoveEnd::Failed(words(&status.describe(said))),
+    }
+}
+
 impl SftpRemote {
     /// Answers the oldest request, which is a removal or a pruning.
     pub(super) fn step_removal(&mut self) -> Result<Step, RemoteError> {
@@ -106,17 +116,23 @@ impl SftpRemote {
                 return Ok(());
             }
         };
+        for files in due.chunks(AT_ONCE) {
+            self.remove_some_by_sftp(&place, files)?;
+        }
+        Ok(())
+    }
+
+    /// Reads all of the files, then looks at each that was as it should be once more, and removes it.
+    fn remove_some_by_sftp(&mut self, place: &[u8], files: &[(u32, Receipt)]) -> Result<(), RemoteError> {
+        let paths: Vec<Vec<u8>> = files.iter().map(|(_, receipt)| below(place, receipt.path().as_bytes())).collect();
         let mut begun = 0;
-        let mut asked = Vec::new();
-        for index in 0..due.len() {
-            while begun < due.len() && self.contents.has_room() {
-                let receipt = &due[begun].1;
-                let size = receipt.identity().size;
-                let path = below(&place, receipt.path().as_bytes());
-                self.contents.push(path, 0, size, Some(Guard::of(receipt.identity())));
+        let mut same = Vec::new();
+        for (index, (id, receipt)) in files.iter().enumerate() {
+            while begun < files.len() && self.contents.has_room() {
+                let identity = files[begun].1.identity();
+                self.contents.push(paths[begun].clone(), 0, identity.size, Some(Guard::of(identity)));
                 begun += 1;
             }
-            let (id, receipt) = &due[index];
             let mut hasher = Hasher::new();
             let end = loop {
                 match self.contents.next(&mut self.client)? {
@@ -124,25 +140,46 @@ impl SftpRemote {
                     Next::End(end) => break end,
                 }
             };
-            let end = match end {
-                End::Whole if hasher.finish().0 == *receipt.digest() => {
-                    // RACE: since the last look at the path, about a round trip, a program may have written to the file or renamed
-                    // another over it, which is then the one that goes. SFTP has nothing better.
-                    let path = below(&place, receipt.path().as_bytes());
-                    asked.push((*id, self.contents.ask_beside(&mut self.client, &Request::Remove(&path))));
+            match end {
+                End::Whole if hasher.finish().0 == *receipt.digest() => same.push(index),
+                End::Whole | End::Changed => self.ready.push_back(Answered::Removed(*id, RemoveEnd::Changed)),
+                End::Gone => self.ready.push_back(Answered::Removed(*id, RemoveEnd::Gone)),
+                End::Failed(reason) => {
+                    self.ready.push_back(Answered::Removed(*id, RemoveEnd::Failed(words(&reason))));
+                }
+            }
+        }
+        // What was read first may have changed while the others were read. Nothing is under way now that a look would wait behind.
+        let mut looks = Vec::with_capacity(same.len());
+        for &index in &same {
+            let leads = self.contents.ask_beside(&mut self.client, &Request::RealPath(&paths[index]));
+            looks.push((leads, self.contents.ask_beside(&mut self.client, &Request::Lstat(&paths[index]))));
+        }
+        let mut asked = Vec::new();
+        for (&index, (leads, there)) in same.iter().zip(looks) {
+            let leads = self.contents.answer(&mut self.client, leads)?;
+            let there = self.contents.answer(&mut self.client, there)?;
+            let (id, receipt) = &files[index];
+            let end = match (leads, there) {
+                (Reply::Names(names), Reply::Attributes(there))
+                    if names.first().is_some_and(|(path, _)| *path == paths[index])
+                        && Guard::of(receipt.identity()).holds(&there) =>
+                {
+                    // RACE: since this look, about a round trip, a program may have written to the file or renamed another over it,
+                    // which is then the one that goes. SFTP has nothing better.
+                    asked.push((*id, self.contents.ask_beside(&mut self.client, &Request::Remove(&paths[index]))));
                     continue;
                 }
-                End::Whole | End::Changed => RemoveEnd::Changed,
-                End::Gone => RemoveEnd::Gone,
-                End::Failed(reason) => RemoveEnd::Failed(words(&reason)),
+                (Reply::Names(_), Reply::Attributes(_)) => RemoveEnd::Changed,
+                (Reply::Status(status, said), _) | (_, Reply::Status(status, said)) => gone_or_failed(status, &said),
+                _ => return Err(OTHER),
             };
             self.ready.push_back(Answered::Removed(*id, end));
         }
         for (id, request) in asked {
             let end = match self.contents.answer(&mut self.client, request)? {
                 Reply::Status(Status::Ok, _) => RemoveEnd::Removed,
-                Reply::Status(Status::NoSuchFile, _) => RemoveEnd::Gone,
-                Reply::Status(status, said) => RemoveEnd::Failed(words(&status.describe(&said))),
+                Reply::Status(status, said) => gone_or_failed(status, &said),
                 _ => return Err(OTHER),
             };
             self.ready.push_back(Answered::Removed(id, end));

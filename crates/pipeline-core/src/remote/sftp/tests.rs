@@ -150,6 +150,42 @@ fn answers_to_nobody_are_refused() {
     assert!(matches!(fetch(open(talkative, false).unwrap()), Err(RemoteError::Protocol(_))));
 }
 
+/// What changes while other files are read is seen by one more look, and stays.
+#[test]
+fn a_file_that_changes_after_it_was_read_is_not_removed() {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// The second of two files was opened and read, which is as long as it takes.
+        static READ: Cell<bool> = const { Cell::new(false) };
+    }
+    /// The first file changes once the second is read.
+    fn busy(kind: &[u8; 1], id: [u8; 4], rest: &[u8]) -> Vec<Vec<u8>> {
+        let second = rest.get(4..).is_some_and(|path| path.starts_with(b"/source/b"));
+        match kind[0] {
+            7 if second => READ.set(true),
+            7 if READ.get() => {
+                let changed = [&attributes()[..20], &8u32.to_be_bytes()].concat();
+                return vec![[&[105][..], &id, &changed].concat()];
+            }
+            _ => {}
+        }
+        awkward(kind, id, rest)
+    }
+    let mut remote = open(busy, false).unwrap();
+    let receipt = |path: &str| Receipt::unproven(RelPath::new(path).unwrap(), entry().identity, Digest::of(&content()));
+    remote.remove(vec![(1, receipt("a")), (2, receipt("b"))]).unwrap();
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        match remote.answer().unwrap() {
+            Answer::Removed(id, end) => ends.push((id, end)),
+            other => panic!("{other:?}"),
+        }
+    }
+    ends.sort_by_key(|(id, _)| *id);
+    assert_eq!(ends, [(1, RemoveEnd::Changed), (2, RemoveEnd::Removed)]);
+}
+
 #[test]
 fn a_list_without_an_end_is_ended() {
     /// No directory ends, and all hold directories.
