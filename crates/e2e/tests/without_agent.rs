@@ -13,6 +13,7 @@ use e2e::scene::{Scene, Tree, noise};
 use e2e::stand_in::{PI_CONFIG, misbehave};
 use e2e::truth::assert_all_true;
 use local_fleet::{Fleet, snapshot};
+use rusqlite::Connection;
 
 /// Writes a file that was left alone for so long. In whole seconds: SFTP alone says no more.
 fn write(scene: &Scene, pi: usize, path: &str, content: &[u8], age: Duration) -> PathBuf {
@@ -20,6 +21,14 @@ fn write(scene: &Scene, pi: usize, path: &str, content: &[u8], age: Duration) ->
     let modified = UNIX_EPOCH + Duration::from_secs(now) - age;
     scene.fleet.write(pi, path.as_bytes(), content, modified).unwrap();
     scene.fleet.pi(pi).source().join(path)
+}
+
+/// As if all that the collector has noted were a quarter of an hour ago.
+fn time_passes(scene: &Scene) {
+    let catalog = Connection::open(scene.fleet.state_dir().join("catalog.db")).unwrap();
+    let ago = 15 * 60 * 1_000_000_000_i64;
+    catalog.execute("UPDATE file SET received_ns = received_ns - ?1", [ago]).unwrap();
+    catalog.execute("UPDATE sighting SET first_ns = first_ns - ?1", [ago]).unwrap();
 }
 
 const LONG_AGO: Duration = Duration::from_secs(7200);
@@ -97,11 +106,23 @@ fn everything_arrives_and_leaves_without_an_agent() {
     let homes = || scene.fleet.pis().iter().map(|pi| snapshot(&pi.home()).unwrap()).collect::<Vec<_>>();
     let before = homes();
     let looked = scene.pipeline(&["sync", "--dry-run", "--json"]).expect(0);
-    assert_eq!(looked.events_of("file_planned").len(), ever.len());
+    assert_eq!(looked.events_of("file_planned").len() + looked.events_of("file_deferred").len(), ever.len());
     assert_eq!(homes(), before);
     assert_eq!(reason(&looked.events_of("fell_back"), "raspberry5"), "the agent is not on the device yet");
 
+    // The clock of the second can't be asked: what lies there is looked at twice, and stays until it has been known for 10 minutes.
+    let first = scene.sync().expect(0);
+    let deferred = first.events_of("file_deferred");
+    assert!(deferred.iter().all(|event| event["device"] == "raspberry2"), "{deferred:?}");
+    assert_eq!(deferred.len(), 3, "{deferred:?}");
+    time_passes(&scene);
     let run = scene.sync().expect(0);
+    assert_eq!(scene.archived(), ever);
+    let kept = run.events_of("file_deferred");
+    assert!(kept.iter().all(|event| event["reason"].to_string().contains("clock can't be asked")), "{kept:?}");
+    assert_eq!(kept.len(), 3, "{kept:?}");
+    time_passes(&scene);
+    scene.sync().expect(0);
     scene.assert_all_received(&ever);
     let told = run.events_of("fell_back");
     let expected = [
@@ -129,6 +150,8 @@ fn everything_arrives_and_leaves_without_an_agent() {
     let writer = File::options().append(true).open(&busy).unwrap();
     let young = write(&scene, 2, "young.csv", b"perhaps more comes", Duration::from_secs(60));
     ever.extend(scene.offered());
+    scene.sync().expect(0);
+    time_passes(&scene);
     let run = scene.pipeline(&["sync"]).expect(0);
     let lines = run.stderr.lines().filter(|line| line.contains("without the agent") && line.contains("agent: never"));
     assert_eq!(lines.count(), 5, "{run}");
@@ -137,12 +160,18 @@ fn everything_arrives_and_leaves_without_an_agent() {
         "{run}"
     );
     assert_eq!(scene.archived(), ever);
+    time_passes(&scene);
+    scene.sync().expect(0);
     let left = ["raspberry1/busy.csv", "raspberry2/young.csv"].map(|path| path.as_bytes().to_vec());
     assert_eq!(scene.offered().into_keys().collect::<Vec<_>>(), left);
 
     // Closed, and left alone for long enough, they go too.
     drop(writer);
     File::open(&young).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    scene.sync().expect(0);
+    time_passes(&scene);
+    scene.sync().expect(0);
+    time_passes(&scene);
     scene.sync().expect(0);
     assert_eq!(scene.offered(), Tree::new());
     assert_all_true(&scene.fleet);

@@ -43,7 +43,7 @@ pub struct DeviceCheck {
 /// What a ready device says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readings {
-    /// Its clock minus ours, in milliseconds.
+    /// Its clock minus ours, in milliseconds; 0 where nobody can ask it.
     pub clock_offset_ms: i64,
     /// Size of the card, in bytes; 0 where unknown.
     pub total_bytes: u64,
@@ -126,7 +126,7 @@ fn connect_once(device: &Device, connect: &dyn Connect, observer: &dyn Observer)
     let remote = connect.connect(device, observer, Intent::Change).map_err(|error| Outcome::broken_off(&*error))?;
     let vitals = remote.vitals();
     let readings = Readings {
-        clock_offset_ms: remote.clock_offset_ns() / 1_000_000,
+        clock_offset_ms: remote.clock_offset_ns().unwrap_or(0) / 1_000_000,
         total_bytes: vitals.total_bytes,
         free_bytes: vitals.free_bytes,
     };
@@ -223,8 +223,8 @@ mod tests {
             &self.0
         }
 
-        fn clock_offset_ns(&self) -> i64 {
-            -2_500_000
+        fn clock_offset_ns(&self) -> Option<i64> {
+            Some(-2_500_000)
         }
 
         fn scan(&mut self, _: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError> {

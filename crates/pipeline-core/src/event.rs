@@ -66,7 +66,7 @@ pub enum Event {
     DeviceConnected {
         /// Which.
         device: DeviceName,
-        /// Its clock minus ours, in milliseconds.
+        /// Its clock minus ours, in milliseconds; 0 where nobody can ask it.
         clock_offset_ms: i64,
         /// Size of the card.
         total_bytes: u64,

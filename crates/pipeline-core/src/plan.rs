@@ -21,15 +21,17 @@ const CLOCK_TOLERANCE_NS: u64 = 5_000_000_000;
 /// A device's clock, as measured at this visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceClock {
-    /// Its clock minus ours, in nanoseconds.
+    /// Its clock minus ours, in nanoseconds; 0 where unknown.
     pub offset_ns: i64,
-    /// Whether it has gone evenly since the last visit.
+    /// Whether it is known, and has gone evenly since the last visit.
     pub trusted: bool,
 }
 
 impl DeviceClock {
-    /// Compares the offset with that of the last visit; at a first visit, with our own clock.
-    pub fn new(offset_ns: i64, last_offset_ns: Option<i64>) -> DeviceClock {
+    /// Compares the offset with that of the last visit; at a first visit, with our own clock. A clock that nobody can ask tells no
+    /// ages.
+    pub fn new(offset_ns: Option<i64>, last_offset_ns: Option<i64>) -> DeviceClock {
+        let Some(offset_ns) = offset_ns else { return DeviceClock { offset_ns: 0, trusted: false } };
         let moved = offset_ns.abs_diff(last_offset_ns.unwrap_or(0));
         DeviceClock { offset_ns, trusted: moved <= CLOCK_TOLERANCE_NS }
     }
@@ -223,15 +225,17 @@ mod tests {
     #[test]
     fn a_clock_is_trusted_while_it_goes_evenly() {
         let table = [
-            (0, None, true),
-            (4 * SECOND, None, true),
-            (6 * SECOND, None, false),
-            (3600 * SECOND, Some(3601 * SECOND), true),
-            (0, Some(3600 * SECOND), false),
-            (i64::MIN, Some(i64::MAX), false),
+            (Some(0), None, true),
+            (Some(4 * SECOND), None, true),
+            (Some(6 * SECOND), None, false),
+            (Some(3600 * SECOND), Some(3601 * SECOND), true),
+            (Some(0), Some(3600 * SECOND), false),
+            (Some(i64::MIN), Some(i64::MAX), false),
+            (None, None, false),
+            (None, Some(0), false),
         ];
         for (offset, last, trusted) in table {
-            assert_eq!(DeviceClock::new(offset, last).trusted, trusted, "{offset} after {last:?}");
+            assert_eq!(DeviceClock::new(offset, last).trusted, trusted, "{offset:?} after {last:?}");
         }
     }
 

@@ -17,22 +17,23 @@ pub struct Receipt {
     identity: Identity,
     digest: Digest,
     row: i64,
+    received_ns: i64,
 }
 
 /// Issues receipts for files that the catalog holds, while the storage is the right one.
 pub fn issue(files: Vec<Catalogued>, _storage: &Confirmed) -> Vec<Receipt> {
     let receipt = |file: Catalogued| {
-        let (row, path, identity, digest) = file.into_parts();
-        Receipt { path, identity, digest, row }
+        let (row, path, identity, digest, received_ns) = file.into_parts();
+        Receipt { path, identity, digest, row, received_ns }
     };
     files.into_iter().map(receipt).collect()
 }
 
 impl Receipt {
-    /// For tests of devices, which have no storage.
-    #[cfg(test)]
+    /// For tests of devices, which have no storage: of a file that was received long ago.
+    #[cfg(all(test, feature = "ssh"))]
     pub(crate) fn unproven(path: RelPath, identity: Identity, digest: Digest) -> Receipt {
-        Receipt { path, identity, digest, row: 0 }
+        Receipt { path, identity, digest, row: 0, received_ns: 0 }
     }
 
     /// Where the file lies on the device.
@@ -48,6 +49,17 @@ impl Receipt {
     /// Digest of the content that was stored: for devices whose identities prove little.
     pub fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// When the file was received, by our clock: it was this one then.
+    pub fn received_ns(&self) -> i64 {
+        self.received_ns
+    }
+
+    /// The same, but received at this time.
+    #[cfg(all(test, feature = "ssh"))]
+    pub(crate) fn at(self, received_ns: i64) -> Receipt {
+        Receipt { received_ns, ..self }
     }
 
     /// The catalog's row.

@@ -22,11 +22,12 @@ pub struct Catalogued {
     path: RelPath,
     identity: Identity,
     digest: Digest,
+    received_ns: i64,
 }
 
 impl Catalogued {
-    pub(crate) fn into_parts(self) -> (i64, RelPath, Identity, Digest) {
-        (self.row, self.path, self.identity, self.digest)
+    pub(crate) fn into_parts(self) -> (i64, RelPath, Identity, Digest, i64) {
+        (self.row, self.path, self.identity, self.digest, self.received_ns)
     }
 
     /// Where the file lies on the device.
@@ -62,7 +63,8 @@ impl Recorder {
 
     /// A file that an earlier run received, whose stored bytes were just verified: as good as one catalogued now.
     pub fn renew(&self, known: &Known, from: RelPath, _verified: &Verified) -> Catalogued {
-        Catalogued { row: known.row, path: from, identity: known.identity, digest: known.digest }
+        let Known { row, identity, digest, received_ns, .. } = *known;
+        Catalogued { row, path: from, identity, digest, received_ns }
     }
 
     /// Commits a row for each file, all or none, synced. What comes back may be removed on the device. Rows of earlier contents of
@@ -102,7 +104,7 @@ impl Recorder {
                     .prepare_cached("DELETE FROM sighting WHERE source = ?1 AND path = ?2")?
                     .execute(params![self.source, file.source().as_bytes()])?;
                 let (path, identity, digest) = (file.source().clone(), *id, *file.digest());
-                done.push(Catalogued { row, path, identity, digest });
+                done.push(Catalogued { row, path, identity, digest, received_ns: now });
             }
             transaction.commit()?;
             Ok(done)

@@ -159,7 +159,7 @@ impl Visit {
     }
 
     /// Notes that the device answered.
-    pub fn note_vitals(&self, vitals: &Vitals, clock_offset_ns: i64) -> Result<(), CatalogError> {
+    pub fn note_vitals(&self, vitals: &Vitals, clock_offset_ns: Option<i64>) -> Result<(), CatalogError> {
         let sql = "UPDATE source SET visited_ns = ?2, clock_offset_ns = ?3, total_bytes = ?4, free_bytes = ?5, unreachable = 0
                    WHERE id = ?1";
         let (total, free) = (vitals.total_bytes.cast_signed(), vitals.free_bytes.cast_signed());

@@ -100,8 +100,8 @@ impl Remote for AgentRemote {
         &self.vitals
     }
 
-    fn clock_offset_ns(&self) -> i64 {
-        self.clock_offset_ns
+    fn clock_offset_ns(&self) -> Option<i64> {
+        Some(self.clock_offset_ns)
     }
 
     fn scan(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError> {

@@ -64,8 +64,13 @@ pub trait Remote {
     /// Clock and disk, as measured when the connection was made.
     fn vitals(&self) -> &Vitals;
 
-    /// The device's clock minus ours, in nanoseconds, to about half a round trip.
-    fn clock_offset_ns(&self) -> i64;
+    /// The device's clock minus ours, in nanoseconds, to about half a round trip; none where nobody can ask it.
+    fn clock_offset_ns(&self) -> Option<i64>;
+
+    /// Why a removal is answered with [`Busy`](crate::wire::RemoveEnd::Busy), in words.
+    fn busy(&self) -> &'static str {
+        "open for writing: kept"
+    }
 
     /// Lists everything below the source. `each` is called for every item; its error ends the scan.
     /// Call it while no other request is under way. May be repeated.

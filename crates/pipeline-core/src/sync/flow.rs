@@ -83,7 +83,7 @@ impl Session<'_> {
     /// Receives, commits and removes until nothing is left to do. What arrived whole is committed even if the connection breaks.
     pub(super) fn flow(&mut self, remote: &mut dyn Remote, visit: &mut Visit) -> Result<(), SyncError> {
         let staging = self.run.archive.staging(self.name())?;
-        let recorder = visit.recorder(remote.clock_offset_ns())?;
+        let recorder = visit.recorder(remote.clock_offset_ns().unwrap_or(0))?;
         let (archive, name) = (self.run.archive, &self.device.name);
         let receiving = Receiving::new(self.settings(), self.mode.receives(), remote.can_delta())?;
         let removing = Removing::new(self.mode.removes());

@@ -34,6 +34,8 @@ struct Asked {
     row: i64,
     file: RelPath,
     bytes: u64,
+    /// What it means if it is busy.
+    busy: &'static str,
 }
 
 impl Removing {
@@ -105,7 +107,8 @@ impl Session<'_> {
         let mut receipts = Vec::with_capacity(files.len());
         for receipt in receipt::issue(files, &confirmed) {
             let id = flow.id();
-            let asked = Asked { row: receipt.row(), file: receipt.path().clone(), bytes: receipt.identity().size };
+            let (row, bytes) = (receipt.row(), receipt.identity().size);
+            let asked = Asked { row, file: receipt.path().clone(), bytes, busy: remote.busy() };
             flow.removing.asked.insert(id, asked);
             receipts.push((id, receipt));
         }
@@ -152,7 +155,7 @@ impl Session<'_> {
                 removing.ended.push(asked.row);
                 self.deferred(asked.file, "changed after it was received: kept");
             }
-            RemoveEnd::Busy => self.deferred(asked.file, "open for writing: kept"),
+            RemoveEnd::Busy => self.deferred(asked.file, asked.busy),
             RemoveEnd::Failed(reason) => {
                 self.failed(Some(asked.file), format!("received, but it can't be removed: {reason}"));
             }

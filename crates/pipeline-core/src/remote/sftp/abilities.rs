@@ -73,7 +73,9 @@ pub(super) fn caveats(tools: &Result<Tools, String>, has_clock: bool) -> Vec<Str
         ]),
     }
     if !has_clock {
-        caveats.push("its clock can't be asked: files are as old as ours says".into());
+        caveats.push(
+            "its clock can't be asked: files are looked at twice, and leave 10 minutes after they were received".into(),
+        );
     }
     caveats
 }

@@ -85,7 +85,8 @@ pub struct SftpRemote {
     ready: VecDeque<Answered>,
     data: Vec<u8>,
     vitals: Vitals,
-    clock_offset_ns: i64,
+    /// None where nobody can ask it.
+    clock_offset_ns: Option<i64>,
     caveats: Vec<String>,
 }
 
@@ -149,11 +150,11 @@ impl SftpRemote {
         let (tools, clock) = probe(&*channels, &source, &options)?;
         let on_the_way = i64::try_from(round_trip.as_nanos() / 2).unwrap_or(0);
         let offset = |(device_ns, heard_ns): (i64, i64)| device_ns.saturating_add(on_the_way).saturating_sub(heard_ns);
-        let clock_offset_ns = clock.map_or(0, offset);
+        let clock_offset_ns = clock.map(offset);
         let caveats = caveats(&tools, clock.is_some());
         let disk = disk(&mut client, place.as_deref().ok())?;
         let vitals = Vitals {
-            clock_ns: now_ns().saturating_add(clock_offset_ns),
+            clock_ns: now_ns().saturating_add(clock_offset_ns.unwrap_or(0)),
             total_bytes: disk.total_bytes,
             free_bytes: disk.free_bytes,
             total_files: disk.total_files,
@@ -181,9 +182,9 @@ impl SftpRemote {
         Script::new(self.channels.exec(command)?, &self.options)
     }
 
-    /// The device's clock.
+    /// The device's clock; ours where nobody can ask it.
     fn now_ns(&self) -> i64 {
-        now_ns().saturating_add(self.clock_offset_ns)
+        now_ns().saturating_add(self.clock_offset_ns.unwrap_or(0))
     }
 
     /// Has the device compute the digest of a file, where its shell can.
@@ -315,8 +316,16 @@ impl Remote for SftpRemote {
         &self.vitals
     }
 
-    fn clock_offset_ns(&self) -> i64 {
+    fn clock_offset_ns(&self) -> Option<i64> {
         self.clock_offset_ns
+    }
+
+    fn busy(&self) -> &'static str {
+        match (self.tools, self.clock_offset_ns) {
+            (Some(_), _) => "open for writing: kept",
+            (None, Some(_)) => removal::YOUNG,
+            (None, None) => removal::UNWATCHED,
+        }
     }
 
     fn scan(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError> {

@@ -18,9 +18,13 @@ use crate::remote::RemoteError;
 use crate::remote::bounds::words;
 use crate::wire::RemoveEnd;
 
-/// By SFTP alone nobody sees who writes to a file. One that changed within this time, by our clock, is taken for one that
-/// somebody still writes to.
+/// By SFTP alone nobody sees who writes to a file. One that changed within this time is taken for one that somebody still writes
+/// to. Where nobody can ask the device's clock, it must also have been received this long ago by ours, and be the same since.
 pub(super) const QUIET: Duration = Duration::from_secs(10 * 60);
+/// What stays for that reason.
+pub(super) const YOUNG: &str = "changed in the last 10 minutes: kept";
+pub(super) const UNWATCHED: &str =
+    "the device's clock can't be asked, and we have known the file for less than 10 minutes: kept";
 /// What one script is given at once: well below what the streams in between hold, so that nobody waits for one another.
 const MAX_LIST_BYTES: usize = 64 * 1024;
 /// As the agent says it.
@@ -101,8 +105,11 @@ impl SftpRemote {
     fn remove_by_sftp(&mut self, receipts: Vec<(u32, Receipt)>) -> Result<(), RemoteError> {
         let mut due = Vec::new();
         for (id, receipt) in receipts {
-            let age_ns = now_ns().saturating_sub(receipt.identity().mtime_ns);
-            if u128::try_from(age_ns).is_ok_and(|age| age >= QUIET.as_nanos()) {
+            let is_quiet = |age_ns: i64| u128::try_from(age_ns).is_ok_and(|age| age >= QUIET.as_nanos());
+            let left_alone = is_quiet(self.now_ns().saturating_sub(receipt.identity().mtime_ns));
+            // A slow clock gives old times to what is being written: there, only our own looks tell.
+            let watched = self.clock_offset_ns.is_some() || is_quiet(now_ns().saturating_sub(receipt.received_ns()));
+            if left_alone && watched {
                 due.push((id, receipt));
             } else {
                 self.ready.push_back(Answered::Removed(id, RemoveEnd::Busy));

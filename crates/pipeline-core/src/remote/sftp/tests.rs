@@ -186,6 +186,23 @@ fn a_file_that_changes_after_it_was_read_is_not_removed() {
     assert_eq!(ends, [(1, RemoveEnd::Changed), (2, RemoveEnd::Removed)]);
 }
 
+/// A slow clock gives an old time to a file that is being written.
+#[test]
+fn without_a_clock_a_file_stays_until_we_have_known_it_for_long() {
+    let mut remote = open(awkward, false).unwrap();
+    assert_eq!(remote.clock_offset_ns(), None);
+    let minute_ns = 60_000_000_000;
+    for (minutes, expected) in [(0, RemoveEnd::Busy), (9, RemoveEnd::Busy), (11, RemoveEnd::Removed)] {
+        let receipt = Receipt::unproven(entry().path, entry().identity, Digest::of(&content()));
+        remote.remove(vec![(1, receipt.at(now_ns() - minutes * minute_ns))]).unwrap();
+        match remote.answer().unwrap() {
+            Answer::Removed(1, end) => assert_eq!(end, expected, "{minutes} minutes"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(remote.busy().contains("clock can't be asked"));
+}
+
 #[test]
 fn a_list_without_an_end_is_ended() {
     /// No directory ends, and all hold directories.
