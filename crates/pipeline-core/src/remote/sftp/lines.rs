@@ -97,9 +97,13 @@ impl Script {
         self.broken.said().ends_with("exit status 0")
     }
 
-    /// What it said on stderr.
-    pub(super) fn said(&self) -> String {
-        self.broken.said()
+    /// What it said on stderr. Waits for its end, because that travels apart from what it says on stdout, and may come later.
+    pub(super) fn last_words(&mut self) -> Result<String, RemoteError> {
+        let mut rest = [0; 1024];
+        while self.read(&mut rest)? > 0 {}
+        let said = self.broken.said();
+        // The last of it is how it ended.
+        Ok(said.rsplit_once("; ").map_or_else(String::new, |(words, _)| words.to_owned()))
     }
 
     /// Lets the device be silent for longer while it computes.

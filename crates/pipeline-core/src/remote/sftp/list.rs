@@ -39,7 +39,7 @@ pub(super) fn read(
         match letter {
             "E" if what == "0" || unreadable > 0 => return Ok(()),
             "E" => {
-                let reason = if what == "cd" { "it can't be entered".into() } else { in_words(&script.said()) };
+                let reason = if what == "cd" { "it can't be entered".into() } else { in_words(&script.last_words()?) };
                 return each(Scanned::Unreadable(None, reason));
             }
             _ => {}

@@ -180,7 +180,10 @@ impl Deployment<'_> {
         let answer = self.answer(&lane, patience.left())?;
         match answer.split_once(' ').unwrap_or((&answer, "")) {
             ("ready", _) => Ok(()),
-            ("failed", step) => Err(DeployError::of_step(step, words(&lane))),
+            ("failed", why) => {
+                let (step, words) = why.split_once(' ').unwrap_or((why, ""));
+                Err(DeployError::of_step(step, one_line(words.as_bytes())))
+            }
             _ => Err(DeployError::Noise(answer)),
         }
     }
@@ -288,7 +291,7 @@ fn check(patience: &Patience) -> Result<(), DeployError> {
     }
 }
 
-/// What the device's shell said on stderr, on one line.
+/// What the device's shell said on stderr, on one line. Whole only once the lane has ended.
 fn words(lane: &ExecLane) -> String {
     let tail = lane.errors.lock().unwrap_or_else(|e| e.into_inner());
     one_line(&tail)

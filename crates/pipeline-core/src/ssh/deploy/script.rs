@@ -34,19 +34,22 @@ pub(super) fn start(binaries: &[Binary], source: &[u8]) -> String {
     ))
 }
 
-/// Takes a new agent on stdin, and removes others once it is in place. Answers `ready`, or `failed STEP`.
+/// Takes a new agent on stdin, and removes others once it is in place. Answers `ready`, or `failed STEP WORDS`.
+///
+/// The words of a tool that failed are part of the answer: what a command says on stderr travels apart from what it says on
+/// stdout, and may come later.
 pub(super) fn install(binary: &Binary) -> String {
     let Binary { name, bytes, digest, .. } = binary;
     // RACE: another collector that uploads at the same moment may lose its temporary file, and says so; its next run succeeds.
     in_sh(&format!(
-        "umask 077; d={DIRECTORY}; f=$d/{name}; t=$d/.upload.$$; \
-         fail() {{ rm -f \"$t\"; echo {MARK} failed $1; exit 1; }}; \
-         mkdir -p \"$d\" && chmod 700 \"$d\" || fail directory; \
-         cat > \"$t\" || fail write; \
+        "LC_ALL=C; export LC_ALL; umask 077; d={DIRECTORY}; f=$d/{name}; t=$d/.upload.$$; w=; \
+         fail() {{ rm -f \"$t\"; set -f; echo {MARK} failed $1 $w; exit 1; }}; \
+         w=$({{ mkdir -p \"$d\" && chmod 700 \"$d\"; }} 2>&1) || fail directory; \
+         w=$({{ cat > \"$t\"; }} 2>&1) || fail write; \
          [ $(wc -c < \"$t\") -eq {bytes} ] || fail size; \
          if command -v sha256sum > /dev/null; then s=$(sha256sum < \"$t\"); [ \"${{s%% *}}\" = {digest} ] || fail digest; fi; \
-         chmod 700 \"$t\" || fail chmod; [ -x \"$t\" ] || fail noexec; \
-         sync \"$t\" 2> /dev/null || sync; mv -f \"$t\" \"$f\" || fail rename; sync \"$d\" 2> /dev/null || sync; \
+         w=$(chmod 700 \"$t\" 2>&1) || fail chmod; [ -x \"$t\" ] || fail noexec; \
+         sync \"$t\" 2> /dev/null || sync; w=$(mv -f \"$t\" \"$f\" 2>&1) || fail rename; sync \"$d\" 2> /dev/null || sync; \
          for o in \"$d\"/pipeline-agent-* \"$d\"/.upload.*; do [ \"$o\" = \"$f\" ] || rm -f \"$o\"; done; \
          echo {MARK} ready"
     ))
@@ -107,6 +110,14 @@ mod tests {
         assert_eq!(run("sh", &install(&binary), home.path(), b"who"), "=pipeline-agent= failed size\n");
         assert_eq!(run("sh", &install(&binary), home.path(), b"other"), "=pipeline-agent= failed digest\n");
         assert_eq!(std::fs::read_dir(home.path().join(".cache/pipeline")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_tool_says_is_part_of_the_answer() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join(".cache"), b"").unwrap();
+        let answer = run("sh", &install(&binary(Arch::own().unwrap(), b"whole")), home.path(), b"whole");
+        assert!(answer.starts_with("=pipeline-agent= failed directory mkdir: "), "{answer}");
     }
 
     #[test]
