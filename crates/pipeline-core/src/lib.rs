@@ -17,6 +17,7 @@
 //! | [`agent`] | the half that runs on the device (feature `agent`) |
 //! | [`config`], [`ssh_config`], [`fleet`] | YAML to settings; OpenSSH config to routes; patterns to devices |
 //! | [`ssh`] | host keys, authentication, the shared jump connection (feature `ssh`) |
+//! | [`shell`] | how a script is handed to a machine's shell |
 //! | [`remote`] | what the engine may ask of a device |
 //! | [`plan`] | decides what to do with each file; pure |
 //! | [`transfer`] | a reply stream to staged files |
@@ -70,6 +71,8 @@ pub mod receipt;
 pub mod remote;
 #[cfg(feature = "collector")]
 pub mod run;
+#[cfg(feature = "collector")]
+pub mod shell;
 #[cfg(feature = "ssh")]
 pub mod ssh;
 #[cfg(feature = "collector")]

@@ -6,35 +6,13 @@
 //!
 //! What a file is, they say in one form: `DEV INO SIZE SECONDS.NANOSECONDS SECONDS.NANOSECONDS`, modified and changed.
 
-use std::fmt::Write as _;
-
 use crate::entry::Identity;
+use crate::shell::bare;
+
+pub(crate) use crate::shell::{assign, in_sh};
 
 /// The line that comes before every answer, whatever start-up files have printed before.
 pub(super) const MARK: &str = "=pipeline=";
-
-/// Hands a script to `/bin/sh`, in a way that sh, csh and fish read alike. It must hold neither single quotes nor `!`.
-pub(crate) fn in_sh(script: &str) -> String {
-    format!("exec /bin/sh -c '{script}'")
-}
-
-/// `name=VALUE` for any bytes.
-pub(crate) fn assign(name: &str, value: &[u8]) -> String {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+,:=@ ".contains(byte);
-    if value.iter().all(is_plain) {
-        let value: String = value.iter().map(|&byte| char::from(byte)).collect();
-        return format!("{name}=\"{value}\"");
-    }
-    let mut escaped = String::new();
-    for byte in value {
-        let _infallible = match byte {
-            byte if is_plain(byte) => write!(escaped, "{}", char::from(*byte)),
-            byte => write!(escaped, "\\0{byte:03o}"),
-        };
-    }
-    // The dot saves a newline at the end, which "$(...)" would drop.
-    format!("{name}=$(printf %b \"{escaped}\"; echo .); {name}=${{{name}%.}}")
-}
 
 /// How the device's tools say what a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +45,6 @@ fn command(root: &[u8], stat: Stat, script: &str, each: &str) -> String {
     let parts = [("r", root), ("P", prelude.as_bytes()), ("I", each.as_bytes()), ("S", script.as_bytes())];
     let assigned = parts.map(|(name, value)| assign(name, value)).join("; ");
     in_sh(&format!("LC_ALL=C; TZ=UTC0; {assigned}; export LC_ALL TZ r P I; echo {MARK}; eval \"$P\"; eval \"$S\""))
-}
-
-/// A script without comments and indentation: it travels on every visit.
-fn bare(script: &str) -> String {
-    let lines = script.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
-    lines.map(|line| format!("{line}\n")).collect()
 }
 
 /// Finds out what the device can do. Answers one line: `probe`, then words `name=value`, the last of them the clock.
