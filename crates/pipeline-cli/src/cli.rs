@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use program::environment::ColorWhen;
 
 /// Empties a fleet of Raspberry Pis into research storage and never loses a file.
 ///
@@ -36,17 +37,6 @@ pub struct Global {
     /// Say less: problems only
     #[arg(short, long, global = true)]
     pub quiet: bool,
-}
-
-/// When to use colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ColorWhen {
-    /// On a terminal, unless NO_COLOR is set
-    Auto,
-    /// Even in a pipe
-    Always,
-    /// Not at all
-    Never,
 }
 
 /// The commands.

@@ -14,13 +14,13 @@ use pipeline_core::config::Config;
 use pipeline_core::event::{Event, Observer, RunReport};
 use pipeline_core::fleet::Device;
 use pipeline_core::metrics::{self, Ended};
+use program::exit::Exit;
+use program::failure::Failure;
+use program::words::printable;
 
-use crate::exit::Exit;
-use crate::failure::Failure;
 use crate::ping::{LIMITS, Ping};
 use crate::ui::Ui;
 use crate::ui::wording::run_line;
-use crate::ui::words::printable;
 
 /// The monitors of one run, and what they will be told.
 pub struct Monitors {

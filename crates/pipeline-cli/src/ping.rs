@@ -7,11 +7,10 @@
 use std::time::Duration;
 
 use pipeline_core::error::describe;
+use program::exit::Exit;
+use program::failure::Failure;
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
-
-use crate::exit::Exit;
-use crate::failure::Failure;
 
 /// Bounds on waiting.
 #[derive(Clone, Copy, Debug)]

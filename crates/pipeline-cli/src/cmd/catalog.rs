@@ -2,11 +2,11 @@
 
 use pipeline_core::cancel::Cancel;
 use pipeline_core::rebuild::{RebuildError, rebuild as rebuild_catalog};
+use program::exit::Exit;
+use program::failure::Failure;
 
 use super::Context;
 use crate::cli::RebuildArgs;
-use crate::exit::Exit;
-use crate::failure::Failure;
 use crate::ui::wording::rebuild_line;
 
 pub fn rebuild(context: &Context, args: &RebuildArgs) -> Result<Exit, Failure> {

@@ -1,11 +1,11 @@
 //! `pipeline init`: marks the storage, says what it can do, and makes the state directory ready. Harmless when repeated.
 
 use pipeline_core::run;
+use program::exit::Exit;
+use program::failure::Failure;
+use program::words::columns;
 
 use super::Context;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::ui::words::columns;
 
 pub fn run(context: &Context) -> Result<Exit, Failure> {
     let (_, config) = context.config()?;

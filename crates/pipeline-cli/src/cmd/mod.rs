@@ -1,7 +1,6 @@
 //! Commands: one file for each, arguments to one call into the core to an exit code. What all of them need is here.
 
 use std::cell::OnceCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,14 +11,14 @@ use pipeline_core::event::Observer;
 use pipeline_core::fleet::{self, Device};
 use pipeline_core::ssh::{Connector, Options};
 use pipeline_core::ssh_config::SshConfig;
+use program::environment::{self, Environment};
+use program::exit::Exit;
+use program::failure::Failure;
+use program::run::run;
+use program::signals::{self, Received};
 
-use crate::bug;
 use crate::cli::{CatalogArgs, CatalogCommand, Cli, Command};
-use crate::environment::{self, Environment};
-use crate::exit::Exit;
-use crate::failure::Failure;
 use crate::monitors::Monitors;
-use crate::signals::{self, Received};
 use crate::ui::Ui;
 
 mod catalog;
@@ -35,7 +34,6 @@ pub fn main() -> Exit {
     pipeline_core::descriptors::raise_limit();
     // It lives as long as the program, and the panic hook needs it for as long.
     let ui: &'static Ui = Box::leak(Box::new(Ui::new(&cli.global, &environment)));
-    bug::watch(ui);
     let context = Context {
         ui,
         surroundings: environment.surroundings(),
@@ -43,35 +41,22 @@ pub fn main() -> Exit {
         config: cli.global.config,
         monitors: OnceCell::new(),
     };
-    let command = AssertUnwindSafe(|| match cli.command {
+    let command = || match cli.command {
         Command::Init(_) => init::run(&context),
         Command::Check(args) => check::run(&context, &args),
         Command::Sync(args) => sync::run(&context, &args),
         Command::Catalog(CatalogArgs { command: CatalogCommand::Rebuild(args) }) => catalog::rebuild(&context, &args),
-    });
-    let mut reason = None;
-    let mut exit = match catch_unwind(command) {
-        Ok(Ok(exit)) => exit,
-        Ok(Err(failure)) => {
-            ui.error(&failure);
-            reason = Some(failure.what);
-            failure.exit
-        }
-        Err(_) => Exit::Unexpected,
     };
-    if bug::happened() {
-        exit = exit.worse(Exit::Unexpected);
-    }
-    if let Some(error) = ui.lost_output() {
-        ui.error(&Failure::because(Exit::Unexpected, "can't write to standard output", &error));
-        exit = exit.worse(Exit::Unexpected);
-    }
+    let ended = run("pipeline", ui, command);
     // Last of all, so that they hear the exit code that the caller sees, whatever led to it.
     if let Some(monitors) = context.monitors.get() {
-        monitors.tell(exit, reason.as_deref(), ui);
+        monitors.tell(ended.exit, ended.reason.as_deref(), ui);
     }
-    exit
+    ended.exit
 }
+
+/// What the first signal makes us do.
+const FAREWELL: &str = "stopping: the files in hand are finished or dropped (once more to stop at once)";
 
 /// What every command may need.
 struct Context {
@@ -120,7 +105,7 @@ impl Context {
 
     /// Begins to listen to signals: the first one sets `cancel`.
     fn listen(&self, cancel: &Cancel, observer: &Arc<dyn Observer>) -> Result<Received, Failure> {
-        signals::listen(cancel.clone(), observer.clone())
+        signals::listen(cancel.clone(), FAREWELL, observer.clone())
             .map_err(|error| Failure::because(Exit::Unexpected, "can't listen to signals", &error))
     }
 }

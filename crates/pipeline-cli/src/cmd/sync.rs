@@ -5,11 +5,12 @@ use std::sync::Arc;
 use pipeline_core::cancel::Cancel;
 use pipeline_core::event::Observer;
 use pipeline_core::run::{self, Setup};
+use program::exit::Exit;
+use program::failure::Failure;
+use program::run::Tell as _;
 
 use super::Context;
 use crate::cli::SyncArgs;
-use crate::exit::Exit;
-use crate::failure::Failure;
 use crate::monitors::Monitors;
 use crate::ui::fallbacks::Fallbacks;
 

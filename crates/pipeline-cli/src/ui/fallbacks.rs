@@ -5,8 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pipeline_core::event::{Event, Observer};
-
-use super::words::printable;
+use program::words::printable;
 
 /// Passes every event on, and keeps those that the report needs.
 pub struct Fallbacks {

@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use pipeline_core::event::{Event, Observer, SCHEMA};
 use pipeline_core::path::DeviceName;
-
-use super::output::Output;
+use program::output::Output;
 
 /// How often a device's progress is worth a line.
 const PULSE: SignedDuration = SignedDuration::from_secs(1);
@@ -114,9 +113,9 @@ mod tests {
 
     use pipeline_core::event::{Counts, DeviceReport, Outcome};
     use pipeline_core::path::RelPath;
+    use program::output::Written;
     use serde_json::{Value, json};
 
-    use super::super::output::Written;
     use super::super::samples::every_event;
     use super::*;
 

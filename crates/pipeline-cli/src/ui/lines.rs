@@ -8,26 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use pipeline_core::event::Event;
 use pipeline_core::path::DeviceName;
+use program::streams::{Level, Verbosity};
+use program::words::printable;
 
-use super::Verbosity;
 use super::wording::{describe, plan_line};
-use super::words::printable;
-
-/// How much a line matters, as syslog and journald number it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Level {
-    /// A device or the run failed.
-    Error = 3,
-    /// A file failed, or something went wrong and is being handled.
-    Warning = 4,
-    /// Worth knowing.
-    Notice = 5,
-    /// The course of things.
-    Info = 6,
-    /// Only with `-v`.
-    Debug = 7,
-}
 
 /// Where a line belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

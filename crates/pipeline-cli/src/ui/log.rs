@@ -8,31 +8,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use pipeline_core::event::{Event, Observer};
+use program::output::Output;
+use program::streams::Form;
 
-use super::lines::{Level, Lines, Place};
-use super::output::Output;
-
-/// How a line begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// `<6>raspberry31: …`, as `sd-daemon(3)` wants it.
-    Journal,
-    /// `2026-11-21T10:00:00Z raspberry31: …`
-    Stamped,
-    /// `raspberry31: …`
-    Plain,
-}
-
-impl Form {
-    /// The line with its beginning.
-    pub fn line(self, level: Level, text: &str, now: Timestamp) -> String {
-        match self {
-            Form::Journal => format!("<{}>{text}", level as u8),
-            Form::Stamped => format!("{now:.0} {text}"),
-            Form::Plain => text.to_owned(),
-        }
-    }
-}
+use super::lines::{Lines, Place};
 
 /// Writes lines.
 pub struct Log {

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use console::Style;
 use pipeline_core::event::{Counts, Outcome, RunReport};
+use program::words::{bytes, duration, printable, shorten};
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Modify, Padding, Style as Borders};
-
-use super::words::{bytes, duration, printable, shorten};
 
 /// Columns of a page, where no terminal says otherwise.
 pub const WIDTH: usize = 100;

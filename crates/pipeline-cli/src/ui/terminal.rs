@@ -11,10 +11,10 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipeline_core::event::{DeviceReport, Event, Observer, Outcome};
 use pipeline_core::path::DeviceName;
+use program::streams::{Level, Verbosity};
+use program::words::{count, printable, shorten};
 
-use super::Verbosity;
-use super::lines::{Level, Lines};
-use super::words::{count, printable, shorten};
+use super::lines::Lines;
 
 /// Redraws a second.
 const REDRAWS: u8 = 10;

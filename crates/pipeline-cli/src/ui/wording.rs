@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use pipeline_core::entry::OtherKind;
 use pipeline_core::event::{Counts, DeviceReport, Event, Outcome, PlanCounts, PlannedAction, RebuildReport, RunReport};
-
-use super::lines::Level;
-use super::words::{bytes, clock_offset, count, duration};
+use program::streams::Level;
+use program::words::{bytes, clock_offset, count, duration};
 
 /// The line of a plan: what would be done with one file.
 pub fn plan_line(event: &Event) -> Option<String> {

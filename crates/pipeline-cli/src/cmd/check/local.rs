@@ -11,11 +11,12 @@ use pipeline_core::path::DeviceName;
 use pipeline_core::run::{self, Lock, LockError};
 use pipeline_core::ssh::identity::{Identity, KeyProblem};
 use pipeline_core::ssh_config::{HostParams, SshConfig};
+use program::exit::Exit;
+use program::failure::Failure;
+use program::streams::Mark;
 
 use super::cross;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::ui::{Mark, Ui};
+use crate::ui::Ui;
 
 /// Storage and state directory: can each be used, and do they belong together?
 pub fn storage(ui: &Ui, config: &Config) -> Exit {

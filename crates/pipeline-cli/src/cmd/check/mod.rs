@@ -7,16 +7,17 @@ use pipeline_core::cancel::Cancel;
 use pipeline_core::check::{self, DeviceCheck};
 use pipeline_core::event::Outcome;
 use pipeline_core::fleet::Device;
+use program::exit::Exit;
+use program::failure::Failure;
+use program::streams::Mark;
+use program::words::{count, duration};
 
 use local::Keys;
 
 use super::Context;
 use crate::cli::CheckArgs;
-use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::ui::Ui;
 use crate::ui::wording::readings;
-use crate::ui::words::{count, duration};
-use crate::ui::{Mark, Ui};
 
 pub fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     let ui = context.ui;

@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::ui::Ui;
+use crate::run::Tell;
 
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
-/// From now on a panic, in any thread, is told through `ui` and remembered.
-pub fn watch(ui: &'static Ui) {
+/// From now on a panic, in any thread, is told and remembered.
+pub fn watch(program: &'static str, tell: &'static (impl Tell + Sync)) {
     std::panic::set_hook(Box::new(move |info| {
         PANICKED.store(true, Ordering::SeqCst);
-        ui.error(&describe(info));
+        tell.error(&describe(program, info));
     }));
 }
 
@@ -22,7 +22,7 @@ pub fn happened() -> bool {
     PANICKED.load(Ordering::SeqCst)
 }
 
-fn describe(info: &PanicHookInfo<'_>) -> Failure {
+fn describe(program: &str, info: &PanicHookInfo<'_>) -> Failure {
     let payload = info.payload();
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref().map(String::as_str));
     let message = text.unwrap_or("no message");
@@ -30,7 +30,7 @@ fn describe(info: &PanicHookInfo<'_>) -> Failure {
     let version = env!("CARGO_PKG_VERSION");
     Failure {
         exit: Exit::Unexpected,
-        what: format!("this is a bug in pipeline {version}: {message}{place}"),
+        what: format!("this is a bug in {program} {version}: {message}{place}"),
         hint: Some("please report this line and the command; no file is lost, and the next run carries on".into()),
     }
 }
@@ -50,7 +50,7 @@ mod tests {
         let others = before.clone();
         let me = std::thread::current().id();
         std::panic::set_hook(Box::new(move |info| match std::thread::current().id() == me {
-            true => *hear.lock().unwrap() = Some(describe(info)),
+            true => *hear.lock().unwrap() = Some(describe("pipeline", info)),
             false => others(info),
         }));
         assert!(std::panic::catch_unwind(|| panic!("the {} broke", "wheel")).is_err());

@@ -39,8 +39,8 @@ fn exit_of(signal: i32) -> Option<Exit> {
     }
 }
 
-/// Begins to listen, in a thread of its own that ends with the program.
-pub fn listen(cancel: Cancel, observer: Arc<dyn Observer>) -> io::Result<Received> {
+/// Begins to listen, in a thread of its own that ends with the program. `farewell` is what is told of the first signal.
+pub fn listen(cancel: Cancel, farewell: &'static str, observer: Arc<dyn Observer>) -> io::Result<Received> {
     let ignored = ignored_signals();
     let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
     let mut signals = Signals::new(wanted)?;
@@ -53,7 +53,7 @@ pub fn listen(cancel: Cancel, observer: Arc<dyn Observer>) -> io::Result<Receive
             }
             cancel.set();
             watch(signal);
-            tell(observer.clone());
+            tell(farewell, observer.clone());
         }
     })?;
     Ok(received)
@@ -70,9 +70,8 @@ fn watch(signal: i32) {
 }
 
 /// From a thread of its own: whoever listens may be stuck, and a second signal must be heard nevertheless.
-fn tell(observer: Arc<dyn Observer>) {
-    let message = "stopping: the files in hand are finished or dropped (once more to stop at once)".into();
-    let telling = move || observer.event(&Event::Noted { device: None, message });
+fn tell(farewell: &'static str, observer: Arc<dyn Observer>) {
+    let telling = move || observer.event(&Event::Noted { device: None, message: farewell.into() });
     // Without a thread it goes untold.
     std::thread::Builder::new().name("farewell".into()).spawn(telling).ok();
 }

@@ -7,11 +7,22 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use pipeline_core::config::Surroundings;
 
-use crate::cli::ColorWhen;
 use crate::exit::Exit;
 use crate::failure::Failure;
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Even in a pipe
+    Always,
+    /// Not at all
+    Never,
+}
 
 /// The environment and the user, as they were when the program began.
 #[derive(Clone, Debug)]

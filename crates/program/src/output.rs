@@ -4,7 +4,7 @@
 //! without telling; any other failure is kept for the end. A full disk under the log must not end a run.
 
 use std::io::{self, ErrorKind, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A stream of lines.
 pub struct Output(Mutex<State>);
@@ -46,23 +46,24 @@ impl Output {
     }
 }
 
-/// What was written, for tests.
-#[cfg(test)]
+/// A stream that keeps what was written, for whoever wants to read it again: tests, above all.
 #[derive(Clone, Default)]
-pub struct Written(std::sync::Arc<Mutex<Vec<u8>>>);
+pub struct Written(Arc<Mutex<Vec<u8>>>);
 
-#[cfg(test)]
 impl Written {
     /// As text.
     pub fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[cfg(test)]
 impl Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        self.bytes().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
