@@ -6,12 +6,12 @@
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::deploy::{Agents, DeployError, Deployment, Origin, Started, one_line};
 use super::error::SshError;
-use super::hop::{Connection, Hop, Terms, connect};
+use super::hop::{Connection, Hop, Hops, Terms, connect};
 use super::mux::{ExecLane, MIN_WINDOW, OpenError};
 use super::patience::Patience;
 use crate::cancel::Cancel;
@@ -50,7 +50,7 @@ pub struct Connector {
     terms: Terms,
     /// None where no agent is to be used.
     agents: Option<Agents>,
-    hops: Mutex<Vec<Arc<Hop>>>,
+    hops: Hops,
 }
 
 impl Connector {
@@ -60,7 +60,7 @@ impl Connector {
         let max_window = u32::try_from(share).unwrap_or(u32::MAX).max(MIN_WINDOW);
         let terms = Terms { timeouts: options.timeouts, max_window, cancel: options.cancel };
         let agents = (options.agent == AgentMode::Auto).then(|| Agents::new(options.agent_dirs));
-        Connector { config, terms, agents, hops: Mutex::default() }
+        Connector { config, terms, agents, hops: Hops::default() }
     }
 
     /// Connects to a device without starting anything there.
@@ -74,18 +74,7 @@ impl Connector {
         let mut route = self.config.route(device.as_str())?;
         let nowhere = || SshError::Local { doing: "find a route", source: ErrorKind::NotFound.into() };
         let last = route.pop().ok_or_else(nowhere)?;
-        let mut hops = self.hops.lock().unwrap_or_else(|e| e.into_inner());
-        let mut before: Option<Arc<Hop>> = None;
-        for host in route {
-            let known = hops.iter().find(|hop| hop.is(&host, before.as_ref())).cloned();
-            let hop = known.unwrap_or_else(|| {
-                let hop = Arc::new(Hop::new(host, before.take()));
-                hops.push(hop.clone());
-                hop
-            });
-            before = Some(hop);
-        }
-        Ok((before, last))
+        Ok((self.hops.last_of(&route), last))
     }
 
     fn open(&self, device: &Device, observer: &dyn Observer, intent: Intent) -> Result<Box<dyn Remote>, SshError> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::AuthError;
+use super::command::CommandError;
 use super::deploy::DeployError;
 use super::host_key::HostKeyError;
 use super::mux::{MuxError, OpenError};
@@ -116,6 +117,14 @@ pub enum SshError {
         /// How.
         source: OpenError,
     },
+    /// A command on it did not come to its end.
+    #[error("a command on '{host}' did not come to its end")]
+    Command {
+        /// Its alias.
+        host: String,
+        /// Why.
+        source: CommandError,
+    },
     /// There is no agent on the device, and none could be put there.
     #[error(transparent)]
     Deploy(#[from] DeployError),
@@ -180,6 +189,7 @@ impl Classified for SshError {
             SshError::HostKey { source, .. } => source.class(),
             SshError::Auth { source, .. } => source.class(),
             SshError::Hop { source, .. } => source.class(),
+            SshError::Command { source, .. } => source.class(),
             SshError::Deploy(error) => error.class(),
             SshError::Remote(error) => error.class(),
             SshError::Local { .. } => Class::Internal,
@@ -209,6 +219,7 @@ impl Classified for SshError {
             SshError::HostKey { source, .. } => source.hint(),
             SshError::Auth { source, .. } => source.hint(),
             SshError::Hop { source, .. } => source.hint(),
+            SshError::Command { source, .. } => source.hint(),
             SshError::Deploy(error) => error.hint(),
             SshError::Remote(error) => error.hint(),
             SshError::Tcp { .. }

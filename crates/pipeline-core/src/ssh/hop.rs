@@ -9,12 +9,15 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::auth;
+use libssh2_sys as raw;
+use ssh2::ErrorCode;
+
+use super::auth::{self, AuthError, Credentials};
 use super::error::{Address, SshError};
-use super::host_key::HostKeys;
+use super::host_key::{HostKey, HostKeyError, HostKeys};
 use super::mux::{self, Mux, OpenError};
 use super::patience::{LOOK, Patience};
-use super::session::{HandshakeError, TcpError, Transport, connect_tcp};
+use super::session::{HandshakeError, Stranger, TcpError, Transport, connect_tcp};
 use crate::cancel::Cancel;
 use crate::config::Timeouts;
 use crate::error::one_line;
@@ -26,6 +29,8 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
 
 /// A machine's session, and what keeps the way to it open.
 pub struct Connection {
+    /// The machine's alias.
+    pub(super) host: String,
     /// The session.
     pub mux: Mux,
     /// Dropped after `mux`.
@@ -212,15 +217,77 @@ impl Hop {
     }
 }
 
-/// Connects to a machine, directly or over `before`, makes sure that it is the right one, and logs in.
+/// The machines on the way that a run has met.
+#[derive(Default)]
+pub(super) struct Hops(Mutex<Vec<Arc<Hop>>>);
+
+impl Hops {
+    /// The last of the machines to pass through, each the one that was met before where it is the same. None where there are none.
+    pub(super) fn last_of(&self, via: &[HostParams]) -> Option<Arc<Hop>> {
+        let mut hops = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut before: Option<Arc<Hop>> = None;
+        for host in via {
+            let known = hops.iter().find(|hop| hop.is(host, before.as_ref())).cloned();
+            let hop = known.unwrap_or_else(|| {
+                let hop = Arc::new(Hop::new(host.clone(), before.take()));
+                hops.push(hop.clone());
+                hop
+            });
+            before = Some(hop);
+        }
+        before
+    }
+}
+
+/// Connects to a machine, directly or over `before`, makes sure that known_hosts vouches for it, and logs in with its own keys.
 pub(super) fn connect(
     host: &HostParams,
     before: Option<&Hop>,
     terms: &Terms,
     observer: &dyn Observer,
 ) -> Result<Connection, SshError> {
-    let untrusted = |source| SshError::HostKey { host: host.alias.clone(), source: Box::new(source) };
-    let keys = HostKeys::load(host).map_err(untrusted)?;
+    let keys = HostKeys::load(host).map_err(|source| untrusted(host, source))?;
+    log_in(host, &keys, &Credentials::Config, before, terms, observer)
+}
+
+/// The same with the host keys that count, and what to log in with.
+pub(super) fn log_in(
+    host: &HostParams,
+    keys: &HostKeys,
+    credentials: &Credentials,
+    before: Option<&Hop>,
+    terms: &Terms,
+    observer: &dyn Observer,
+) -> Result<Connection, SshError> {
+    let act = |approach: &Approach<'_>, stream| approach.log_in(stream, keys, credentials);
+    let (mux, _before) = approach(host, before, terms, observer, act)?;
+    Ok(Connection { host: host.alias.clone(), mux, _before })
+}
+
+/// The key that a machine shows when it is asked for one of `algorithms`. It is not trusted, and nobody logs in.
+pub(super) fn host_key(
+    host: &HostParams,
+    algorithms: &str,
+    before: Option<&Hop>,
+    terms: &Terms,
+    observer: &dyn Observer,
+) -> Result<HostKey, SshError> {
+    let act = |approach: &Approach<'_>, stream| approach.look(stream, algorithms);
+    approach(host, before, terms, observer, act).map(|(key, _)| key)
+}
+
+pub(super) fn untrusted(host: &HostParams, source: HostKeyError) -> SshError {
+    SshError::HostKey { host: host.alias.clone(), source: Box::new(source) }
+}
+
+/// Gets a stream to a machine, directly or over `before`, and does something with it; gives back what carries the stream.
+fn approach<T>(
+    host: &HostParams,
+    before: Option<&Hop>,
+    terms: &Terms,
+    observer: &dyn Observer,
+    act: impl FnOnce(&Approach<'_>, Stream) -> Result<T, SshError>,
+) -> Result<(T, Option<Arc<Connection>>), SshError> {
     // Waiting for the hop is not counted: it has its own limit.
     before.map(|hop| hop.connection(terms, observer)).transpose()?;
     let limit = terms.timeouts.connect;
@@ -232,14 +299,14 @@ pub(super) fn connect(
         }
         None => (None, approach.tcp().map(Stream::Tcp)),
     };
-    let mux = stream.and_then(|stream| approach.log_in(stream, &keys));
+    let done = stream.and_then(|stream| act(&approach, stream));
     // Whatever was met on the way: if the hop has gone, that is the reason.
     let lost = over.as_ref().and_then(|over| over.mux.failure());
-    match (mux, lost, before) {
+    match (done, lost, before) {
         (Err(error), Some(failure), Some(before)) if !matches!(error, SshError::Stopped) => {
             Err(SshError::HopLost { hop: before.host.alias.clone(), source: failure.error.clone() })
         }
-        (mux, _, _) => Ok(Connection { mux: mux?, _before: over }),
+        (done, _, _) => Ok((done?, over)),
     }
 }
 
@@ -267,16 +334,28 @@ impl Approach<'_> {
         })
     }
 
-    fn log_in(&self, stream: Stream, keys: &HostKeys) -> Result<Mux, SshError> {
+    fn look(&self, stream: Stream, algorithms: &str) -> Result<HostKey, SshError> {
+        let stranger = match stream {
+            Stream::Tcp(stream) => Stranger::meet(stream, algorithms, &self.patience),
+            Stream::Lane(stream) => Stranger::meet(stream, algorithms, &self.patience),
+        };
+        let key =
+            stranger.map(|stranger| HostKey::from_blob(stranger.key())).map_err(|error| self.no_session(error))?;
+        let no_key = || ssh2::Error::from_errno(ErrorCode::Session(raw::LIBSSH2_ERROR_HOSTKEY_INIT));
+        key.ok_or_else(|| SshError::Handshake { host: self.host.alias.clone(), source: no_key() })
+    }
+
+    fn log_in(&self, stream: Stream, keys: &HostKeys, credentials: &Credentials) -> Result<Mux, SshError> {
         let transport = match stream {
             Stream::Tcp(stream) => Transport::handshake(stream, keys, &self.patience),
             Stream::Lane(stream) => Transport::handshake(stream, keys, &self.patience),
         };
         let transport = transport.map_err(|error| self.no_session(error))?;
         let host = self.host.alias.clone();
-        let round_trip = auth::authenticate(&transport, self.host, &self.patience).map_err(|source| match source {
-            auth::AuthError::TimedOut => self.timed_out("the authentication"),
-            auth::AuthError::Cancelled => SshError::Stopped,
+        let let_in = auth::authenticate(&transport, self.host, credentials, &self.patience);
+        let round_trip = let_in.map_err(|source| match source {
+            AuthError::TimedOut => self.timed_out("the authentication"),
+            AuthError::Cancelled => SshError::Stopped,
             source => SshError::Auth { host: host.clone(), source },
         })?;
         let options = mux::Options {

@@ -113,19 +113,35 @@ impl Transport {
         keys: &HostKeys,
         patience: &Patience,
     ) -> Result<Transport, HandshakeError> {
+        let stranger = Stranger::meet(stream, &keys.algorithms(), patience)?;
+        keys.verify(stranger.key())?;
+        Ok(stranger.0)
+    }
+}
+
+/// The other end of a session that nobody has vouched for yet. It can show its key, and nothing else can be done with it.
+pub(super) struct Stranger(Transport);
+
+impl Stranger {
+    /// Shakes hands over a stream. `algorithms` are the host-key algorithms to offer, in libssh2's form.
+    pub(super) fn meet<S: AsFd + AsRawFd + 'static>(
+        stream: S,
+        algorithms: &str,
+        patience: &Patience,
+    ) -> Result<Stranger, HandshakeError> {
         let socket = stream.as_fd().try_clone_to_owned().map_err(|_| HandshakeError::ClosedAtOnce)?;
         let mut session = Session::new().map_err(HandshakeError::Failed)?;
         session.set_blocking(false);
-        session.method_pref(MethodType::HostKey, &keys.algorithms()).map_err(HandshakeError::Failed)?;
+        session.method_pref(MethodType::HostKey, algorithms).map_err(HandshakeError::Failed)?;
         session.set_tcp_stream(stream);
         let transport = Transport { session: session.clone(), socket };
         let shaken = transport.drive(patience, || session.handshake());
         let greeted = session.banner_bytes().is_some();
         match shaken {
-            Ok(()) => {}
-            Err(CallError::Impatient(Impatience::Cancelled)) => return Err(HandshakeError::Cancelled),
-            Err(CallError::Impatient(Impatience::TimedOut)) if greeted => return Err(HandshakeError::TimedOut),
-            Err(CallError::Impatient(Impatience::TimedOut)) => return Err(HandshakeError::NoBanner),
+            Ok(()) => Ok(Stranger(transport)),
+            Err(CallError::Impatient(Impatience::Cancelled)) => Err(HandshakeError::Cancelled),
+            Err(CallError::Impatient(Impatience::TimedOut)) if greeted => Err(HandshakeError::TimedOut),
+            Err(CallError::Impatient(Impatience::TimedOut)) => Err(HandshakeError::NoBanner),
             Err(CallError::Ssh(error)) => {
                 let closed = matches!(
                     error_code(&error),
@@ -134,16 +150,14 @@ impl Transport {
                         | raw::LIBSSH2_ERROR_SOCKET_SEND
                         | raw::LIBSSH2_ERROR_BANNER_RECV
                 );
-                return Err(if closed && !greeted {
-                    HandshakeError::ClosedAtOnce
-                } else {
-                    HandshakeError::Failed(error)
-                });
+                Err(if closed && !greeted { HandshakeError::ClosedAtOnce } else { HandshakeError::Failed(error) })
             }
         }
-        let key = session.host_key().map(|(key, _)| key).unwrap_or_default();
-        keys.verify(key)?;
-        Ok(transport)
+    }
+
+    /// The key that it has proven to own, in the form of the protocol.
+    pub(super) fn key(&self) -> &[u8] {
+        self.0.session.host_key().map(|(key, _)| key).unwrap_or_default()
     }
 }
 

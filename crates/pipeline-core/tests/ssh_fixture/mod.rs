@@ -88,7 +88,7 @@ pub fn mux_over(fleet: &Fleet, alias: &str, stream: TcpStream, silence: Duration
     let config = SshConfig::load(&fleet.ssh_config(), &surroundings(fleet.root())).unwrap();
     let host = host(&config, alias);
     let transport = Transport::handshake(stream, &HostKeys::load(&host).unwrap(), &patience()).unwrap();
-    auth::authenticate(&transport, &host, &patience()).unwrap();
+    auth::authenticate(&transport, &host, &auth::Credentials::Config, &patience()).unwrap();
     Mux::start(transport, MuxOptions { name: "test".into(), window: MIN_WINDOW, silence }).unwrap()
 }
 

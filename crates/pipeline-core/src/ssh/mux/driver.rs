@@ -17,7 +17,7 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 use ssh2::{Channel, Session};
 
 use super::lane::{Lane, Step, Trouble, Turn, broken, is_fatal, output_blocked, trouble};
-use super::{ErrorTail, Failure, MIN_WINDOW, MuxError, OpenError, Opened, Options, Request, Shared, Target};
+use super::{ErrorTail, Failure, MIN_WINDOW, MuxError, OpenError, Opened, Options, Report, Request, Shared, Target};
 use crate::ssh::patience::{poll, poll_one};
 use crate::ssh::session::{Transport, error_code};
 
@@ -260,9 +260,11 @@ impl Driver {
         match socket_pair() {
             Ok((ours, theirs)) => {
                 let errors = ErrorTail::default();
+                let ending = Arc::default();
                 let command = !matches!(request.target, Target::Tcp(..));
-                self.lanes.push(Lane::new(id, channel, ours, command.then(|| errors.clone())));
-                let _gone = request.reply.send(Ok(Opened { stream: theirs, errors }));
+                let report = command.then(|| Report { errors: errors.clone(), ending: Arc::clone(&ending) });
+                self.lanes.push(Lane::new(id, channel, ours, report));
+                let _gone = request.reply.send(Ok(Opened { stream: theirs, errors, ending }));
             }
             Err(error) => {
                 self.lanes.push(Lane::closing(id, channel));

@@ -23,7 +23,7 @@ use libssh2_sys as raw;
 use rustix::event::PollFlags;
 use ssh2::{BlockDirections, Channel, Session};
 
-use super::{ErrorTail, MIN_WINDOW, MuxError, append, append_line};
+use super::{Ending, MIN_WINDOW, MuxError, Report, append, append_line};
 use crate::ssh::session::error_code;
 
 /// What one read from a channel takes at most. It is also what libssh2 adds to the window.
@@ -108,8 +108,8 @@ pub(super) struct Lane {
     channel: Channel,
     /// None once nobody is served any more and the channel is only being closed.
     socket: Option<UnixStream>,
-    /// For a command: where its stderr goes.
-    errors: Option<ErrorTail>,
+    /// For a command: where its stderr goes, and how it ended.
+    report: Option<Report>,
     /// Channel to socket.
     down: Buffer,
     /// Socket to channel.
@@ -146,8 +146,8 @@ pub(super) struct Lane {
 
 impl Lane {
     /// A lane that pumps between `channel` and `socket`, which must not block.
-    pub(super) fn new(id: u64, channel: Channel, socket: UnixStream, errors: Option<ErrorTail>) -> Lane {
-        Lane { socket: Some(socket), errors, ..Lane::closing(id, channel) }.with_buffers()
+    pub(super) fn new(id: u64, channel: Channel, socket: UnixStream, report: Option<Report>) -> Lane {
+        Lane { socket: Some(socket), report, ..Lane::closing(id, channel) }.with_buffers()
     }
 
     /// A lane that does nothing but close `channel`.
@@ -156,7 +156,7 @@ impl Lane {
             id,
             channel,
             socket: None,
-            errors: None,
+            report: None,
             down: Buffer::new(0),
             up: Buffer::new(0),
             up_window: 0,
@@ -217,8 +217,8 @@ impl Lane {
 
     /// Serves the user no longer; the channel remains to be closed.
     pub(super) fn abandon(&mut self, why: Option<&str>) {
-        if let (Some(errors), Some(why), true) = (&self.errors, why, self.socket.is_some()) {
-            append_line(errors, why);
+        if let (Some(report), Some(why), true) = (&self.report, why, self.socket.is_some()) {
+            append_line(&report.errors, why);
         }
         self.socket = None;
         self.down = Buffer::new(0);
@@ -399,7 +399,7 @@ impl Lane {
             Err(e) => return Err(io_trouble(turn.session, &e)),
         }
         self.left_bytes = self.channel.read_window().available;
-        if self.errors.is_some() && self.left_bytes > 0 {
+        if self.report.is_some() && self.left_bytes > 0 {
             return self.receive_errors(turn);
         }
         self.down_ended = self.channel.eof();
@@ -410,8 +410,8 @@ impl Lane {
     fn receive_errors(&mut self, turn: &mut Turn<'_>) -> Result<bool, Trouble> {
         match self.channel.stderr().read(&mut self.down.bytes) {
             Ok(n) => {
-                if let Some(errors) = &self.errors {
-                    append(errors, &self.down.bytes[..n]);
+                if let Some(report) = &self.report {
+                    append(&report.errors, &self.down.bytes[..n]);
                 }
                 Ok(n > 0)
             }
@@ -483,7 +483,7 @@ impl Lane {
 
     /// Tells the user that nothing more will come. For a command that waits until it is known how it ended.
     fn end_down(&mut self) -> bool {
-        let due = self.down_ended && self.down.is_empty() && !self.down_shut && self.errors.is_none();
+        let due = self.down_ended && self.down.is_empty() && !self.down_shut && self.report.is_none();
         let Some(socket) = self.socket.as_ref().filter(|_| due) else { return false };
         // Fails only where nobody is left to be told.
         let _told = socket.shutdown(Shutdown::Write);
@@ -498,20 +498,22 @@ impl Lane {
     }
 
     fn finish(&mut self) {
-        let ending = self.errors.is_some().then(|| self.ending()).flatten();
-        self.abandon(ending.as_deref());
+        let ending = self.report.is_some().then(|| self.ending()).flatten();
+        let words = ending.as_ref().map(Ending::to_string);
+        // RACE: whoever reads the stream looks for the ending at its end: it must be there first.
+        if let (Some(report), Some(ending)) = (&self.report, ending) {
+            report.ending.get_or_init(|| ending);
+        }
+        self.abandon(words.as_deref());
     }
 
     /// How the command ended, as far as the peer said.
-    fn ending(&self) -> Option<String> {
+    fn ending(&self) -> Option<Ending> {
         if !self.remote_closed {
             return None;
         }
         let signal = self.channel.exit_signal().ok().and_then(|signal| signal.exit_signal);
-        match signal {
-            Some(signal) => Some(format!("killed by signal {signal}")),
-            None => self.channel.exit_status().ok().map(|status| format!("exit status {status}")),
-        }
+        signal.map(Ending::Signal).or_else(|| self.channel.exit_status().ok().map(Ending::Status))
     }
 
     /// Closes the channel once nothing that this lane began is half-sent.

@@ -60,6 +60,26 @@ pub struct ExecLane {
     pub stream: UnixStream,
     /// Its stderr, at most 2 KiB, and at the end "exit status N", "killed by signal N" or why the connection broke.
     pub errors: ErrorTail,
+    /// How the command ended, once the stream has; nothing where the peer did not say.
+    pub ending: Arc<OnceLock<Ending>>,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself, with this exit status.
+    Status(i32),
+    /// By a signal, of this name without `SIG`.
+    Signal(String),
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ending::Status(status) => write!(f, "exit status {status}"),
+            Ending::Signal(name) => write!(f, "killed by signal {name}"),
+        }
+    }
 }
 
 /// What ended a session and with it all its lanes.
@@ -163,6 +183,19 @@ impl Shared {
 struct Opened {
     stream: UnixStream,
     errors: ErrorTail,
+    ending: Arc<OnceLock<Ending>>,
+}
+
+/// Where a lane tells of its command.
+struct Report {
+    errors: ErrorTail,
+    ending: Arc<OnceLock<Ending>>,
+}
+
+impl From<Opened> for ExecLane {
+    fn from(opened: Opened) -> ExecLane {
+        ExecLane { stream: opened.stream, errors: opened.errors, ending: opened.ending }
+    }
 }
 
 /// A session and the thread that drives it. Dropping it ends the session, and with it all lanes, without waiting for the peer.
@@ -196,14 +229,12 @@ impl Mux {
 
     /// Has the other side run a command through the login shell.
     pub fn exec(&self, command: &str, patience: &Patience) -> Result<ExecLane, OpenError> {
-        let lane = self.open(Target::Exec(command.to_owned()), patience)?;
-        Ok(ExecLane { stream: lane.stream, errors: lane.errors })
+        self.open(Target::Exec(command.to_owned()), patience).map(ExecLane::from)
     }
 
     /// Has the other side start the program that it has this name for, such as `sftp`.
     pub fn subsystem(&self, name: &str, patience: &Patience) -> Result<ExecLane, OpenError> {
-        let lane = self.open(Target::Subsystem(name.to_owned()), patience)?;
-        Ok(ExecLane { stream: lane.stream, errors: lane.errors })
+        self.open(Target::Subsystem(name.to_owned()), patience).map(ExecLane::from)
     }
 
     /// When and why the session ended, once it has.

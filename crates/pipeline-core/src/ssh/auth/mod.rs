@@ -1,8 +1,13 @@
-//! Who are we? Public-key authentication with the user's files and ssh agent.
+//! Who are we? Public-key authentication with the user's files and ssh agent; a password where somebody gave one.
 //!
 //! Guarantees that keys are offered in the order that the OpenSSH config gives, each at most once, that nothing is asked of a
 //! person, and that a refusal names what was offered and what could not be. Offers no more than it must: sshd counts every key
-//! that does not fit (`MaxAuthTries`). Leaves to others: the session, and the proof that the server is the right one.
+//! that does not fit (`MaxAuthTries`). A password is sent once, and stands in no error and no `Debug`.
+//!
+//! Leaves to others: the session, and the proof that the server is the right one. A [`Transport`] is that proof: there is none
+//! before the host key was accepted.
+
+mod password;
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -12,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use libssh2_sys as raw;
 use ssh2::Agent;
+use zeroize::Zeroizing;
 
 use super::identity::{Identity, KeyProblem};
 use super::patience::{Impatience, Patience};
@@ -23,6 +29,26 @@ use crate::ssh_config::HostParams;
 const AGENT_WAIT: Duration = Duration::from_secs(3);
 /// The longest answer of an ssh agent, as OpenSSH has it.
 const MAX_AGENT_BYTES: u64 = 256 * 1024;
+
+/// What to log in with.
+#[derive(Clone, Default)]
+pub enum Credentials {
+    /// The keys that the OpenSSH config names, and its ssh agent.
+    #[default]
+    Config,
+    /// A password, by the methods `password` and `keyboard-interactive`; no key is offered. Erased from memory when dropped;
+    /// the short-lived copies that libssh2 makes are not.
+    Password(Zeroizing<String>),
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Credentials::Config => "Config",
+            Credentials::Password(_) => "Password(…)",
+        })
+    }
+}
 
 /// Why a server did not let us in.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +64,7 @@ pub enum AuthError {
         problems: Vec<(PathBuf, KeyProblem)>,
     },
     /// It ended the connection in the middle.
-    #[error("the server ended the connection after {} for user '{user}'", keys(offered.len()))]
+    #[error("the server ended the connection after {} for user '{user}'", tried(offered))]
     Ended {
         /// The login.
         user: String,
@@ -53,6 +79,32 @@ pub enum AuthError {
         /// What could not be offered.
         problems: Vec<(PathBuf, KeyProblem)>,
     },
+    /// The password is wrong, or the account may not log in.
+    #[error("the password for user '{user}' is refused")]
+    WrongPassword {
+        /// The login.
+        user: String,
+    },
+    /// The password is right and has expired: it must be changed first.
+    #[error("the password for user '{user}' has expired")]
+    PasswordExpired {
+        /// The login.
+        user: String,
+    },
+    /// It lets nobody in by password.
+    #[error("the server takes no password, only {}", methods.join(", "))]
+    NoPasswordMethod {
+        /// What it takes instead.
+        methods: Vec<String>,
+    },
+    /// It asks for more than a password, such as a one-time code.
+    #[error("the server asks user '{user}' for more than a password: '{question}'")]
+    OtherQuestion {
+        /// The login.
+        user: String,
+        /// Its words, without control characters.
+        question: String,
+    },
     /// No end within the time given.
     #[error("timed out")]
     TimedOut,
@@ -64,8 +116,12 @@ pub enum AuthError {
     Failed(#[source] ssh2::Error),
 }
 
-fn keys(count: usize) -> String {
-    if count == 1 { "1 key".into() } else { format!("{count} keys") }
+fn tried(offered: &[String]) -> String {
+    match offered {
+        [one] if one == password::NAME => one.clone(),
+        [_] => "1 key".into(),
+        keys => format!("{} keys", keys.len()),
+    }
 }
 
 fn not_offered(problems: &[(PathBuf, KeyProblem)]) -> String {
@@ -76,7 +132,12 @@ fn not_offered(problems: &[(PathBuf, KeyProblem)]) -> String {
 impl Classified for AuthError {
     fn class(&self) -> Class {
         match self {
-            AuthError::Refused { .. } | AuthError::NoKey { .. } => Class::Config,
+            AuthError::Refused { .. }
+            | AuthError::NoKey { .. }
+            | AuthError::WrongPassword { .. }
+            | AuthError::PasswordExpired { .. }
+            | AuthError::NoPasswordMethod { .. }
+            | AuthError::OtherQuestion { .. } => Class::Config,
             AuthError::Ended { offered, .. } if offered.len() > 1 => Class::Config,
             AuthError::TimedOut => Class::Unreachable,
             AuthError::Ended { .. } | AuthError::Failed(_) => Class::Transient,
@@ -91,6 +152,20 @@ impl Classified for AuthError {
                 Some((path, why)) => remedy(path, why),
                 None => format!("the public key must stand in ~{user}/.ssh/authorized_keys there"),
             }),
+            AuthError::WrongPassword { user } => {
+                Some(format!("check user name and password: 'ssh {user}@…' by hand must accept them"))
+            }
+            AuthError::PasswordExpired { .. } => {
+                Some("log in once by hand: the machine then asks for a new password".into())
+            }
+            AuthError::NoPasswordMethod { .. } => Some(
+                "use a key that it knows already, or 'PasswordAuthentication yes' in sshd_config there until ours is installed"
+                    .into(),
+            ),
+            AuthError::OtherQuestion { .. } => {
+                Some("use a key that it knows already: such a question can't be answered here".into())
+            }
+            AuthError::Ended { offered, .. } if tried(offered) == password::NAME => None,
             AuthError::Ended { .. } => Some(
                 "'IdentitiesOnly yes' and one IdentityFile in the OpenSSH config keep the number of keys small".into(),
             ),
@@ -113,9 +188,22 @@ fn remedy(path: &Path, why: &KeyProblem) -> String {
     }
 }
 
-/// Authenticates, and returns the time that the server took to accept: about a round trip.
-pub fn authenticate(transport: &Transport, host: &HostParams, patience: &Patience) -> Result<Duration, AuthError> {
+/// Authenticates, and returns about the time of a round trip.
+pub fn authenticate(
+    transport: &Transport,
+    host: &HostParams,
+    credentials: &Credentials,
+    patience: &Patience,
+) -> Result<Duration, AuthError> {
     let mut attempt = Attempt { transport, user: &host.user, patience, offered: Vec::new() };
+    match credentials {
+        Credentials::Config => with_keys(&mut attempt, host),
+        Credentials::Password(secret) => attempt.with_password(secret),
+    }
+}
+
+fn with_keys(attempt: &mut Attempt<'_>, host: &HostParams) -> Result<Duration, AuthError> {
+    let transport = attempt.transport;
     let mut problems = Vec::new();
     let mut agent = AgentKeys::default();
     // The agent is asked when it is first needed.
@@ -165,7 +253,7 @@ pub fn authenticate(transport: &Transport, host: &HostParams, patience: &Patienc
         }
     }
     let user = host.user.clone();
-    Err(match attempt.offered {
+    Err(match std::mem::take(&mut attempt.offered) {
         offered if offered.is_empty() => AuthError::NoKey { user, problems },
         offered => AuthError::Refused { user, offered, problems },
     })
@@ -200,9 +288,34 @@ impl Attempt<'_> {
 
     fn offer(&mut self, what: String, call: impl FnMut() -> Result<(), ssh2::Error>) -> Result<Offer, AuthError> {
         let began = Instant::now();
-        let error = match self.transport.drive(self.patience, call) {
+        match self.call(&what, call)? {
             // One round trip to ask whether the key would do, one to prove that we have it.
-            Ok(()) => return Ok(Offer::Accepted(began.elapsed() / 2)),
+            Ok(()) => Ok(Offer::Accepted(began.elapsed() / 2)),
+            Err(error) => match error_code(&error) {
+                raw::LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED if error.message().starts_with("Callback") => {
+                    Ok(Offer::Unusable(error.message().to_lowercase()))
+                }
+                raw::LIBSSH2_ERROR_AUTHENTICATION_FAILED | raw::LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED => {
+                    self.offered.push(what);
+                    Ok(Offer::Refused)
+                }
+                raw::LIBSSH2_ERROR_FILE
+                | raw::LIBSSH2_ERROR_METHOD_NOT_SUPPORTED
+                | raw::LIBSSH2_ERROR_ALGO_UNSUPPORTED
+                | raw::LIBSSH2_ERROR_AGENT_PROTOCOL => Ok(Offer::Unusable(error.message().to_lowercase())),
+                _ => Err(AuthError::Failed(error)),
+            },
+        }
+    }
+
+    /// Drives a call that offers `what`. The inner error is libssh2's own, of a connection that still stands.
+    fn call<T>(
+        &mut self,
+        what: &str,
+        call: impl FnMut() -> Result<T, ssh2::Error>,
+    ) -> Result<Result<T, ssh2::Error>, AuthError> {
+        let error = match self.transport.drive(self.patience, call) {
+            Ok(done) => return Ok(Ok(done)),
             Err(CallError::Impatient(Impatience::TimedOut)) => return Err(AuthError::TimedOut),
             Err(CallError::Impatient(Impatience::Cancelled)) => return Err(AuthError::Cancelled),
             Err(CallError::Ssh(error)) => error,
@@ -213,23 +326,10 @@ impl Attempt<'_> {
         );
         // libssh2 gives one number to "no", to "the agent does not sign" and to "the server has gone": the words differ.
         if ended || error.message().starts_with("Waiting for") {
-            self.offered.push(what);
+            self.offered.push(what.to_owned());
             return Err(AuthError::Ended { user: self.user.to_owned(), offered: std::mem::take(&mut self.offered) });
         }
-        match error_code(&error) {
-            raw::LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED if error.message().starts_with("Callback") => {
-                Ok(Offer::Unusable(error.message().to_lowercase()))
-            }
-            raw::LIBSSH2_ERROR_AUTHENTICATION_FAILED | raw::LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED => {
-                self.offered.push(what);
-                Ok(Offer::Refused)
-            }
-            raw::LIBSSH2_ERROR_FILE
-            | raw::LIBSSH2_ERROR_METHOD_NOT_SUPPORTED
-            | raw::LIBSSH2_ERROR_ALGO_UNSUPPORTED
-            | raw::LIBSSH2_ERROR_AGENT_PROTOCOL => Ok(Offer::Unusable(error.message().to_lowercase())),
-            _ => Err(AuthError::Failed(error)),
-        }
+        Ok(Err(error))
     }
 }
 

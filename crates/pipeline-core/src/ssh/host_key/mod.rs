@@ -8,14 +8,16 @@
 //! Leaves to others: which files and which name (`ssh_config`), and the proof that the peer owns the key (libssh2).
 //! Certificates (`@cert-authority`) are not supported; a refusal says so where such a line exists.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+mod key;
+mod line;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use key::{describe, key_type};
+
+pub use key::HostKey;
+pub use line::{Entry, Marker};
 
 use crate::error::{Class, Classified};
 use crate::ssh_config::HostParams;
@@ -54,6 +56,16 @@ pub enum HostKeyError {
         place: Place,
         /// Type and fingerprint there.
         expected: String,
+    },
+    /// It is none of the keys that a person has confirmed.
+    #[error("'{name}' shows {shown}, which is not {}", expected.join(" or "))]
+    Unexpected {
+        /// The name of the host in known_hosts.
+        name: String,
+        /// Type and fingerprint of the key that the host showed.
+        shown: String,
+        /// Types and fingerprints of those that were confirmed.
+        expected: Vec<String>,
     },
     /// The key is marked as revoked.
     #[error("'{name}' shows {shown}, which {place} revokes")]
@@ -108,6 +120,11 @@ impl Classified for HostKeyError {
                  \"ssh-keygen -R '{name}' -f {}\" forgets the old key",
                 place.file.display()
             ),
+            HostKeyError::Unexpected { .. } => {
+                "another machine answers in its place, or it was set up anew a moment ago: compare with what \
+                 'ssh-keygen -lf' shows on the machine itself"
+                    .into()
+            }
             HostKeyError::Revoked { .. } => {
                 "somebody marked this key as stolen: do not use the machine before it has new keys".into()
             }
@@ -120,22 +137,10 @@ impl Classified for HostKeyError {
 pub struct HostKeys {
     name: String,
     files: Vec<PathBuf>,
-    lines: Vec<Line>,
-}
-
-/// One line that is about the host.
-#[derive(Debug)]
-struct Line {
-    place: Place,
-    marker: Marker,
-    key: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Marker {
-    None,
-    Revoked,
-    Authority,
+    /// Those that are about the host.
+    lines: Vec<Entry>,
+    /// Where a person has said which keys they must be, whatever the files say.
+    exactly: Option<Vec<HostKey>>,
 }
 
 /// libssh2's names for host-key algorithms, best first.
@@ -152,23 +157,24 @@ impl HostKeys {
     /// Reads the files that `host` names. Missing ones are empty.
     pub fn load(host: &HostParams) -> Result<HostKeys, HostKeyError> {
         let name = lookup_name(host);
-        let files: Vec<PathBuf> =
-            host.user_known_hosts_files.iter().chain(&host.global_known_hosts_files).cloned().collect();
-        let mut lines = Vec::new();
-        for file in &files {
-            match std::fs::read(file) {
-                Ok(text) => lines.extend(matching_lines(&text, file, &name)),
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-                Err(source) => return Err(HostKeyError::Read { path: file.clone(), source }),
-            }
-        }
-        Ok(HostKeys { name, files, lines })
+        let files = known_hosts_files(host);
+        let mut lines = entries(&files)?;
+        lines.retain(|line| line.is_about(&name));
+        Ok(HostKeys { name, files, lines, exactly: None })
+    }
+
+    /// Accepts `keys` and no others, whatever the files that `host` names say; but what they revoke stays revoked.
+    pub fn exactly(host: &HostParams, keys: &[HostKey]) -> Result<HostKeys, HostKeyError> {
+        Ok(HostKeys { exactly: Some(keys.to_vec()), ..HostKeys::load(host)? })
     }
 
     /// The algorithms to offer, in libssh2's form: first those whose keys are known, so that a server with several keys shows
     /// one that can be compared. The others follow: a wrong key makes a better message than no common algorithm.
     pub fn algorithms(&self) -> String {
-        let known: Vec<&str> = self.plain().map(|line| key_type(&line.key)).collect();
+        let known: Vec<&str> = match &self.exactly {
+            Some(keys) => keys.iter().map(HostKey::algorithm).collect(),
+            None => self.plain().map(|line| line.key.algorithm()).collect(),
+        };
         let is_known = |algorithm: &&str| match *algorithm {
             "rsa-sha2-512" | "rsa-sha2-256" => known.contains(&"ssh-rsa"),
             other => known.contains(&other),
@@ -181,15 +187,22 @@ impl HostKeys {
     /// Accepts a key, given as in the protocol, or says why not.
     pub fn verify(&self, key: &[u8]) -> Result<(), HostKeyError> {
         let (name, shown) = (self.name.clone(), describe(key));
-        if let Some(line) = self.lines.iter().find(|line| line.marker == Marker::Revoked && line.key == key) {
+        if let Some(line) = self.lines.iter().find(|line| line.marker == Marker::Revoked && line.key.blob() == key) {
             return Err(HostKeyError::Revoked { name, shown, place: line.place.clone() });
         }
-        if self.plain().any(|line| line.key == key) {
+        if let Some(keys) = &self.exactly {
+            if keys.iter().any(|one| one.blob() == key) {
+                return Ok(());
+            }
+            let expected = keys.iter().map(HostKey::to_string).collect();
+            return Err(HostKeyError::Unexpected { name, shown, expected });
+        }
+        if self.plain().any(|line| line.key.blob() == key) {
             return Ok(());
         }
-        let same_type = self.plain().find(|line| key_type(&line.key) == key_type(key));
+        let same_type = self.plain().find(|line| line.key.algorithm() == key_type(key));
         if let Some(line) = same_type.or_else(|| self.plain().next()) {
-            let (place, expected) = (line.place.clone(), describe(&line.key));
+            let (place, expected) = (line.place.clone(), line.key.to_string());
             return Err(HostKeyError::Changed { name, shown, place, expected });
         }
         let authority = self.lines.iter().find(|line| line.marker == Marker::Authority);
@@ -197,13 +210,14 @@ impl HostKeys {
         Err(HostKeyError::Unknown { name, shown, files: self.files.clone(), authority })
     }
 
-    fn plain(&self) -> impl Iterator<Item = &Line> {
+    fn plain(&self) -> impl Iterator<Item = &Entry> {
         self.lines.iter().filter(|line| line.marker == Marker::None)
     }
 }
 
-/// `HostKeyAlias` alone, without a port; else the host, with its port unless that is 22.
-fn lookup_name(host: &HostParams) -> String {
+/// The name under which a host's keys stand in known_hosts: `HostKeyAlias` alone, without a port; else the host, with its port
+/// unless that is 22.
+pub fn lookup_name(host: &HostParams) -> String {
     match &host.host_key_alias {
         Some(alias) => alias.clone(),
         None if host.port == 22 => host.hostname.to_lowercase(),
@@ -211,99 +225,29 @@ fn lookup_name(host: &HostParams) -> String {
     }
 }
 
-/// Type, and fingerprint as `ssh-keygen -l` shows it.
-fn describe(key: &[u8]) -> String {
-    format!("{} SHA256:{}", key_type(key), STANDARD_NO_PAD.encode(Sha256::digest(key)))
+/// The files that a host's keys may stand in, in the order of the OpenSSH config.
+pub fn known_hosts_files(host: &HostParams) -> Vec<PathBuf> {
+    host.user_known_hosts_files.iter().chain(&host.global_known_hosts_files).cloned().collect()
 }
 
-/// The type that a key itself names; empty for bytes that are no key.
-fn key_type(key: &[u8]) -> &str {
-    let name = key.split_first_chunk().and_then(|(length, rest)| rest.get(..u32::from_be_bytes(*length) as usize));
-    name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
-}
-
-fn matching_lines(text: &[u8], file: &Path, name: &str) -> Vec<Line> {
+/// Every line of these files that holds a key, in order; lines that OpenSSH would skip are skipped. Missing files are empty.
+pub fn entries(files: &[PathBuf]) -> Result<Vec<Entry>, HostKeyError> {
     let mut found = Vec::new();
-    for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
-        let Ok(line) = std::str::from_utf8(line) else { continue };
-        if let Some((marker, key)) = matching_line(line, name) {
-            let place = Place { file: file.to_owned(), line: index + 1 };
-            found.push(Line { place, marker, key });
+    for file in files {
+        match std::fs::read(file) {
+            Ok(text) => found.extend(line::parse(&text, file)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(source) => return Err(HostKeyError::Read { path: file.clone(), source }),
         }
     }
-    found
+    Ok(found)
 }
 
-/// Marker and key of a line that is about `name`; lines that OpenSSH would skip are skipped.
-fn matching_line(line: &str, name: &str) -> Option<(Marker, Vec<u8>)> {
-    let mut words = line.split_ascii_whitespace();
-    let mut names = words.next().filter(|word| !word.starts_with('#'))?;
-    let marker = match names {
-        "@revoked" => Marker::Revoked,
-        "@cert-authority" => Marker::Authority,
-        word if word.starts_with('@') => return None,
-        _ => Marker::None,
-    };
-    if marker != Marker::None {
-        names = words.next()?;
-    }
-    let (kind, key) = (words.next()?, words.next()?);
-    let about_it = match names.strip_prefix("|1|") {
-        Some(hashed) => is_hash_of(hashed, name)?,
-        None => is_listed(names, name),
-    };
-    let key = STANDARD.decode(key).ok().filter(|_| about_it)?;
-    (key_type(&key) == kind).then_some((marker, key))
-}
-
-/// Whether `SALT|HASH` is what `ssh-keygen -H` makes of a name; none where it is not of that form.
-fn is_hash_of(hashed: &str, name: &str) -> Option<bool> {
-    let (salt, hash) = hashed.split_once('|')?;
-    let (salt, hash) = (STANDARD.decode(salt).ok()?, STANDARD.decode(hash).ok()?);
-    let mut mac = Hmac::<Sha1>::new_from_slice(&salt).ok()?;
-    mac.update(name.as_bytes());
-    Some(mac.verify_slice(&hash).is_ok())
-}
-
-/// Whether a list of patterns matches: at least one does, and none that starts with `!`.
-fn is_listed(patterns: &str, name: &str) -> bool {
-    let name = name.to_lowercase();
-    let mut listed = false;
-    for pattern in patterns.split(',') {
-        let (negated, pattern) = match pattern.strip_prefix('!') {
-            Some(pattern) => (true, pattern),
-            None => (false, pattern),
-        };
-        if matches(pattern.to_lowercase().as_bytes(), name.as_bytes()) {
-            if negated {
-                return false;
-            }
-            listed = true;
-        }
-    }
-    listed
-}
-
-/// `*` is any run of characters, `?` is any one. Brackets mean themselves.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    // Where the last star was, and how much of the name it covers so far.
-    let mut star = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(&c) if c == b'?' || c == name[n] => (p, n) = (p + 1, n + 1),
-            _ => match star {
-                Some((at, covered)) => {
-                    (p, n) = (at + 1, covered + 1);
-                    star = Some((at, covered + 1));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&c| c == b'*')
+/// The lines of these files that hold this key for another host than `name`: the sign of a cloned card.
+///
+/// Names may be hashed: [`Entry::is_about`] tells for a name at hand.
+pub fn others_with(key: &HostKey, name: &str, files: &[PathBuf]) -> Result<Vec<Entry>, HostKeyError> {
+    let mut found = entries(files)?;
+    found.retain(|entry| entry.marker == Marker::None && entry.key == *key && !entry.is_about(name));
+    Ok(found)
 }
