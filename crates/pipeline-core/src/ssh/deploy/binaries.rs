@@ -4,6 +4,10 @@ use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use flate2::Compression;
+use flate2::read::GzEncoder;
 
 use super::DeployError;
 use crate::digest::Digest;
@@ -64,7 +68,7 @@ impl fmt::Display for Arch {
 }
 
 /// An agent on our disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Binary {
     pub(super) arch: Arch,
     pub(super) path: PathBuf,
@@ -72,6 +76,33 @@ pub struct Binary {
     pub(super) digest: Digest,
     /// Its file name on a device: version, the beginning of the digest, architecture. Other content has another name.
     pub(super) name: String,
+    /// It as it travels, once some device has needed it.
+    packed: Mutex<Option<Arc<[u8]>>>,
+}
+
+impl Binary {
+    pub(super) fn new(arch: Arch, path: &Path, digest: Digest, bytes: u64) -> Binary {
+        let short = &digest.to_string()[..12];
+        let name = format!("pipeline-agent-{}-{short}-{arch}", env!("CARGO_PKG_VERSION"));
+        Binary { arch, path: path.to_owned(), bytes, digest, name, packed: Mutex::default() }
+    }
+
+    /// What a device is sent: the content, compressed by gzip where the device can unpack it. Done once for all devices.
+    pub(super) fn upload(&self, packed: bool) -> Result<Arc<[u8]>, DeployError> {
+        let unreadable = |source| DeployError::Read { path: self.path.clone(), source };
+        if !packed {
+            return std::fs::read(&self.path).map(Arc::from).map_err(unreadable);
+        }
+        // Whoever comes second waits for the first: it would take as long itself.
+        let mut known = self.packed.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(known) = &*known {
+            return Ok(known.clone());
+        }
+        let file = File::open(&self.path).map_err(unreadable)?;
+        let mut bytes = Vec::new();
+        GzEncoder::new(file, Compression::default()).read_to_end(&mut bytes).map_err(unreadable)?;
+        Ok(known.insert(bytes.into()).clone())
+    }
 }
 
 /// Looks for an agent for each architecture; the first directory that has one counts.
@@ -107,9 +138,7 @@ fn load(mut file: File, path: &Path, arch: Arch) -> Result<Binary, DeployError> 
     }
     file.rewind().map_err(unreadable)?;
     let (digest, bytes) = Digest::of_reader(&mut file, &mut vec![0; 64 * 1024]).map_err(unreadable)?;
-    let short = &digest.to_string()[..12];
-    let name = format!("pipeline-agent-{}-{short}-{arch}", env!("CARGO_PKG_VERSION"));
-    Ok(Binary { arch, path: path.to_owned(), bytes, digest, name })
+    Ok(Binary::new(arch, path, digest, bytes))
 }
 
 #[cfg(test)]

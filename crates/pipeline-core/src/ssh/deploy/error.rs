@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::binaries::Arch;
+use super::script::Answer;
 use crate::error::{Class, Classified};
 use crate::ssh::mux::OpenError;
 
@@ -63,12 +64,6 @@ pub enum DeployError {
     /// The agent arrived otherwise than it was sent.
     #[error("the agent was damaged on its way to the device")]
     Damaged,
-    /// The agent was put there, and then it was not there.
-    #[error("the agent {name} is gone from the device as soon as it is put there")]
-    Vanished {
-        /// Its file name.
-        name: String,
-    },
     /// The agent ended at once; its words, or the shell's.
     #[error("the agent ends at once: {0}")]
     Ended(String),
@@ -87,8 +82,16 @@ pub enum DeployError {
 }
 
 impl DeployError {
-    /// Of the step of [`install`](super::script::install) that failed, and what the shell said.
-    pub(super) fn of_step(step: &str, words: String) -> DeployError {
+    /// Of an answer that is not what was hoped for.
+    pub(super) fn of_answer(answer: Answer) -> DeployError {
+        match answer {
+            Answer::Homeless => DeployError::Homeless,
+            Answer::Failed { step, words } => DeployError::of_step(&step, words),
+            Answer::Start | Answer::Missing { .. } => DeployError::Noise("what was not asked".into()),
+        }
+    }
+
+    fn of_step(step: &str, words: String) -> DeployError {
         if words.contains("No space left") || words.contains("quota exceeded") {
             return DeployError::NoSpace(words);
         }
@@ -122,7 +125,6 @@ impl DeployError {
             | DeployError::NoSpace(_)
             | DeployError::NoExec(_)
             | DeployError::WrongArch(_)
-            | DeployError::Vanished { .. }
             | DeployError::Ended(_)
             | DeployError::Noise(_) => true,
             DeployError::Exec(error) => {

@@ -1,8 +1,9 @@
 //! Gets the agent to run on a device, and puts it there first where it is missing.
 //!
-//! Guarantees: where the right agent is there, starting it is one command and one round trip; an agent is known by the digest
-//! in its name, and has that name only after its content was checked on the device; every way in which it can fail to start
-//! has its own error. Nothing needs root, and nothing outside `~/.cache/pipeline` is touched.
+//! Guarantees: where the right agent is there, starting it is one command and one round trip; where it is missing, the same
+//! command takes it, which is one round trip more; an agent is known by the digest in its name, and has that name only after its
+//! content was checked on the device; every way in which it can fail to start has its own error. Nothing needs root, and
+//! nothing outside `~/.cache/pipeline` is touched.
 //!
 //! Leaves to others: the connection (`connector`), and talking to the agent once it runs ([`crate::remote::agent`]).
 
@@ -10,9 +11,7 @@ mod binaries;
 mod error;
 mod script;
 
-use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -29,6 +28,7 @@ use crate::path::DeviceName;
 use crate::remote::{Intent, sftp};
 use crate::wire::MAGIC;
 use binaries::{Arch, Binary};
+use script::Answer;
 
 pub use error::DeployError;
 pub(super) use error::one_line;
@@ -79,15 +79,6 @@ pub(super) enum Origin {
     Bound,
 }
 
-/// What a device says when it is asked to start its agent.
-enum Answer {
-    Started,
-    /// An agent answers that nobody asked for.
-    Bound,
-    /// No agent for this machine is there.
-    Missing(String),
-}
-
 impl Agents {
     /// Looks for agents in `dirs` when they are first needed.
     pub fn new(dirs: Vec<PathBuf>) -> Agents {
@@ -112,80 +103,54 @@ impl Agents {
 impl Deployment<'_> {
     /// Starts the agent for `source`, installing it first where it is missing.
     pub(super) fn start(&self, source: &[u8]) -> Result<Started, DeployError> {
-        match self.try_start(self.agents.binaries()?, source)? {
-            (lane, Answer::Started) => Ok(Started { lane, origin: Origin::Found }),
-            (lane, Answer::Bound) => Ok(Started { lane, origin: Origin::Bound }),
-            (_, Answer::Missing(machine)) => {
-                let lane = self.install(&machine, source)?;
-                Ok(Started { lane, origin: Origin::Installed })
-            }
-        }
+        self.start_one_of(self.agents.binaries()?, source)
     }
 
     /// Installs the agent although one of that name is there, because that one did not start, and starts it.
     pub(super) fn reinstall(&self, source: &[u8]) -> Result<ExecLane, DeployError> {
-        // With nothing to choose from, the device only says what it is.
-        match self.try_start(&[], source)? {
-            (_, Answer::Missing(machine)) => self.install(&machine, source),
-            (_, Answer::Started | Answer::Bound) => Err(DeployError::Noise("start".into())),
+        // With nothing to choose from, the device takes what it is given.
+        match self.start_one_of(&[], source)? {
+            Started { lane, origin: Origin::Installed } => Ok(lane),
+            Started { origin: Origin::Found | Origin::Bound, .. } => Err(DeployError::Noise("start".into())),
         }
     }
 
-    fn install(&self, machine: &str, source: &[u8]) -> Result<ExecLane, DeployError> {
+    fn start_one_of(&self, binaries: &[Binary], source: &[u8]) -> Result<Started, DeployError> {
+        let lane = self.exec(&script::start(binaries, source))?;
+        if self.is_agent(&lane)? {
+            return Ok(Started { lane, origin: Origin::Bound });
+        }
+        match self.answer(&lane, self.limit)? {
+            Answer::Start => Ok(Started { lane, origin: Origin::Found }),
+            Answer::Missing { machine, unpacks } => {
+                self.install(&lane, &machine, unpacks)?;
+                Ok(Started { lane, origin: Origin::Installed })
+            }
+            other => Err(DeployError::of_answer(other)),
+        }
+    }
+
+    /// Gives the device the agent that it waits for. Whatever ends this early ends its waiting, too: nothing comes any more.
+    fn install(&self, lane: &ExecLane, machine: &str, unpacks: bool) -> Result<(), DeployError> {
         let binary = self.agents.for_machine(machine)?;
         if self.intent == Intent::Look {
             return Err(DeployError::NotThere);
         }
-        self.upload(binary)?;
+        let upload = binary.upload(unpacks)?;
+        let patience = Patience::new(INSTALL_LIMIT, self.cancel);
+        let head = script::head(binary, upload.len());
+        // A device that gives up early says why in its answer.
+        let _taken = send(&lane.stream, head.as_bytes(), &patience)? && send(&lane.stream, &upload, &patience)?;
+        match self.answer(lane, patience.left())? {
+            Answer::Start => {}
+            other => return Err(DeployError::of_answer(other)),
+        }
         self.observer.event(&Event::AgentInstalled {
             device: self.device.clone(),
             name: binary.name.clone(),
             bytes: binary.bytes,
         });
-        match self.try_start(self.agents.binaries()?, source)? {
-            (lane, Answer::Started) => Ok(lane),
-            (_, Answer::Missing(_) | Answer::Bound) => Err(DeployError::Vanished { name: binary.name.clone() }),
-        }
-    }
-
-    fn try_start(&self, binaries: &[Binary], source: &[u8]) -> Result<(ExecLane, Answer), DeployError> {
-        let lane = self.exec(&script::start(binaries, source))?;
-        if self.is_agent(&lane)? {
-            return Ok((lane, Answer::Bound));
-        }
-        let answer = self.answer(&lane, self.limit)?;
-        let answer = match answer.split_once(' ').unwrap_or((&answer, "")) {
-            ("start", _) => Answer::Started,
-            ("missing", machine) => Answer::Missing(machine.to_owned()),
-            ("homeless", _) => return Err(DeployError::Homeless),
-            _ => return Err(DeployError::Noise(answer)),
-        };
-        Ok((lane, answer))
-    }
-
-    fn upload(&self, binary: &Binary) -> Result<(), DeployError> {
-        let unreadable = |source| DeployError::Read { path: binary.path.clone(), source };
-        let mut file = File::open(&binary.path).map_err(unreadable)?;
-        let lane = self.exec(&script::install(binary))?;
-        let patience = Patience::new(INSTALL_LIMIT, self.cancel);
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            let n = file.read(&mut buffer).map_err(unreadable)?;
-            // A device that gives up early says why in its answer.
-            if n == 0 || !send(&lane.stream, &buffer[..n], &patience)? {
-                break;
-            }
-        }
-        let _already_closed = lane.stream.shutdown(Shutdown::Write);
-        let answer = self.answer(&lane, patience.left())?;
-        match answer.split_once(' ').unwrap_or((&answer, "")) {
-            ("ready", _) => Ok(()),
-            ("failed", why) => {
-                let (step, words) = why.split_once(' ').unwrap_or((why, ""));
-                Err(DeployError::of_step(step, one_line(words.as_bytes())))
-            }
-            _ => Err(DeployError::Noise(answer)),
-        }
+        Ok(())
     }
 
     fn exec(&self, command: &str) -> Result<ExecLane, DeployError> {
@@ -232,8 +197,8 @@ impl Deployment<'_> {
         Ok(receive(&lane.stream, &mut first, &patience)? && sftp::is_welcome(&first))
     }
 
-    /// The line after [`script::MARK`]. What comes before it is noise, what comes after is left unread.
-    fn answer(&self, lane: &ExecLane, limit: Duration) -> Result<String, DeployError> {
+    /// What is said after [`script::MARK`]. What comes before it is noise, what comes after is left unread.
+    fn answer(&self, lane: &ExecLane, limit: Duration) -> Result<Answer, DeployError> {
         let patience = Patience::new(limit, self.cancel);
         let mut seen = Vec::new();
         let mark = script::MARK.as_bytes();
@@ -244,7 +209,11 @@ impl Deployment<'_> {
                 return Err(DeployError::unanswered(&seen, words(lane)));
             }
             match start {
-                Some(start) if byte == *b"\n" => return Ok(String::from_utf8_lossy(&seen[start..]).trim().to_owned()),
+                Some(start) if byte == *b"\n" => {
+                    let line = String::from_utf8_lossy(&seen[start..]);
+                    return Answer::read(line.trim())
+                        .ok_or_else(|| DeployError::Noise(error::beginning(&seen[start..])));
+                }
                 _ => seen.push(byte[0]),
             }
             if seen.ends_with(mark) {
