@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use super::*;
@@ -70,8 +71,10 @@ fn string(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
 }
 
-fn content() -> Vec<u8> {
-    (0..200_000u32).flat_map(u32::to_be_bytes).collect()
+/// Made once: the awkward server is asked for it by the kilobyte.
+fn content() -> &'static [u8] {
+    static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| (0..200_000u32).flat_map(u32::to_be_bytes).collect());
+    &CONTENT
 }
 
 /// Size and mode and times, as of a file of this content.
@@ -126,7 +129,7 @@ fn fetch(mut remote: SftpRemote) -> Result<(Vec<u8>, FetchEnd), RemoteError> {
 fn short_pieces_in_any_order_are_put_together() {
     for backwards in [false, true] {
         let (read, end) = fetch(open(awkward, backwards).unwrap()).unwrap();
-        assert!(read == content() && end == FetchEnd::Complete(Digest::of(&content())), "{backwards}: {end:?}");
+        assert!(read == content() && end == FetchEnd::Complete(Digest::of(content())), "{backwards}: {end:?}");
     }
 }
 
@@ -173,7 +176,7 @@ fn a_file_that_changes_after_it_was_read_is_not_removed() {
         awkward(kind, id, rest)
     }
     let mut remote = open(busy, false).unwrap();
-    let receipt = |path: &str| Receipt::unproven(RelPath::new(path).unwrap(), entry().identity, Digest::of(&content()));
+    let receipt = |path: &str| Receipt::unproven(RelPath::new(path).unwrap(), entry().identity, Digest::of(content()));
     remote.remove(vec![(1, receipt("a")), (2, receipt("b"))]).unwrap();
     let mut ends = Vec::new();
     for _ in 0..2 {
@@ -193,7 +196,7 @@ fn without_a_clock_a_file_stays_until_we_have_known_it_for_long() {
     assert_eq!(remote.clock_offset_ns(), None);
     let minute_ns = 60_000_000_000;
     for (minutes, expected) in [(0, RemoveEnd::Busy), (9, RemoveEnd::Busy), (11, RemoveEnd::Removed)] {
-        let receipt = Receipt::unproven(entry().path, entry().identity, Digest::of(&content()));
+        let receipt = Receipt::unproven(entry().path, entry().identity, Digest::of(content()));
         remote.remove(vec![(1, receipt.at(now_ns() - minutes * minute_ns))]).unwrap();
         match remote.answer().unwrap() {
             Answer::Removed(1, end) => assert_eq!(end, expected, "{minutes} minutes"),
