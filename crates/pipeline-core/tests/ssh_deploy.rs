@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use local_fleet::{Builder, Fleet, snapshot};
+use pipeline_core::cancel::Cancel;
 use pipeline_core::config::AgentMode;
 use pipeline_core::error::{Class, one_line};
 use pipeline_core::event::Event;
 use pipeline_core::remote::{Connect, ConnectError, Intent, Remote, Scanned};
+use pipeline_core::ssh::deploy::{self, Agents};
 use pipeline_core::ssh::{Connector, Options};
 use ssh_fixture::*;
 
@@ -278,6 +280,20 @@ fn a_key_may_be_bound_to_an_agent() {
         assert!(line.starts_with(&expected), "{line}");
         assert!(error.hint().unwrap().contains("authorized_keys"));
     }
+}
+
+#[test]
+fn an_agent_is_put_there_without_being_used() {
+    let fleet = one_pi().start().unwrap();
+    let (connector, recorder) = (connector(&fleet, options()), Recorder::default());
+    let connection = connector.reach(&name("raspberry1"), &()).unwrap();
+    let agents = Agents::new(options_with(&fleet).agent_dirs);
+    let put = || deploy::put(&agents, &connection, &name("raspberry1"), LONG, &Cancel::new(), &recorder).unwrap();
+    let path = put();
+    assert_eq!([fleet.pi(1).home().join(&path)], &installed(&fleet)[..]);
+    assert_eq!(put(), path);
+    let events = recorder.0.lock().unwrap();
+    assert!(matches!(&events[..], [Event::AgentInstalled { .. }]), "{events:?}");
 }
 
 /// A Pi whose `~/.cache` is a file system of its own, mounted with these options for each command.

@@ -20,6 +20,8 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::net::{RecvFlags, recv};
 
+use super::error::SshError;
+use super::hop::Connection;
 use super::mux::{ExecLane, Mux};
 use super::patience::{Impatience, LOOK, Patience};
 use crate::cancel::Cancel;
@@ -47,6 +49,29 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
 pub struct Agents {
     dirs: Vec<PathBuf>,
     found: OnceLock<Vec<Binary>>,
+}
+
+/// Puts the agent on a machine over a login that may run commands, and leaves it alone; the path of its file below the home.
+///
+/// Nothing is sent where it is there already. After an error nothing has its name that is not whole. `limit` is how long the
+/// machine may take to answer.
+pub fn put(
+    agents: &Agents,
+    connection: &Connection,
+    device: &DeviceName,
+    limit: Duration,
+    cancel: &Cancel,
+    observer: &dyn Observer,
+) -> Result<String, SshError> {
+    let machine = connection.run("uname -m", b"", &Patience::new(limit, cancel))?.stdout;
+    let binary = agents.for_machine(String::from_utf8_lossy(&machine).trim())?;
+    let mux = &connection.mux;
+    let deployment = Deployment { agents, mux, device, cancel, observer, limit, intent: Intent::Change };
+    // It ends with its lane.
+    match deployment.start(b"/")?.origin {
+        Origin::Found | Origin::Installed => Ok(format!("{}/{}", script::BELOW_HOME, binary.name)),
+        Origin::Bound => Err(DeployError::Noise("an agent".into()).into()),
+    }
 }
 
 /// Where and how to deploy.

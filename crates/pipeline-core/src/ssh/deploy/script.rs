@@ -16,6 +16,9 @@ use crate::shell::{assign, in_sh};
 /// Comes before every answer.
 pub(super) const MARK: &str = "=pipeline-agent=";
 
+/// Where agents live below the login's home; `start.sh` has it too.
+pub(super) const BELOW_HOME: &str = ".cache/pipeline";
+
 const SCRIPT: &str = include_str!("start.sh");
 
 /// What the device says.
