@@ -36,7 +36,8 @@ pub fn position(pi: &Machine, file: &Path) -> Option<u64> {
     pi.pids_of("pipeline-agent").into_iter().find_map(|pid| position_in(pid, file))
 }
 
-fn position_in(pid: u32, file: &Path) -> Option<u64> {
+/// How far this process has read a file; none where it is not open there.
+pub fn position_in(pid: u32, file: &Path) -> Option<u64> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     let open = descriptors.flatten().find(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == file))?;
     let info = fs::read_to_string(Path::new(&format!("/proc/{pid}/fdinfo")).join(open.file_name())).ok()?;

@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::fs::{self, File};
 use std::time::{Duration, Instant};
 
-use e2e::moments::{HeldCatalog, freeze_while_reading, until};
+use e2e::moments::{HeldCatalog, freeze_while_reading, position_in, until};
 use e2e::scene::{Scene, Tree, noise};
 use local_fleet::Fleet;
 use rustix::process::Signal;
@@ -74,6 +75,50 @@ fn sigterm_while_the_disk_hangs() {
     let next = scene.sync().expect(0).summary();
     // It is there already: taken over as it is.
     assert_eq!((&next["adopted"], &next["removed"]), (&1.into(), &1.into()), "{next}");
+    scene.assert_all_received(&ever_offered);
+}
+
+/// Nobody reads so much within the time of a test.
+const ENDLESS_BYTES: u64 = 64 << 30;
+
+#[test]
+fn sigterm_while_a_stored_file_is_read() {
+    let scene = Scene::new(Fleet::builder());
+    let file = scene.write(1, "a.mp4", &noise(1 << 20, 1));
+    let (ever_offered, stored) = (scene.offered(), scene.fleet.storage().join("raspberry1/a.mp4"));
+    let stop_while_reading = || {
+        let sync = scene.start_sync();
+        let read = || position_in(sync.pid(), &stored).filter(|&bytes| bytes > 16 << 20);
+        until("the stored file is read", read);
+        let signalled = Instant::now();
+        sync.signal(Signal::TERM);
+        let sync = sync.end().expect(143);
+        assert!(signalled.elapsed() < Duration::from_secs(5), "{:?}: {sync}", signalled.elapsed());
+        // It ended by itself: who is ended after those seconds says nothing more.
+        let summary = sync.summary();
+        assert_eq!((&summary["devices"][0]["outcome"], &summary["removed"]), (&"stopped".into(), &0.into()), "{sync}");
+        assert!(file.exists());
+        scene.assert_nothing_staged();
+    };
+
+    // Adoption: nobody knows what it holds.
+    fs::create_dir(stored.parent().unwrap()).unwrap();
+    File::create(&stored).unwrap().set_len(ENDLESS_BYTES).unwrap();
+    stop_while_reading();
+    assert_eq!(fs::metadata(&stored).unwrap().len(), ENDLESS_BYTES);
+    fs::remove_file(&stored).unwrap();
+    assert_eq!(scene.pipeline(&["sync", "--no-delete", "--json"]).expect(0).summary()["received"], 1);
+
+    // Verification, before the file may leave its device.
+    let (archived, time) = (scene.archived(), fs::metadata(&stored).unwrap().modified().unwrap());
+    let resize = |bytes| File::options().write(true).open(&stored).unwrap().set_len(bytes).unwrap();
+    let bytes = fs::metadata(&stored).unwrap().len();
+    resize(ENDLESS_BYTES);
+    stop_while_reading();
+    resize(bytes);
+    File::options().write(true).open(&stored).unwrap().set_modified(time).unwrap();
+    assert_eq!(scene.archived(), archived);
+    assert_eq!(scene.sync().expect(0).summary()["removed"], 1);
     scene.assert_all_received(&ever_offered);
 }
 

@@ -227,6 +227,10 @@ mod tests {
             Some(-2_500_000)
         }
 
+        fn until(&self) -> Instant {
+            panic!("a check is no visit")
+        }
+
         fn scan(&mut self, _: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError> {
             panic!("a check scans nothing")
         }

@@ -37,16 +37,10 @@ impl Digest {
     }
 
     /// Reads `reader` to its end through `buffer` and returns digest and length in bytes.
-    pub fn of_reader(mut reader: impl std::io::Read, buffer: &mut [u8]) -> std::io::Result<(Digest, u64)> {
+    pub fn of_reader(reader: impl std::io::Read, buffer: &mut [u8]) -> std::io::Result<(Digest, u64)> {
         let mut hasher = Hasher::new();
-        loop {
-            match reader.read(buffer) {
-                Ok(0) => return Ok(hasher.finish()),
-                Ok(n) => hasher.update(&buffer[..n]),
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
+        hasher.update_from(reader, buffer)?;
+        Ok(hasher.finish())
     }
 }
 
@@ -87,6 +81,18 @@ impl Hasher {
     pub fn update(&mut self, bytes: &[u8]) {
         self.state.update(bytes);
         self.bytes += bytes.len() as u64;
+    }
+
+    /// Adds all that comes of `reader`, through `buffer`.
+    pub fn update_from(&mut self, mut reader: impl std::io::Read, buffer: &mut [u8]) -> std::io::Result<()> {
+        loop {
+            match reader.read(buffer) {
+                Ok(0) => return Ok(()),
+                Ok(n) => self.update(&buffer[..n]),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
     }
 
     /// Number of all bytes added.

@@ -96,6 +96,7 @@ impl Rebuild<'_> {
             let stored_ns = midnight_ns(manifest.date());
             let device = manifest.device().as_str();
             for (number, line) in (1..).zip(self.archive.lines(&manifest)?) {
+                self.go_on()?;
                 self.report.lines += 1;
                 match line? {
                     Line::File { path, digest } => {
@@ -116,6 +117,7 @@ impl Rebuild<'_> {
             let Some(end) = page.last() else { return Ok(()) };
             last = Some(end.path.clone());
             for listed in &page {
+                self.go_on()?;
                 self.look_at(listed)?;
             }
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use crate::cancel::Stopped;
 use crate::digest::Digest;
 use crate::error::{Class, Classified};
 use crate::path::{PathError, RelPath, write_escaped};
@@ -127,6 +128,9 @@ pub enum ArchiveError {
         /// Where, below the storage.
         path: RelPath,
     },
+    /// Somebody asked to stop while a long file was read.
+    #[error("stopped while the storage was read")]
+    Stopped,
     /// The layout gives no usable path for this file.
     #[error("the layout '{layout}' gives no place for {path}")]
     NoPlace {
@@ -173,6 +177,7 @@ impl Classified for ArchiveError {
                 Class::Integrity
             }
             ArchiveError::Unsteady { .. } => Class::Transient,
+            ArchiveError::Stopped => Class::Interrupted,
             ArchiveError::NoPlace { .. } => Class::Config,
             ArchiveError::Collector(_) => Class::Internal,
         }
@@ -211,7 +216,7 @@ impl Classified for ArchiveError {
                 "the device or the way to it alters data: check the device's card and memory"
             }
             ArchiveError::Unsteady { .. } => "does another program write to the storage? the next run looks again",
-            ArchiveError::NoPlace { .. } | ArchiveError::Collector(_) => return None,
+            ArchiveError::Stopped | ArchiveError::NoPlace { .. } | ArchiveError::Collector(_) => return None,
         };
         Some(hint.into())
     }
@@ -220,6 +225,9 @@ impl Classified for ArchiveError {
 /// What `error` means for the storage, when it came of `op` on `path` below it.
 pub(super) fn failed(storage: &Path, op: &'static str, path: &[u8], error: impl Into<io::Error>) -> ArchiveError {
     let source = error.into();
+    if Stopped::is_why(&source) {
+        return ArchiveError::Stopped;
+    }
     let full = |reason: &str| ArchiveError::Full { storage: shown(storage, b""), reason: reason.into() };
     match Errno::from_io_error(&source) {
         Some(Errno::NOSPC) => full("no space is left"),

@@ -16,6 +16,7 @@ use crate::archive::error::ArchiveError;
 use crate::archive::layout::ArchivePath;
 use crate::archive::lying::Stamp;
 use crate::archive::store::{READ_BYTES, Store, forget_cached};
+use crate::cancel::Reader;
 use crate::digest::Digest;
 use crate::entry::Prefix;
 use crate::path::RelPath;
@@ -54,9 +55,12 @@ impl Held {
     }
 
     /// Opens it to be read, as the basis of a delta. Nothing vouches for the bytes but the digest of what is made of them.
-    pub fn basis(&self) -> Result<File, ArchiveError> {
+    ///
+    /// Reading it ends with [`Stopped`](crate::cancel::Stopped) where nobody waits for it any more.
+    pub fn basis(&self) -> Result<Reader<File>, ArchiveError> {
         let path = self.path.as_rel_path();
-        self.store.root.open_file(path, OFlags::RDONLY, Mode::empty()).map_err(|e| unusable(&self.store, path, e))
+        let file = self.store.root.open_file(path, OFlags::RDONLY, Mode::empty());
+        file.map(|file| self.store.reader(file)).map_err(|e| unusable(&self.store, path, e))
     }
 
     /// Reads and hashes its first bytes. As with [`basis`](Held::basis), nothing vouches for them.

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::num::NonZeroU64;
 
+use rustix::fd::AsFd;
 use rustix::fs::{Advice, Mode, OFlags, Timespec, Timestamps, fadvise, fstat, futimens, openat};
 
 use crate::archive::commit::Commit;
@@ -162,7 +163,7 @@ impl Incoming {
         Ok(())
     }
 
-    fn stamp(&self, file: &File) -> Result<Stamp, ArchiveError> {
+    fn stamp(&self, file: impl AsFd) -> Result<Stamp, ArchiveError> {
         fstat(file).map(|stat| Stamp::of(&stat)).map_err(|e| self.failed("look at", e.into()))
     }
 

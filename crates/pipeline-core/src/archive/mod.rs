@@ -59,6 +59,7 @@ pub use self::names::NameRules;
 pub use self::prepare::{Arrived, Became, Prepared, Superseded};
 pub use self::staging::{PART_BYTES, Part, Staging};
 use self::store::Store;
+use crate::cancel::Cancel;
 use crate::catalog::Noted;
 use crate::digest::Digest;
 use crate::entry::Prefix;
@@ -145,6 +146,13 @@ impl Archive {
             return Err(ArchiveError::Collector(collector.into()));
         }
         Ok(Archive { store: Arc::new(Store::open(storage, collector, read_back)?) })
+    }
+
+    /// The same archive for one visit: whatever reads a long file there ends with [`ArchiveError::Stopped`] once this is set, and
+    /// nothing counts of what it has read.
+    #[must_use]
+    pub fn heeding(&self, cancel: &Cancel) -> Archive {
+        Archive { store: Arc::new(self.store.heeding(cancel)) }
     }
 
     /// The marker's id.

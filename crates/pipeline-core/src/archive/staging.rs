@@ -247,30 +247,29 @@ impl Part {
         // From disk: a write that failed in an earlier run was told then, and memory still holds what never got there.
         self.file.sync_all()?;
         forget_cached(&self.file);
-        let mut buffer = vec![0; READ_BYTES];
-        loop {
-            match self.file.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(n) => {
-                    self.hasher.update(&buffer[..n]);
-                    self.bytes += n as u64;
-                }
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
+        self.hasher.update_from(self.place.store.reader(&self.file), &mut vec![0; READ_BYTES])?;
+        self.bytes = self.hasher.bytes();
+        Ok(())
     }
 
     /// Leaves the file's position where it is: at the end.
     fn digest_of_first(&self, bytes: u64) -> std::io::Result<Digest> {
-        let (mut hasher, mut buffer, mut at) = (Hasher::new(), vec![0; READ_BYTES], 0);
-        while at < bytes {
-            let wanted = usize::try_from(bytes - at).unwrap_or(READ_BYTES).min(READ_BYTES);
-            self.file.read_exact_at(&mut buffer[..wanted], at)?;
-            hasher.update(&buffer[..wanted]);
-            at += wanted as u64;
-        }
-        Ok(hasher.finish().0)
+        let (digest, read_bytes) = self.place.store.digest_of(FromStart { file: &self.file, at: 0 }.take(bytes))?;
+        if read_bytes == bytes { Ok(digest) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+/// Reads a file from its beginning, wherever its own position is.
+struct FromStart<'a> {
+    file: &'a std::fs::File,
+    at: u64,
+}
+
+impl std::io::Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let bytes = self.file.read_at(buffer, self.at)?;
+        self.at += bytes as u64;
+        Ok(bytes)
     }
 }
 

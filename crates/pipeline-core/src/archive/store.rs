@@ -1,9 +1,12 @@
 //! One opened storage, as the rooms of the archive share it: the directory, its marker, and what was learnt on the way.
 //!
+//! Guarantees that nobody who reads a long file here misses the wish to stop: all reading is through [`Store::reader`].
 //! Leaves to others: every rule about which file goes where and when it counts as stored.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io::Read;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +21,7 @@ use crate::archive::error::{ArchiveError, failed, shown};
 use crate::archive::lying::Listing;
 use crate::archive::marker::Marker;
 use crate::archive::probe::FileSystem;
+use crate::cancel::{Cancel, Reader};
 use crate::digest::Digest;
 use crate::path::{DeviceName, RelPath};
 use crate::rooted::Rooted;
@@ -34,9 +38,17 @@ const MAX_REMEMBERED: usize = 65_536;
 /// Memory for one reading of a file.
 pub(super) const READ_BYTES: usize = 128 * 1024;
 
-/// An opened storage.
+/// An opened storage, as one visit uses it.
 #[derive(Debug)]
 pub(super) struct Store {
+    opened: Arc<Opened>,
+    /// Nobody waits any more for what is read here.
+    cancel: Cancel,
+}
+
+/// What all visits share.
+#[derive(Debug)]
+pub(super) struct Opened {
     pub root: Rooted,
     pub path: PathBuf,
     pub marker: Marker,
@@ -61,6 +73,14 @@ pub(super) struct Store {
     max_held: usize,
 }
 
+impl Deref for Store {
+    type Target = Opened;
+
+    fn deref(&self) -> &Opened {
+        &self.opened
+    }
+}
+
 impl Store {
     pub fn open(path: &Path, collector: &str, read_back: ReadBack) -> Result<Store, ArchiveError> {
         let (root, dev) = open_root(path)?;
@@ -72,7 +92,7 @@ impl Store {
         // The marker was written through some mount; what counts is also the one in use now.
         let network = capabilities.network || FileSystem::of(&root, path)?.network;
         let method = super::rename::Method::of(capabilities);
-        Ok(Store {
+        let opened = Opened {
             root,
             path: path.to_owned(),
             dev,
@@ -86,7 +106,18 @@ impl Store {
             held: AtomicUsize::new(0),
             max_held: max_held(),
             marker,
-        })
+        };
+        Ok(Store { opened: Arc::new(opened), cancel: Cancel::new() })
+    }
+
+    /// The same storage; who reads there heeds this wish to stop.
+    pub fn heeding(&self, cancel: &Cancel) -> Store {
+        Store { opened: self.opened.clone(), cancel: cancel.clone() }
+    }
+
+    /// Reads what may be long. An error of it that is given to [`Store::failed`] says so where it was a wish to stop.
+    pub fn reader<R>(&self, content: R) -> Reader<R> {
+        self.cancel.reader(content)
     }
 
     pub fn failed(&self, op: &'static str, path: &RelPath, error: impl Into<std::io::Error>) -> ArchiveError {
@@ -134,7 +165,12 @@ impl Store {
         if self.read_back {
             forget_cached(file);
         }
-        Digest::of_reader(file, &mut vec![0; READ_BYTES])
+        self.digest_of(file)
+    }
+
+    /// Digest and length of all that comes.
+    pub fn digest_of(&self, content: impl Read) -> std::io::Result<(Digest, u64)> {
+        Digest::of_reader(self.reader(content), &mut vec![0; READ_BYTES])
     }
 
     /// The lock of one device's manifests.
@@ -143,16 +179,16 @@ impl Store {
     }
 
     /// Asks to hold one more staged file open until it is synced.
-    pub fn hold(self: &Arc<Store>) -> Option<Hold> {
+    pub fn hold(&self) -> Option<Hold> {
         let room = self.held.fetch_add(1, Ordering::Relaxed) < self.max_held;
-        let hold = Hold(self.clone());
+        let hold = Hold(self.opened.clone());
         room.then_some(hold)
     }
 }
 
 /// The right to keep one file open.
 #[derive(Debug)]
-pub(super) struct Hold(Arc<Store>);
+pub(super) struct Hold(Arc<Opened>);
 
 impl Drop for Hold {
     fn drop(&mut self) {

@@ -14,6 +14,7 @@ mod parts;
 mod reading;
 mod sequences;
 mod share;
+mod stopping;
 
 use std::path::{Path, PathBuf};
 

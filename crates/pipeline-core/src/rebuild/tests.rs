@@ -260,6 +260,24 @@ fn there_is_a_whole_catalog_or_none() {
 }
 
 #[test]
+fn a_wish_to_stop_waits_neither_for_a_long_manifest_nor_for_many_files() {
+    let scene = Scene::new("{host}/{path}");
+    let stop_at_the_first_word = || {
+        let (cancel, told) = (Cancel::new(), Mutex::new(0));
+        let stop = Meanwhile(|| {
+            *told.lock().unwrap() += 1;
+            cancel.set();
+        });
+        let error = rebuild(&scene.config, &stop, &cancel).unwrap_err();
+        assert_eq!((error.class(), *told.lock().unwrap()), (Class::Interrupted, 1));
+    };
+    scene.manifest("pi1", "2026-11-21", &[("pi1/gone", "gone"), ("pi1/gone too", "gone")]);
+    stop_at_the_first_word();
+    scene.put("SHA256SUMS/pi1/2026-11-20.sha256", "no line\nno line\n");
+    stop_at_the_first_word();
+}
+
+#[test]
 fn second_names_lead_back_to_first_ones() {
     let device = DeviceName::new("pi2").unwrap();
     let path = |path: &str| RelPath::new(path).unwrap();

@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::bounds::{Tally, words};
 use super::link::{Broken, Input};
@@ -35,6 +35,7 @@ pub struct AgentRemote {
     broken: Broken,
     vitals: Vitals,
     clock_offset_ns: i64,
+    until: Instant,
     stream: UnixStream,
     _guard: Box<dyn Send>,
 }
@@ -45,7 +46,7 @@ impl AgentRemote {
     /// Errors: `NotStarted` with the device's own words where no agent answers, `Refused` with the agent's.
     pub fn open(link: Link, source: &Path, options: Options) -> Result<AgentRemote, RemoteError> {
         let io = |e| RemoteError::Broken(WireError::Io(e));
-        let broken = Broken::new(&options, link.errors);
+        let (broken, until) = (Broken::new(&options, link.errors), options.until);
         link.stream.set_write_timeout(Some(options.idle)).map_err(io)?;
         let input = Input::new(link.stream.try_clone().map_err(io)?, options).map_err(io)?;
         let mut writer = FrameWriter::plain(link.stream.try_clone().map_err(io)?);
@@ -69,7 +70,16 @@ impl AgentRemote {
             Err(error) => return Err(broken.by(error)),
         };
         let clock_offset_ns = vitals.clock_ns.saturating_sub(sent / 2 + now_ns() / 2);
-        Ok(AgentRemote { writer, reader, broken, vitals, clock_offset_ns, stream: link.stream, _guard: link.guard })
+        Ok(AgentRemote {
+            writer,
+            reader,
+            broken,
+            vitals,
+            clock_offset_ns,
+            until,
+            stream: link.stream,
+            _guard: link.guard,
+        })
     }
 
     fn push(&mut self, request: &Request) -> Result<(), RemoteError> {
@@ -102,6 +112,10 @@ impl Remote for AgentRemote {
 
     fn clock_offset_ns(&self) -> Option<i64> {
         Some(self.clock_offset_ns)
+    }
+
+    fn until(&self) -> Instant {
+        self.until
     }
 
     fn scan(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError> {

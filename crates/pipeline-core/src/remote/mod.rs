@@ -3,7 +3,7 @@
 //! Requests are queued without waiting and answered in order, so that a long link stays full: small files cost no round
 //! trip each. [`agent`] is the fast implementation, [`sftp`] the one for devices that can't run it. Both pass one conformance suite.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::entry::{Entry, OtherKind, Prefix, Vitals};
 use crate::error::{Class, Classified};
@@ -50,7 +50,7 @@ pub trait Connect: Sync {
     ) -> Result<Box<dyn Remote>, ConnectError>;
 
     /// Whether a connection that `device` shared with others broke after `since`, so that a failed visit deserves a second try.
-    fn shared_connection_broke(&self, device: &Device, since: std::time::Instant) -> bool;
+    fn shared_connection_broke(&self, device: &Device, since: Instant) -> bool;
 }
 
 /// Why a device could not be connected.
@@ -66,6 +66,9 @@ pub trait Remote {
 
     /// The device's clock minus ours, in nanoseconds, to about half a round trip; none where nobody can ask it.
     fn clock_offset_ns(&self) -> Option<i64>;
+
+    /// The end of the visit: beyond it nothing more is heard from the device.
+    fn until(&self) -> Instant;
 
     /// Why a removal is answered with [`Busy`](crate::wire::RemoveEnd::Busy), in words.
     fn busy(&self) -> &'static str {

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use super::SyncError;
 use super::claims::Claims;
 use super::crew::News;
-use crate::archive::{Archive, ArchivePath, Arrived, Became, Commit, Lying};
+use crate::archive::{Archive, ArchiveError, ArchivePath, Arrived, Became, Commit, Lying};
 use crate::cancel::Cancel;
 use crate::catalog::{Catalogued, Known, Recorder};
 use crate::entry::Entry;
@@ -60,7 +60,7 @@ pub(super) struct Verified {
 pub(super) fn serve(
     archive: &Archive,
     claims: &Claims,
-    cancel: &Cancel,
+    over: &Cancel,
     device: &DeviceName,
     mut recorder: Recorder,
     work: &Receiver<Work>,
@@ -69,7 +69,7 @@ pub(super) fn serve(
     for work in work {
         let result = match work {
             Work::Commit(files) => commit(archive, claims, device, &mut recorder, files).map(Done::Committed),
-            Work::Verify(files) => verify(archive, &recorder, files, cancel).map(Done::Verified),
+            Work::Verify(files) => verify(archive, &recorder, files, over).map(Done::Verified),
         };
         let failed = result.is_err();
         if told.send(result.map(News::Done)).is_err() || failed {
@@ -133,16 +133,17 @@ fn verify(
     archive: &Archive,
     recorder: &Recorder,
     files: Vec<(Known, RelPath)>,
-    cancel: &Cancel,
+    over: &Cancel,
 ) -> Result<Verified, SyncError> {
     let mut done = Verified::default();
     for (known, path) in files {
         // Large files take their time, and nobody waits for it any more.
-        if cancel.is_set() {
+        if over.is_set() {
             break;
         }
         match archive.verify(&known.archive_path, &known.digest, known.identity.size) {
             Ok(verified) => done.catalogued.push(recorder.renew(&known, path, &verified)),
+            Err(ArchiveError::Stopped) => break,
             // Somebody moved it away: the device still has it, and its place is free.
             Err(_) if archive.look(&known.archive_path)? == Lying::Nothing => {
                 done.gone.push(Entry { path, identity: known.identity });

@@ -46,6 +46,8 @@ type Told = Result<News, SyncError>;
 /// The visit's end of the threads.
 pub(super) struct Crew<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
+    /// The visit is over: nobody waits for what is being read.
+    over: &'env Cancel,
     archive: &'env Archive,
     staging: &'env Staging,
     news: Receiver<Told>,
@@ -64,7 +66,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
     /// Starts committer and builder. Each ends after its first error, or with the crew.
     pub(super) fn start(
         scope: &'scope Scope<'scope, 'env>,
-        (archive, staging, claims, cancel): (&'env Archive, &'env Staging, &'env Claims, &'env Cancel),
+        (archive, staging, claims, over): (&'env Archive, &'env Staging, &'env Claims, &'env Cancel),
         device: &'env DeviceName,
         recorder: Recorder,
         building: Building,
@@ -74,6 +76,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
         let (errands, errand_queue) = channel();
         let mut crew = Crew {
             scope,
+            over,
             archive,
             staging,
             news,
@@ -87,7 +90,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
             scouting: 0,
             building: 0,
         };
-        crew.hire(move |teller| committer::serve(archive, claims, cancel, device, recorder, &work_queue, teller));
+        crew.hire(move |teller| committer::serve(archive, claims, over, device, recorder, &work_queue, teller));
         crew.hire(move |teller| {
             building.run(staging, teller, |built| built.map(News::Built).map_err(SyncError::from));
         });
@@ -191,7 +194,8 @@ impl Drop for Crew<'_, '_> {
     fn drop(&mut self) {
         self.work = None;
         self.errands = None;
-        // Nobody waits for what they would find; a scout that has set out comes to the end of its file.
+        // Nobody waits for what scouts would find, also for what one is reading.
+        self.over.set();
         self.errand_queue.lock().unwrap_or_else(PoisonError::into_inner).try_iter().for_each(drop);
         for thread in self.threads.drain(..) {
             // A panic in a thread is a defect: pass it on rather than go on without the disk.

@@ -6,14 +6,16 @@
 //! [`super::removing`].
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::committer::{Committed, Done, Verified};
 use super::crew::{Crew, News};
 use super::receiving::Receiving;
 use super::removing::Removing;
 use super::{Session, SyncError};
+use crate::cancel::Cancel;
 use crate::catalog::{Catalogued, Task, TaskKind, Visit};
+use crate::error::{Class, Classified as _};
 use crate::event::Event;
 use crate::remote::{Answer, Remote, RemoteError};
 use crate::transfer::{Built, Transfer};
@@ -70,6 +72,15 @@ pub(super) struct Flow<'a, 'scope, 'env> {
     pub(super) removing: Removing,
     next_id: u32,
     pub(super) visit: &'a mut Visit,
+    over: &'env Over,
+}
+
+/// When a visit is over, whatever is left to do. Seen by all its threads, also by those that read a long file.
+pub(super) struct Over {
+    /// Set by a wish to stop, and at the visit's end.
+    cancel: Cancel,
+    /// How long the visit may take from here.
+    longest: Duration,
 }
 
 impl Flow<'_, '_, '_> {
@@ -82,16 +93,19 @@ impl Flow<'_, '_, '_> {
 impl Session<'_> {
     /// Receives, commits and removes until nothing is left to do. What arrived whole is committed even if the connection breaks.
     pub(super) fn flow(&mut self, remote: &mut dyn Remote, visit: &mut Visit) -> Result<(), SyncError> {
-        let staging = self.run.archive.staging(self.name())?;
+        let longest = remote.until().saturating_duration_since(Instant::now());
+        let over = Over { cancel: self.run.cancel.part(remote.until()), longest };
+        let archive = self.run.archive.heeding(&over.cancel);
+        let staging = archive.staging(self.name())?;
         let recorder = visit.recorder(remote.clock_offset_ns().unwrap_or(0))?;
-        let (archive, name) = (self.run.archive, &self.device.name);
+        let name = &self.device.name;
         let receiving = Receiving::new(self.settings(), self.mode.receives(), remote.can_delta())?;
         let removing = Removing::new(self.mode.removes());
         std::thread::scope(|scope| {
             let (transfer, building) = Transfer::new(&staging);
             let crew =
-                Crew::start(scope, (archive, &staging, self.run.claims, self.run.cancel), name, recorder, building);
-            let mut flow = Flow { transfer, crew, receiving, removing, next_id: 0, visit };
+                Crew::start(scope, (&archive, &staging, self.run.claims, &over.cancel), name, recorder, building);
+            let mut flow = Flow { transfer, crew, receiving, removing, next_id: 0, visit, over: &over };
             let result = self.pump(&mut flow, remote);
             self.settle(&mut flow, result)
         })?;
@@ -107,8 +121,8 @@ impl Session<'_> {
 
     fn pump(&mut self, flow: &mut Flow<'_, '_, '_>, remote: &mut dyn Remote) -> Result<(), SyncError> {
         loop {
-            if self.run.cancel.is_set() {
-                return Err(RemoteError::Stopped.into());
+            if let Some(why) = self.is_over(flow) {
+                return Err(why.into());
             }
             while let Some(news) = flow.crew.poll()? {
                 self.news(flow, news)?;
@@ -137,6 +151,15 @@ impl Session<'_> {
         }
     }
 
+    /// Why the visit is over before its work is done, if it is.
+    fn is_over(&self, flow: &Flow<'_, '_, '_>) -> Option<RemoteError> {
+        match (self.run.cancel.is_set(), flow.over.cancel.is_set()) {
+            (true, _) => Some(RemoteError::Stopped),
+            (false, true) => Some(RemoteError::Overdue(flow.over.longest)),
+            (false, false) => None,
+        }
+    }
+
     fn answer(&mut self, flow: &mut Flow<'_, '_, '_>, remote: &mut dyn Remote) -> Result<(), SyncError> {
         match remote.answer()? {
             Answer::Data(bytes) => self.content_came(flow, bytes),
@@ -153,17 +176,23 @@ impl Session<'_> {
         let result = if storage_failed { result } else { self.finish_batches(flow).and(result) };
         self.tell_bytes(flow);
         let noted = self.note_removed(flow);
-        result.and(noted)
+        // Who was stopped does not know why.
+        let why = |error: SyncError| match error.class() {
+            Class::Interrupted => self.is_over(flow).map_or(error, SyncError::from),
+            _ => error,
+        };
+        result.map_err(why).and(noted)
     }
 
     /// Waits until all that is whole is committed.
     fn finish_batches(&mut self, flow: &mut Flow<'_, '_, '_>) -> Result<(), SyncError> {
         loop {
-            // A wish to stop leaves what is being built to a later transfer, which goes on from there.
-            if flow.crew.building() == 0 || self.run.cancel.is_set() {
+            // What is still being built is left to a later transfer, which goes on from there.
+            let is_built = flow.crew.building() == 0 || flow.over.cancel.is_set();
+            if is_built {
                 flow.submit_batch();
             }
-            let is_idle = flow.crew.committing() == 0 && (flow.crew.building() == 0 || self.run.cancel.is_set());
+            let is_idle = flow.crew.committing() == 0 && is_built;
             // What was told already is heard before the end: it may be that the storage failed.
             match if is_idle { flow.crew.poll()? } else { flow.crew.wait(POLL)? } {
                 None if is_idle => return Ok(()),

@@ -17,6 +17,8 @@ mod look;
 mod receiving;
 mod removing;
 mod scout;
+#[cfg(all(test, feature = "agent"))]
+mod tests;
 
 pub use claims::Claims;
 

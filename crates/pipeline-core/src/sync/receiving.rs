@@ -284,6 +284,7 @@ impl Session<'_> {
                 flow.receiving.ready.push_front(wanted);
             }
             Scouted::Unusable(path, reason) => self.failed(Some(path), reason),
+            Scouted::Stopped => {}
         }
     }
 

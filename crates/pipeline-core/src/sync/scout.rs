@@ -5,7 +5,8 @@
 
 use super::SyncError;
 use crate::archive::{Archive, ArchiveError, PART_BYTES, Staging};
-use crate::delta;
+use crate::cancel::Stopped;
+use crate::delta::{self, DeltaError};
 use crate::error::{Class, Classified as _, one_line};
 use crate::path::RelPath;
 use crate::plan::{Ask, Setback};
@@ -32,6 +33,8 @@ pub(super) enum Scouted {
     Signed(Box<Wanted>),
     /// What lies at its place is of no use, and why.
     Unusable(RelPath, String),
+    /// The visit was over before all of it was read.
+    Stopped,
 }
 
 /// Does an errand. Only a storage that fails is an error.
@@ -40,11 +43,12 @@ pub(super) fn run(archive: &Archive, staging: &Staging, errand: Errand) -> Resul
         Errand::Find(mut wanted, examine) => match find(archive, staging, &mut wanted, examine) {
             Ok(()) => Ok(Scouted::Found(wanted)),
             Err(error) if error.class() == Class::Storage => Err(error.into()),
+            Err(ArchiveError::Stopped) => Ok(Scouted::Stopped),
             Err(error) => Ok(Scouted::Unusable(wanted.entry.path, one_line(&error))),
         },
         Errand::Sign(mut wanted) => {
-            sign(&mut wanted);
-            Ok(Scouted::Signed(wanted))
+            let signed = sign(&mut wanted);
+            Ok(if signed.is_ok() { Scouted::Signed(wanted) } else { Scouted::Stopped })
         }
     }
 }
@@ -69,11 +73,16 @@ fn find(archive: &Archive, staging: &Staging, wanted: &mut Wanted, examine: bool
 }
 
 /// Makes the signature of what is held. What can't be read now is no basis; whether it is damaged is found out where it counts.
-fn sign(wanted: &mut Wanted) {
+fn sign(wanted: &mut Wanted) -> Result<(), Stopped> {
     let basis = wanted.held.as_ref().and_then(|held| Some((held.basis().ok()?, held.prefix().bytes)));
-    wanted.signature = basis.and_then(|(basis, bytes)| delta::signature(basis, bytes).ok());
+    wanted.signature = match basis.map(|(basis, bytes)| delta::signature(basis, bytes)) {
+        Some(Ok(signature)) => Some(signature),
+        Some(Err(DeltaError::Content(error))) if Stopped::is_why(&error) => return Err(Stopped),
+        Some(Err(_)) | None => None,
+    };
     if wanted.signature.is_none() && !wanted.go_on(Setback::Differs) {
         // After a delta there is always the whole file.
         wanted.ask = Ask::Whole;
     }
+    Ok(())
 }

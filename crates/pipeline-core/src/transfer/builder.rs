@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 
 use super::Wanted;
 use crate::archive::{ArchiveError, Incoming, Staged, Staging};
+use crate::cancel::Stopped;
 use crate::delta::{self, DeltaError};
 use crate::digest::Digest;
 use crate::error::{Class, Classified as _};
@@ -39,7 +40,7 @@ pub enum Built {
     Staged(Box<Wanted>, Staged),
     /// It has to be asked for otherwise.
     SetBack(Box<Wanted>, Setback),
-    /// It was of no use any more.
+    /// It was of no use any more, or nobody waits for it.
     Ended,
 }
 
@@ -73,10 +74,10 @@ impl Building {
 fn build(staging: &Staging, mut wanted: Wanted, pieces: &Receiver<Piece>) -> Result<Option<Built>, ArchiveError> {
     let mut content = Content { pieces, piece: Vec::new(), at: 0, end: None };
     let filled = fill(staging, &mut wanted, &mut content);
-    let incoming = match filled {
-        Ok(incoming) => Some(incoming),
+    let (incoming, stopped) = match filled {
+        Ok(incoming) => (Some(incoming), false),
         Err(error) if error.class() == Class::Storage => return Err(error),
-        Err(_) => None,
+        Err(error) => (None, error.class() == Class::Interrupted),
     };
     let wanted = Box::new(wanted);
     // What is left of the content where building ended before it.
@@ -84,6 +85,7 @@ fn build(staging: &Staging, mut wanted: Wanted, pieces: &Receiver<Piece>) -> Res
     Ok(match (content.end, incoming) {
         // Nobody sends any more: what there is stays as a part, if it is large enough.
         (None, _) => None,
+        _ if stopped => Some(Built::Ended),
         (Some(Piece::Complete(digest)), Some(incoming)) => match incoming.finish(&digest) {
             Ok(staged) => Some(Built::Staged(wanted, staged)),
             Err(error) if error.class() == Class::Storage => return Err(error),
@@ -131,6 +133,8 @@ fn fill(staging: &Staging, wanted: &mut Wanted, content: &mut Content<'_>) -> Re
                     }
                     Err(error)
                 }
+                // What there is stays as a part, if it is large enough.
+                (Err(DeltaError::Basis(error)), None) if Stopped::is_why(&error) => Err(ArchiveError::Stopped),
                 (Err(error), None) => {
                     incoming.discard();
                     Err(unfit(held.path().as_rel_path().clone(), &error))

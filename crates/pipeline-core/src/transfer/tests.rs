@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 use crate::archive::{Archive, ArchivePath, Commit, PART_BYTES, Yields};
+use crate::cancel::Cancel;
 use crate::catalog::Noted;
 use crate::entry::{Identity, Prefix};
 use crate::path::DeviceName;
@@ -231,6 +232,35 @@ fn a_part_of_another_content_goes() {
         let Arrival::Again(wanted) = transfer.fetched(1, FetchEnd::Differs).unwrap().1 else { panic!("no next") };
         assert_eq!((wanted.ask, place.staged()), (Ask::Whole, vec![]));
     });
+}
+
+/// Nobody waits for what is being built: what a delta has made so far stays, a copy that is not whole is worth nothing.
+#[cfg(feature = "agent")]
+#[test]
+fn a_wish_to_stop_ends_what_is_being_built() {
+    let old = noise(6 << 20);
+    let (mut changed, mut grown) = (old.clone(), old.clone());
+    changed[6_000_000..6_000_100].fill(7);
+    grown.push(7);
+    let signature = crate::delta::signature(&old[..], old.len() as u64).unwrap();
+    let pieces = crate::delta::tests::delta_of(&signature, &changed[..]).unwrap();
+    for (new, ask, content, staged) in [(changed, Ask::Delta, &pieces[..], 1), (grown, Ask::AfterHeld, &[7][..], 0)] {
+        let (mut place, cancel) = (Place::new(Some(&old)), Cancel::new());
+        place.archive = place.archive.heeding(&cancel);
+        place.staging = place.archive.staging(&pi()).unwrap();
+        place.transfer(|transfer, news| {
+            let mut wanted = place.wanted(&new);
+            wanted.ask = ask;
+            wanted.signature = Some(signature.clone());
+            cancel.set();
+            transfer.expect(1, wanted);
+            content.chunks(100).for_each(|piece| transfer.data(piece).unwrap());
+            assert!(matches!(transfer.fetched(1, complete(&new)).unwrap().1, Arrival::BeingBuilt));
+            let built = news.recv().unwrap();
+            assert!(matches!(built, Ok(Built::Ended)), "{ask:?}: {built:?}");
+        });
+        assert_eq!((place.archived() == old, place.staged().len()), (true, staged), "{ask:?}");
+    }
 }
 
 /// Of a delta that breaks off as much stays as was patched.

@@ -23,7 +23,7 @@ mod walk;
 use std::collections::VecDeque;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Answer, Link, Options, Remote, RemoteError, Scanned};
 use crate::clock::now_ns;
@@ -318,6 +318,10 @@ impl Remote for SftpRemote {
 
     fn clock_offset_ns(&self) -> Option<i64> {
         self.clock_offset_ns
+    }
+
+    fn until(&self) -> Instant {
+        self.options.until
     }
 
     fn busy(&self) -> &'static str {
