@@ -77,6 +77,9 @@ impl Error {
             Error::AwkwardDirectory(_) => Some("set TMPDIR to a directory with a plain name, such as /tmp"),
             Error::Missing(_) => Some("run `make setup`: it installs the OpenSSH server and client"),
             Error::NotBuilt(_) => Some("run `make demo` or `make fleet`: they build it first"),
+            Error::NotReady { log, .. } if log.contains("unshare") => {
+                Some("machines with passwords need user namespaces: as root, or with those of ordinary users allowed")
+            }
             Error::NotReady { log, .. } if log.contains("account is locked") => {
                 Some("this account has no valid password entry: run it as another user")
             }

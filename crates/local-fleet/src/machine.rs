@@ -7,12 +7,14 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
+use crate::account::{Account, Room};
 use crate::leash::{Leash, tail};
 use crate::process::{Process, signal};
 use crate::programs::{Programs, system};
@@ -39,6 +41,8 @@ pub struct Machine {
 pub(crate) struct Settings<'a> {
     pub programs: &'a Programs,
     pub user: &'a str,
+    /// Name and password of an account of the machine's own, in place of `user`.
+    pub account: Option<(&'a str, &'a str)>,
     pub use_pam: bool,
     pub has_penalties: bool,
 }
@@ -50,23 +54,37 @@ impl Machine {
     pub(crate) fn start(common: &Settings<'_>, name: &str, dir: &Path, port: u16, extra: &str) -> Result<Machine> {
         let home = home(dir);
         fs::create_dir_all(&home).map_err(Error::file("create", &home))?;
+        // Whatever the umask: `StrictModes` wants that nobody else can write there.
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&home, mode).map_err(Error::file("change the mode of", &home))?;
         let text = settings::sshd(&settings::Sshd {
             dir,
             home: &home,
             port,
-            use_pam: common.use_pam,
+            own_account: common.account.is_some(),
+            use_pam: common.use_pam || common.account.is_some(),
             has_penalties: common.has_penalties,
             extra,
         });
         let config = dir.join("sshd_config");
         fs::write(&config, text).map_err(Error::file("write", &config))?;
         let profile = home.join(".profile");
-        fs::write(&profile, settings::profile(common.user, name)).map_err(Error::file("write", &profile))?;
+        let user = common.account.map_or(common.user, |(user, _)| user);
+        fs::write(&profile, settings::profile(user, name)).map_err(Error::file("write", &profile))?;
 
         // sshd runs itself again for each connection: it must know itself and its log by absolute paths.
         let log = log(dir);
         let args = ["-D".as_ref(), "-f".as_ref(), config.as_os_str(), "-E".as_ref(), log.as_os_str()];
-        let sshd = Leash::start(common.programs, &system("sshd")?, &args, &log)?;
+        let sshd = system("sshd")?;
+        let sshd = match common.account {
+            None => Leash::start(common.programs, &sshd, &args, &log)?,
+            Some((user, password)) => {
+                let room = Room::new(&dir.join("etc"), &Account::with_password(user, password, &home)?)?;
+                let (unshare, mut through) = room.door(&sshd)?;
+                through.extend(args.map(Into::into));
+                Leash::start(common.programs, &unshare, &through, &log)?
+            }
+        };
         Ok(Machine { name: name.into(), dir: dir.into(), port, tunnel: None, sshd, own_sessions: HashSet::new() })
     }
 
@@ -115,7 +133,7 @@ impl Machine {
         self.port
     }
 
-    /// `$HOME` of whoever logs in.
+    /// `$HOME` of whoever logs in; where the machine has an account of its own, `~` as well.
     pub fn home(&self) -> PathBuf {
         home(&self.dir)
     }
@@ -192,7 +210,7 @@ impl Machine {
 }
 
 /// `$HOME` on the machine that lives in `dir`.
-fn home(dir: &Path) -> PathBuf {
+pub(crate) fn home(dir: &Path) -> PathBuf {
     dir.join("home/pi")
 }
 

@@ -22,10 +22,31 @@ pub(crate) struct Port {
 impl Port {
     /// Reserves any free port.
     pub fn reserve() -> Result<Port> {
+        Port::reserve_number(0)
+    }
+
+    /// Reserves a port for each id, all at the same distance from it: the base.
+    pub fn reserve_above_base(ids: &[u16]) -> Result<(Vec<Port>, u16)> {
+        let mut tries = 0..100;
+        loop {
+            let first = Port::reserve()?;
+            let base = first.number().saturating_sub(ids.first().copied().unwrap_or(0));
+            let others = ids.iter().skip(1).map(|id| Port::reserve_number(base.saturating_add(*id)));
+            match others.collect::<Result<Vec<_>>>() {
+                Ok(others) => return Ok((std::iter::once(first).chain(others).collect(), base)),
+                // One of them is somebody else's: another base.
+                Err(_) if tries.next().is_some() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// 0 is any.
+    fn reserve_number(number: u16) -> Result<Port> {
         let reserve = || -> io::Result<Port> {
             let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
             sockopt::set_socket_reuseaddr(&socket, true)?;
-            bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+            bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, number))?;
             let number = SocketAddr::try_from(getsockname(&socket)?)?.port();
             Ok(Port { number, socket })
         };

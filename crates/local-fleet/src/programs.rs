@@ -16,8 +16,17 @@ use crate::{Error, Result};
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
 /// Packages of the workspace by the program that they build.
-const PACKAGES: [(&str, &str); 3] =
-    [("local-fleet", "local-fleet"), ("pipeline", "pipeline-cli"), ("pipeline-agent", "pipeline-agent")];
+const PACKAGES: [(&str, &str); 4] = [
+    ("keytool", "keytool"),
+    ("local-fleet", "local-fleet"),
+    ("pipeline", "pipeline-cli"),
+    ("pipeline-agent", "pipeline-agent"),
+];
+
+/// Whether a program of this name is built by the workspace.
+pub(crate) fn is_ours(name: &str) -> bool {
+    PACKAGES.iter().any(|(program, _)| *program == name)
+}
 
 /// Builds go one after the other, and each program is built once for each test executable.
 static BUILT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
@@ -40,7 +49,7 @@ impl Programs {
         Ok(Programs { dir: dir.to_owned(), testing })
     }
 
-    /// The absolute path of a program of this workspace: `pipeline`, `pipeline-agent` or `local-fleet`.
+    /// The absolute path of a program of this workspace: `pipeline`, `keytool`, `pipeline-agent` or `local-fleet`.
     ///
     /// # Panics
     /// At any other name.

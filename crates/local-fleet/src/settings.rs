@@ -10,6 +10,8 @@ pub(crate) struct Sshd<'a> {
     pub dir: &'a Path,
     pub home: &'a Path,
     pub port: u16,
+    /// Whoever logs in has an account with a password, and `home` as its home.
+    pub own_account: bool,
     /// PAM lets a locked account in by key; without it sshd does not.
     pub use_pam: bool,
     /// `PerSourcePenalties` came with OpenSSH 9.8: it would lock out 127.0.0.1 after a few sessions were killed.
@@ -25,21 +27,25 @@ pub(crate) fn sshd(sshd: &Sshd<'_>) -> String {
     let pam = if sshd.use_pam { "yes" } else { "no" };
     let penalties = if sshd.has_penalties { "PerSourcePenalties no\n" } else { "" };
     let extra = sshd.extra.trim_end();
+    let whose = if sshd.own_account {
+        "AuthorizedKeysFile .ssh/authorized_keys\nStrictModes yes\nPasswordAuthentication yes\n".into()
+    } else {
+        format!(
+            "AuthorizedKeysFile {dir}/authorized_keys\nStrictModes no\nPasswordAuthentication no\nSetEnv HOME={home}\n"
+        )
+    };
     format!(
         "{extra}\n\
          ListenAddress 127.0.0.1\n\
          Port {port}\n\
          HostKey {dir}/host_key\n\
-         AuthorizedKeysFile {dir}/authorized_keys\n\
+         {whose}\
          PidFile none\n\
          UsePAM {pam}\n\
-         StrictModes no\n\
          PermitRootLogin prohibit-password\n\
-         PasswordAuthentication no\n\
          KbdInteractiveAuthentication no\n\
          PrintMotd no\n\
          LogLevel VERBOSE\n\
-         SetEnv HOME={home}\n\
          Subsystem sftp internal-sftp\n\
          {penalties}"
     )
@@ -125,7 +131,7 @@ pub(crate) fn pipeline(pipeline: &Pipeline<'_>) -> String {
         writeln!(devices, "  {name}: {{ source: {} }}", source.display()).ok();
     }
     let own = [
-        format!("hosts: [\"raspberry[1-{}]\"]\n", pipeline.devices.len()),
+        format!("hosts: [{}]\n", patterns(&pipeline.devices)),
         "source: /home/pi/beephotos\n".into(),
         format!("storage: {}\n", pipeline.storage.display()),
         format!("ssh_config: {}\n", pipeline.ssh_config.display()),
@@ -138,6 +144,15 @@ pub(crate) fn pipeline(pipeline: &Pipeline<'_>) -> String {
     let extra = pipeline.extra.trim_end();
     let extra = if extra.is_empty() { String::new() } else { format!("{extra}\n") };
     format!("# The local fleet in {}\n{}{extra}", pipeline.root.display(), own.collect::<String>())
+}
+
+/// Host patterns for these devices: one range, where they are numbered from 1.
+fn patterns(devices: &[(&str, &Path)]) -> String {
+    let from_one = devices.iter().zip(1..).all(|((name, _), number)| *name == format!("raspberry{number}"));
+    if from_one {
+        return format!("\"raspberry[1-{}]\"", devices.len());
+    }
+    devices.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 /// The key that a line of block-style YAML at column 0 begins with.
