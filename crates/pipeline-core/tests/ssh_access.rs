@@ -195,7 +195,8 @@ fn a_server_may_ask_in_other_ways_or_not_at_all() {
     let error = refused(log_in("awsbox", "guess"));
     assert!(matches!(error, AuthError::WrongPassword { .. }), "{error}");
     // Once: a machine that counts wrong passwords must not count two.
-    assert_eq!(log(fleet.jump()).matches("Failed keyboard-interactive/pam").count(), 1, "{}", log(fleet.jump()));
+    eventually("the end", || log(fleet.jump()).contains("authenticating user data-pipeline-svc"));
+    assert_eq!(log(fleet.jump()).matches("PAM: Authentication failure").count(), 1, "{}", log(fleet.jump()));
 
     let error = refused(log_in("raspberry31-direct", PI_PASSWORD));
     assert!(matches!(&error, AuthError::NoPasswordMethod { methods } if methods == &["publickey"]), "{error}");
