@@ -8,7 +8,7 @@ use super::section::Section;
 use super::yaml::Document;
 use super::{
     AgentMode, Config, DeleteOverrides, DeletePolicy, DeviceSettings, Filter, HostPattern, Onboarding, Overrides,
-    ReadBack, Surroundings, Timeouts, VersionPolicy, layout, units,
+    ReadBack, Setup, Surroundings, Timeouts, VersionPolicy, layout, units,
 };
 use crate::path::DeviceName;
 
@@ -85,20 +85,12 @@ pub(super) fn read(document: &Document<'_>, surroundings: &Surroundings) -> Resu
         let state = surroundings.xdg_state_home.clone().unwrap_or_else(|| surroundings.home.join(".local/state"));
         state.join("pipeline")
     };
-    let timeouts = match top.section("timeouts", TIMEOUTS, "timeouts is a section: { connect: 15s, idle: 60s }")? {
-        Some(section) => timeouts(&section)?,
-        None => Timeouts::default(),
-    };
-    let onboarding = match top.section("onboarding", ONBOARDING, "onboarding is a section")? {
-        Some(section) => onboarding(&section)?,
-        None => Onboarding::default(),
-    };
-    let jobs = top.number("jobs", 1..=1000)?;
+    let Setup { ssh_config, timeouts, jobs, onboarding, .. } = setup(&top, surroundings)?;
     Ok(Config {
         hosts,
         storage,
-        ssh_config: top.text("ssh_config", FULL_PATH, path)?.unwrap_or_else(|| surroundings.home.join(".ssh/config")),
-        jobs: jobs.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(8),
+        ssh_config,
+        jobs,
         timeouts,
         state_dir: top.text("state_dir", FULL_PATH, path)?.unwrap_or(state_dir),
         agent: top
@@ -112,6 +104,36 @@ pub(super) fn read(document: &Document<'_>, surroundings: &Surroundings) -> Resu
         defaults,
         devices: devices(&top)?,
         onboarding,
+    })
+}
+
+/// Reads a file that may lack what it must have for a run.
+pub(super) fn read_setup(document: &Document<'_>, surroundings: &Surroundings) -> Result<Setup, ConfigError> {
+    match read(document, surroundings) {
+        Ok(config) => Ok(config.into()),
+        Err(ConfigError::Missing { .. }) => setup(&Section::root(document, TOP)?, surroundings),
+        Err(error) => Err(error),
+    }
+}
+
+fn setup(top: &Section<'_>, surroundings: &Surroundings) -> Result<Setup, ConfigError> {
+    let path = |text: &str| surroundings.expand_home(text).filter(|path| path.is_absolute() && !text.contains('\0'));
+    let defaults = Setup::without_file(surroundings);
+    let timeouts = match top.section("timeouts", TIMEOUTS, "timeouts is a section: { connect: 15s, idle: 60s }")? {
+        Some(section) => timeouts(&section)?,
+        None => defaults.timeouts,
+    };
+    let onboarding = match top.section("onboarding", ONBOARDING, "onboarding is a section")? {
+        Some(section) => onboarding(&section)?,
+        None => defaults.onboarding,
+    };
+    let jobs = top.number("jobs", 1..=1000)?;
+    Ok(Setup {
+        ssh_config: top.text("ssh_config", FULL_PATH, path)?.unwrap_or(defaults.ssh_config),
+        timeouts,
+        jobs: jobs.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(defaults.jobs),
+        onboarding,
+        config: None,
     })
 }
 

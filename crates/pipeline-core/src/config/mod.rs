@@ -168,16 +168,72 @@ pub struct Onboarding {
     pub key_type: String,
 }
 
+/// What `keytool` needs of the file. It may be used before `hosts`, `source` and `storage` are decided.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// See [`Config::ssh_config`].
+    pub ssh_config: PathBuf,
+    /// See [`Config::timeouts`].
+    pub timeouts: Timeouts,
+    /// See [`Config::jobs`].
+    pub jobs: usize,
+    /// How Pis are named, reached and logged in to.
+    pub onboarding: Onboarding,
+    /// Everything, where the file is complete.
+    pub config: Option<Config>,
+}
+
+impl Setup {
+    /// What holds without a file.
+    pub fn without_file(surroundings: &Surroundings) -> Setup {
+        Setup {
+            ssh_config: surroundings.home.join(".ssh/config"),
+            timeouts: Timeouts::default(),
+            jobs: DEFAULT_JOBS,
+            onboarding: Onboarding::default(),
+            config: None,
+        }
+    }
+
+    /// Reads a file, of which `hosts`, `source` and `storage` may be missing.
+    pub fn load(file: &Path, surroundings: &Surroundings) -> Result<Setup, ConfigError> {
+        Setup::parse(&read_text(file)?, file, surroundings)
+    }
+
+    /// Reads the text of a file; `file` is named in errors.
+    pub fn parse(text: &str, file: &Path, surroundings: &Surroundings) -> Result<Setup, ConfigError> {
+        keys::read_setup(&yaml::Document::parse(text, file)?, surroundings)
+    }
+}
+
+impl From<Config> for Setup {
+    fn from(config: Config) -> Setup {
+        Setup {
+            ssh_config: config.ssh_config.clone(),
+            timeouts: config.timeouts,
+            jobs: config.jobs,
+            onboarding: config.onboarding.clone(),
+            config: Some(config),
+        }
+    }
+}
+
+/// How many devices at once, where the file says nothing.
+const DEFAULT_JOBS: usize = 8;
+
+fn read_text(file: &Path) -> Result<String, ConfigError> {
+    let bytes = std::fs::read(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count();
+        let place = Place { file: file.to_owned(), position: Some((line, 1)) };
+        ConfigError::Syntax { place, problem: "the line is not UTF-8".into() }
+    })
+}
+
 impl Config {
     /// Reads a file.
     pub fn load(file: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
-        let bytes = std::fs::read(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count();
-            let place = Place { file: file.to_owned(), position: Some((line, 1)) };
-            ConfigError::Syntax { place, problem: "the line is not UTF-8".into() }
-        })?;
-        Config::parse(&text, file, surroundings)
+        Config::parse(&read_text(file)?, file, surroundings)
     }
 
     /// Reads the text of a file; `file` is named in errors.

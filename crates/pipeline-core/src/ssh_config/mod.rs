@@ -18,6 +18,7 @@ mod tests;
 mod tokens;
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::config::Surroundings;
@@ -77,6 +78,21 @@ impl SshConfig {
         SshConfig::load_both(file, with_system.then_some(system), surroundings)
     }
 
+    /// The same where the user may have no config yet: then it is empty, but for the machine's own.
+    pub fn load_if_there(file: &Path, surroundings: &Surroundings) -> Result<SshConfig, SshConfigError> {
+        match SshConfig::load(file, surroundings) {
+            Err(SshConfigError::Read { path, source }) if path == file && source.kind() == ErrorKind::NotFound => {
+                Ok(SshConfig {
+                    file: file.to_owned(),
+                    files: Vec::new(),
+                    notes: Vec::new(),
+                    surroundings: surroundings.clone(),
+                })
+            }
+            loaded => loaded,
+        }
+    }
+
     fn load_both(file: &Path, system: Option<&Path>, surroundings: &Surroundings) -> Result<SshConfig, SshConfigError> {
         let mut reader = Reader { surroundings, kind: Kind::User, notes: Vec::new() };
         let mut files = vec![reader.read(file, 0)?];
@@ -108,6 +124,13 @@ impl SshConfig {
         found.into_iter().map(|(alias, _)| alias.to_owned()).collect()
     }
 
+    /// Where `Host` lines name this alias without a wildcard: file and line.
+    pub fn places(&self, alias: &str) -> Vec<(PathBuf, usize)> {
+        let mut found = Vec::new();
+        self.files.iter().for_each(|file| collect_places(file, alias, &mut found));
+        found
+    }
+
     /// Whether some `Host` line names or matches this alias, other than by a mere `*`.
     pub fn names(&self, alias: &str) -> bool {
         self.files.iter().any(|file| named(file, alias))
@@ -129,6 +152,18 @@ fn collect<'a>(lines: &'a [Line], nested: bool, found: &mut Vec<(&'a str, bool)>
             Step::Match(_) => in_block = true,
             Step::Include(files) => files.iter().for_each(|file| collect(file, in_block, found)),
             Step::Set(_) => {}
+        }
+    }
+}
+
+fn collect_places(lines: &[Line], alias: &str, found: &mut Vec<(PathBuf, usize)>) {
+    for line in lines {
+        match &line.step {
+            Step::Host(patterns) if patterns.iter().any(|pattern| pattern == alias) => {
+                found.push((line.file.to_path_buf(), line.number));
+            }
+            Step::Include(files) => files.iter().for_each(|file| collect_places(file, alias, found)),
+            Step::Host(_) | Step::Match(_) | Step::Set(_) => {}
         }
     }
 }

@@ -1,0 +1,85 @@
+//! What can go wrong with files of this machine.
+
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+use pipeline_core::error::{Class, Classified};
+
+/// Why a change could not be decided or made. Every file is as it was, or as it was to be.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// A file can't be read.
+    #[error("can't read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or directory can't be written.
+    #[error("can't write {}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something has the name of a file that was to be new.
+    #[error("{} is there already", path.display())]
+    Exists {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A file is no longer the one that was read.
+    #[error("{} keeps changing", path.display())]
+    Changed {
+        /// Which.
+        path: PathBuf,
+    },
+    /// What the file is to hold could not be made.
+    #[error("can't make {}: {problem}", path.display())]
+    Make {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// Another keytool holds the lock, and goes on holding it.
+    #[error("another keytool has been changing files for too long: {} is locked", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+}
+
+impl Classified for ChangeError {
+    fn class(&self) -> Class {
+        match self {
+            ChangeError::Read { .. } | ChangeError::Exists { .. } => Class::Config,
+            ChangeError::Write { source, .. } => Class::of_state_dir(source),
+            ChangeError::Changed { .. } | ChangeError::Locked { .. } => Class::Locked,
+            ChangeError::Make { .. } => Class::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ChangeError::Read { path, .. } => Some(format!("make {} readable for this user", path.display())),
+            ChangeError::Write { source, .. } => Some(match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    "make room on that disk and run the command again: it does what is left to do".into()
+                }
+                ErrorKind::ReadOnlyFilesystem => "that disk is read-only; see why, and run the command again".into(),
+                _ => "keytool must be allowed to write there: run it as the user that owns these files".into(),
+            }),
+            ChangeError::Exists { .. } => {
+                Some("keytool overwrites no file that it did not make: look at it first".into())
+            }
+            ChangeError::Changed { .. } => {
+                Some("find out which program writes to it, and run the command again".into())
+            }
+            ChangeError::Make { .. } => None,
+            ChangeError::Locked { .. } => Some("wait until it ends; the lock goes with its process".into()),
+        }
+    }
+}

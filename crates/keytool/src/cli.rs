@@ -1,0 +1,73 @@
+//! What can be typed: clap types only, no behaviour. The arguments of a command stand in the file of that command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use program::environment::ColorWhen;
+
+use crate::cmd::add_pi::AddPiArgs;
+use crate::cmd::fingerprint::FingerprintArgs;
+use crate::cmd::inventory::InventoryArgs;
+use crate::cmd::list::ListArgs;
+use crate::cmd::ssh_config::SshConfigArgs;
+
+/// From a fresh card to a Pi in the fleet: keys, host keys and OpenSSH entries, on this machine and on the others.
+///
+/// Every command can be run again and does only what is missing. Exit status: 0 done, 1 unexpected, 2 usage, 3 some Pi
+/// failed, 4 nothing could be reached, 78 configuration, 130 or 143 stopped by a signal.
+#[derive(Debug, Parser)]
+#[command(name = "keytool", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// Configuration file [default: $PIPELINE_CONFIG, else ~/.config/pipeline/pipeline.yaml, else
+    /// /etc/pipeline/pipeline.yaml]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
+    pub color: ColorWhen,
+    /// Say more: each step
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Say less: problems only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// The commands, in the order of a Pi's life.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Give Pis a key and an entry in the OpenSSH config
+    AddPi(AddPiArgs),
+    /// List the Pis, their keys and their entries
+    List(ListArgs),
+    /// Show the fingerprints of a Pi's key and of its pinned host keys
+    Fingerprint(FingerprintArgs),
+    /// Print the entries of the OpenSSH config
+    SshConfig(SshConfigArgs),
+    /// Print the Pis as an Ansible inventory
+    Inventory(InventoryArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_types_fit_together() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,60 @@
+//! `keytool inventory`: the Pis for Ansible.
+//!
+//! Ansible runs an inventory program with `--list`, or with `--host NAME`, and reads JSON. It logs in by `ssh NAME`, so that the
+//! entries of the OpenSSH config hold for it too, and there is little to say of each host.
+
+use clap::Args;
+use program::exit::Exit;
+use program::failure::Failure;
+use serde_json::{Map, Value, json};
+
+use super::{Context, failed};
+use crate::registry::{Entry, Pi, Registry};
+
+/// Options of `keytool inventory`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Ansible wants a program: put '#!/bin/sh' and 'exec keytool inventory \"$@\"' into an executable file \
+                        and give it to 'ansible -i'."
+)]
+pub struct InventoryArgs {
+    /// All Pis, in the groups 'pis' and 'jump', with their variables
+    #[arg(long, conflicts_with = "host", required_unless_present = "host")]
+    pub list: bool,
+    /// The variables of one host
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+}
+
+pub fn run(context: &Context, args: &InventoryArgs) -> Result<Exit, Failure> {
+    let registry = context.registry()?;
+    let all = registry.all().map_err(failed)?;
+    let pis: Vec<Pi> = all.into_iter().filter(|pi| pi.entry != Entry::None).collect();
+    let value = match &args.host {
+        Some(name) => pis.iter().find(|pi| pi.name.as_str() == name).map_or(json!({}), |pi| variables(pi, context)),
+        None => list(&pis, &registry, context),
+    };
+    context.ui.json(&value)?;
+    Ok(Exit::Done)
+}
+
+fn list(pis: &[Pi], registry: &Registry, context: &Context) -> Value {
+    let names: Vec<&str> = pis.iter().map(|pi| pi.name.as_str()).collect();
+    let hosts: Map<String, Value> = pis.iter().map(|pi| (pi.name.to_string(), variables(pi, context))).collect();
+    let jump = Some(&registry.onboarding().jump).filter(|jump| registry.entry(jump) != Entry::None);
+    json!({
+        "_meta": { "hostvars": hosts },
+        "all": { "children": ["pis", "jump"] },
+        "pis": { "hosts": names },
+        "jump": { "hosts": jump.into_iter().collect::<Vec<_>>() },
+    })
+}
+
+fn variables(pi: &Pi, context: &Context) -> Value {
+    let mut variables = json!({ "pipeline_id": pi.id.to_string(), "pipeline_port": pi.port });
+    // Ansible's ssh reads the usual file by itself.
+    if context.places.ssh_config != context.places.ssh_dir.join("config") {
+        variables["ansible_ssh_common_args"] = json!(format!("-F {}", context.places.ssh_config.display()));
+    }
+    variables
+}

@@ -1,0 +1,140 @@
+//! `keytool list`: the Pis as this machine knows them. Asks nobody.
+
+use std::time::SystemTime;
+
+use clap::Args;
+use program::exit::Exit;
+use program::failure::Failure;
+use program::words::duration;
+use serde::Serialize;
+
+use super::{Context, failed, typed_ids};
+use crate::key::{self, Key};
+use crate::known_hosts::KnownHosts;
+use crate::places::Places;
+use crate::registry::{Entry, Pi};
+
+/// Options of `keytool list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Numbers of Pis: 31, 1-50 or 31,34 [default: all]
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// Write the list to standard output as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The form of the JSON; a change that breaks readers counts up.
+const SCHEMA: u32 = 1;
+
+#[derive(Debug, Serialize)]
+struct List {
+    schema: u32,
+    pis: Vec<Row>,
+}
+
+/// One Pi, without secrets.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Its number.
+    id: String,
+    /// Its alias in the OpenSSH config.
+    name: String,
+    /// Where its tunnel ends on the jump host.
+    port: u16,
+    /// `keytool`, `FILE:LINE`, or none.
+    entry: Option<String>,
+    key: Option<KeyRow>,
+    /// Fingerprints of the pinned host keys.
+    host_keys: Vec<String>,
+    /// What is not as it must be.
+    problem: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct KeyRow {
+    path: String,
+    kind: String,
+    fingerprint: String,
+    encrypted: bool,
+    age_seconds: u64,
+}
+
+pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
+    let registry = context.registry()?;
+    let pis = match args.ids.as_slice() {
+        [] => registry.all(),
+        texts => registry.known(&typed_ids(texts)?),
+    };
+    let known_hosts = KnownHosts::load(&context.places).map_err(failed)?;
+    let now = SystemTime::now();
+    let rows: Vec<Row> = pis.map_err(failed)?.iter().map(|pi| row(pi, &known_hosts, &context.places, now)).collect();
+    if args.json {
+        context.ui.json(&List { schema: SCHEMA, pis: rows })?;
+        return Ok(Exit::Done);
+    }
+    if rows.is_empty() {
+        context.ui.streams.say("no Pis yet: 'keytool add-pi 31' adds one");
+        return Ok(Exit::Done);
+    }
+    let cells: Vec<Vec<String>> = rows.iter().map(Row::cells).collect();
+    context.ui.table(&["id", "host", "port", "key", "age", "entry", "host key", "problem"], &cells);
+    Ok(Exit::Done)
+}
+
+fn row(pi: &Pi, known_hosts: &KnownHosts, places: &Places, now: SystemTime) -> Row {
+    let (key, mut problem) = match key::load(&pi.key) {
+        Ok(Some(key)) => (Some(key_row(&key, places, now)), mode_problem(&key, places)),
+        Ok(None) => (None, Some(format!("no key {}", places.show(&pi.key)))),
+        Err(error) => (None, Some(pipeline_core::error::one_line(&error))),
+    };
+    let entry = match &pi.entry {
+        Entry::Ours => Some("keytool".into()),
+        Entry::HandWritten { file, line, .. } => Some(format!("{}:{line}", places.show(file))),
+        Entry::None => None,
+    };
+    if entry.is_none() {
+        problem.get_or_insert_with(|| format!("no entry: 'keytool add-pi {}' writes it", pi.id));
+    }
+    Row {
+        id: pi.id.to_string(),
+        name: pi.name.to_string(),
+        port: pi.port,
+        entry,
+        key,
+        host_keys: known_hosts.keys(pi.name.as_str()).iter().map(|key| key.fingerprint()).collect(),
+        problem,
+    }
+}
+
+fn mode_problem(key: &Key, places: &Places) -> Option<String> {
+    (!key.is_private()).then(|| format!("others can read {}: chmod 600 it", places.show(&key.path)))
+}
+
+fn key_row(key: &Key, places: &Places, now: SystemTime) -> KeyRow {
+    KeyRow {
+        path: places.show(&key.path),
+        kind: key.kind(),
+        fingerprint: key.fingerprint(),
+        encrypted: key.encrypted,
+        age_seconds: key.age(now).as_secs(),
+    }
+}
+
+impl Row {
+    fn cells(&self) -> Vec<String> {
+        let dash = || "-".to_owned();
+        let age = self.key.as_ref().map(|key| duration(std::time::Duration::from_secs(key.age_seconds)));
+        vec![
+            self.id.clone(),
+            self.name.clone(),
+            self.port.to_string(),
+            self.key.as_ref().map_or_else(dash, |key| key.kind.clone()),
+            age.unwrap_or_else(dash),
+            self.entry.clone().unwrap_or_else(dash),
+            if self.host_keys.is_empty() { "not pinned".into() } else { "pinned".into() },
+            self.problem.clone().unwrap_or_default(),
+        ]
+    }
+}

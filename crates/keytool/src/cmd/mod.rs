@@ -1,0 +1,97 @@
+//! Commands: one file for each, arguments to work to an outcome. What all of them need is here.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use pipeline_core::config::{Setup, Surroundings};
+use pipeline_core::error::Classified;
+use pipeline_core::ssh_config::SshConfig;
+use program::environment::Environment;
+use program::exit::Exit;
+use program::failure::Failure;
+use program::run::run;
+
+use crate::changes::Editor;
+use crate::cli::{Cli, Command};
+use crate::places::Places;
+use crate::registry::{Id, Registry, ids};
+use crate::ui::Ui;
+
+pub mod add_pi;
+pub mod fingerprint;
+pub mod inventory;
+pub mod list;
+pub mod ssh_config;
+
+/// The whole program, from arguments to exit code. Usage errors end it in here, with 2.
+pub fn main() -> Exit {
+    let environment = Environment::read();
+    let cli = Cli::parse();
+    // It lives as long as the program, and the panic hook needs it for as long.
+    let ui: &'static Ui = Box::leak(Box::new(Ui::new(&cli.global, &environment)));
+    let work = || {
+        let context = Context::new(ui, environment, cli.global.config)?;
+        match cli.command {
+            Command::AddPi(args) => add_pi::run(&context, &args),
+            Command::List(args) => list::run(&context, &args),
+            Command::Fingerprint(args) => fingerprint::run(&context, &args),
+            Command::SshConfig(args) => ssh_config::run(&context, &args),
+            Command::Inventory(args) => inventory::run(&context, &args),
+        }
+    };
+    run("keytool", ui, work).exit
+}
+
+/// What every command may need.
+pub struct Context {
+    /// Where things are said and asked.
+    pub ui: &'static Ui,
+    /// Home, user and variables.
+    pub surroundings: Surroundings,
+    /// The configuration file; none where there is none yet.
+    pub config_file: Option<PathBuf>,
+    /// What the file says of us, or what holds without one.
+    pub setup: Setup,
+    /// Where things lie.
+    pub places: Places,
+}
+
+impl Context {
+    /// A file that was named must be there. Where none was named and none lies in the usual places, the defaults hold.
+    fn new(ui: &'static Ui, environment: Environment, given: Option<PathBuf>) -> Result<Context, Failure> {
+        let surroundings = environment.surroundings();
+        let config_file = environment.find_config(given.as_deref()).ok();
+        let setup = match &config_file {
+            Some(file) => Setup::load(file, &surroundings).map_err(|error| Failure::of(&error))?,
+            None => Setup::without_file(&surroundings),
+        };
+        let places = Places::new(&surroundings, &setup);
+        Ok(Context { ui, surroundings, config_file, setup, places })
+    }
+
+    /// The OpenSSH config as it is now; an empty one where there is none yet.
+    pub fn ssh_config(&self) -> Result<SshConfig, Failure> {
+        SshConfig::load_if_there(&self.setup.ssh_config, &self.surroundings).map_err(|error| Failure::of(&error))
+    }
+
+    /// The Pis as they are now.
+    pub fn registry(&self) -> Result<Registry, Failure> {
+        Registry::new(&self.setup.onboarding, &self.places, self.ssh_config()?).map_err(|error| Failure::of(&error))
+    }
+
+    /// Makes changes to local files, or tells them.
+    pub fn editor(&self, dry_run: bool) -> Editor {
+        Editor::new(self.places.clone(), dry_run)
+    }
+}
+
+/// The numbers that were typed.
+fn typed_ids(texts: &[String]) -> Result<Vec<Id>, Failure> {
+    // What was typed is wrong, not what is configured.
+    ids(texts).map_err(|error| Failure { exit: Exit::Usage, ..Failure::of(&error) })
+}
+
+/// An error of any room as the end of a command.
+fn failed(error: impl Classified + 'static) -> Failure {
+    Failure::of(&error)
+}

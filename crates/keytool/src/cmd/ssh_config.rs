@@ -1,0 +1,38 @@
+//! `keytool ssh-config`: the entries as they stand, or would stand, in the file that keytool owns. Changes nothing.
+
+use clap::Args;
+use program::exit::Exit;
+use program::failure::Failure;
+
+use super::{Context, failed, typed_ids};
+use crate::local::identity_file;
+use crate::registry::Entry as Known;
+use crate::ssh_config::{Entry, Owned};
+
+/// Options of `keytool ssh-config`.
+#[derive(Debug, Args)]
+pub struct SshConfigArgs {
+    /// Numbers of Pis, with an entry or without: 31, 1-50 or 31,34 [default: the whole file]
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+}
+
+pub fn run(context: &Context, args: &SshConfigArgs) -> Result<Exit, Failure> {
+    let registry = context.registry()?;
+    let mut owned = Owned::load(&context.places).map_err(failed)?;
+    let say = |text: &str| text.lines().for_each(|line| context.ui.streams.say(line));
+    if args.ids.is_empty() {
+        say(&owned.text());
+        return Ok(Exit::Done);
+    }
+    for id in typed_ids(&args.ids)? {
+        let pi = registry.pi(id).map_err(failed)?;
+        if let Known::HandWritten { file, line, .. } = &pi.entry {
+            say(&format!("# {} has its entry in {}:{line}", pi.name, context.places.show(file)));
+            continue;
+        }
+        owned.set(&Entry::of_pi(&pi, registry.onboarding(), &identity_file(&pi.key, &context.places)));
+        owned.block(pi.name.as_str()).into_iter().for_each(|block| say(block.text()));
+    }
+    Ok(Exit::Done)
+}

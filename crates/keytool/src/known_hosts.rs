@@ -1,0 +1,141 @@
+//! The user's known_hosts: pinned keys in, forgotten names out.
+//!
+//! Guarantees: names are written hashed, as `ssh-keygen -H` does; all other lines stay byte for byte; a key that is pinned already
+//! is not pinned twice. Leaves to others: whether a key is the right one, and reading for strict checks ([`host_key`]).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use pipeline_core::ssh::host_key::{self, Entry, HostKey, HostKeyError, Marker};
+use sha1::Sha1;
+use ssh_key::rand_core::{OsRng, RngCore as _};
+
+use crate::changes::{Change, ChangeError, Original};
+use crate::places::Places;
+
+/// The file, and what is to become of it.
+#[derive(Clone, Debug)]
+pub struct KnownHosts {
+    original: Original,
+    /// All lines with their line breaks.
+    lines: Vec<Vec<u8>>,
+    /// The lines that hold a key; their line numbers are those of the file as it was read.
+    entries: Vec<Entry>,
+    done: Vec<String>,
+}
+
+impl KnownHosts {
+    /// Reads it; a missing one is empty.
+    pub fn load(places: &Places) -> Result<KnownHosts, KnownHostsError> {
+        let original = Original::read(&places.known_hosts)?;
+        let entries = host_key::entries(std::slice::from_ref(&places.known_hosts))?;
+        let bytes = original.bytes().map_or(&[][..], Vec::as_slice);
+        let lines = bytes.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+        Ok(KnownHosts { original, lines, entries, done: Vec::new() })
+    }
+
+    /// The keys that are pinned for a name.
+    pub fn keys(&self, name: &str) -> Vec<&HostKey> {
+        let about = self.entries.iter().filter(|entry| entry.marker == Marker::None && entry.is_about(name));
+        about.map(|entry| &entry.key).collect()
+    }
+
+    /// Whether a line holds exactly this key under some other name than this: the sign of a cloned card. The answer is that name
+    /// where it is one of `candidates` or not hashed.
+    pub fn owner_of<'a>(&'a self, key: &HostKey, name: &str, candidates: &'a [String]) -> Option<&'a str> {
+        let mut others = self
+            .entries
+            .iter()
+            .filter(|entry| entry.marker == Marker::None && entry.key == *key && !entry.is_about(name));
+        let entry = others.next()?;
+        let known = candidates.iter().find(|candidate| entry.is_about(candidate)).map(String::as_str);
+        Some(known.unwrap_or(if entry.is_hashed() { "another host" } else { &entry.names }))
+    }
+
+    /// Pins keys for a name, those that are not pinned yet.
+    pub fn pin(&mut self, name: &str, keys: &[HostKey]) {
+        let known = self.keys(name);
+        let new: Vec<HostKey> = keys.iter().filter(|key| !known.contains(key)).cloned().collect();
+        if new.is_empty() {
+            return;
+        }
+        if let Some(last) = self.lines.last_mut()
+            && !last.ends_with(b"\n")
+        {
+            last.push(b'\n');
+        }
+        self.done.push(format!("pin {} of {name}", count(new.len(), "host key")));
+        self.lines.extend(new.iter().map(|key| format!("{} {}\n", hashed(name), key.openssh()).into_bytes()));
+    }
+
+    /// Takes all keys of a name out, and says how many there were. Revocations stay, and so do lines that are about more hosts
+    /// than this one.
+    pub fn forget(&mut self, name: &str) -> usize {
+        let only = |entry: &&Entry| {
+            let one = entry.is_hashed() || entry.names.eq_ignore_ascii_case(name);
+            entry.marker == Marker::None && one && entry.is_about(name)
+        };
+        let numbers: Vec<usize> = self.entries.iter().filter(only).map(|entry| entry.place.line).collect();
+        for number in &numbers {
+            // Emptied, not removed: the numbers of the lines below must stay true until the file is written.
+            if let Some(line) = self.lines.get_mut(number - 1) {
+                line.clear();
+            }
+        }
+        self.entries.retain(|entry| !numbers.contains(&entry.place.line));
+        if !numbers.is_empty() {
+            self.done.push(format!("forget {} of {name}", count(numbers.len(), "host key")));
+        }
+        numbers.len()
+    }
+
+    /// The change that makes it so; none where nothing was done.
+    pub fn change(self, places: &Places) -> Option<Change> {
+        if self.done.is_empty() {
+            return None;
+        }
+        let words = format!("{} in {}", self.done.join(", "), places.show(&places.known_hosts));
+        Change::replace(self.original, 0o600, self.lines.concat(), words)
+    }
+}
+
+/// Why the file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KnownHostsError {
+    /// See [`ChangeError`].
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// See [`HostKeyError`].
+    #[error(transparent)]
+    HostKey(#[from] HostKeyError),
+}
+
+impl pipeline_core::error::Classified for KnownHostsError {
+    fn class(&self) -> pipeline_core::error::Class {
+        match self {
+            KnownHostsError::Change(error) => error.class(),
+            KnownHostsError::HostKey(error) => error.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            KnownHostsError::Change(error) => error.hint(),
+            KnownHostsError::HostKey(error) => error.hint(),
+        }
+    }
+}
+
+/// `|1|SALT|HASH`, as `ssh-keygen -H` writes it. OpenSSH looks names up in lower case.
+fn hashed(name: &str) -> String {
+    let mut salt = [0; 20];
+    OsRng.fill_bytes(&mut salt);
+    // HMAC takes keys of every length.
+    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(&salt) else { return name.to_owned() };
+    mac.update(name.as_bytes());
+    format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+fn count(number: usize, noun: &str) -> String {
+    program::words::count(number as u64, noun)
+}

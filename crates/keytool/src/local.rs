@@ -1,0 +1,92 @@
+//! What this machine needs to reach a host: key pair, entry, the line that includes it, pinned host keys. All of it decided here,
+//! none of it made: that is [`crate::changes`]'s.
+//!
+//! Guarantees the order: a key is there before the entry that names it, and the entry before the line that includes it.
+
+use std::path::Path;
+
+use pipeline_core::config::Onboarding;
+use pipeline_core::error::{Class, Classified};
+use pipeline_core::ssh::host_key::HostKey;
+
+use crate::changes::{Change, ChangeError};
+use crate::key::{self, KeyError, KeyType, NewKey};
+use crate::known_hosts::{KnownHosts, KnownHostsError};
+use crate::places::Places;
+use crate::registry::{Entry, Pi};
+use crate::ssh_config::{self, Owned};
+
+/// Why it can't be decided, or made.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// See [`ChangeError`].
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// See [`KeyError`].
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// See [`KnownHostsError`].
+    #[error(transparent)]
+    KnownHosts(#[from] KnownHostsError),
+}
+
+impl Classified for LocalError {
+    fn class(&self) -> Class {
+        match self {
+            LocalError::Change(error) => error.class(),
+            LocalError::Key(error) => error.class(),
+            LocalError::KnownHosts(error) => error.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            LocalError::Change(error) => error.hint(),
+            LocalError::Key(error) => error.hint(),
+            LocalError::KnownHosts(error) => error.hint(),
+        }
+    }
+}
+
+/// The directories that everything else lies in.
+pub fn directories(places: &Places) -> Vec<Change> {
+    [&places.ssh_dir, &places.owned_dir].into_iter().filter_map(|dir| Change::make_dir(dir, 0o700, places)).collect()
+}
+
+/// Keys and entries of Pis.
+pub fn pis(
+    pis: &[Pi],
+    onboarding: &Onboarding,
+    kind: KeyType,
+    passphrase: Option<&zeroize::Zeroizing<String>>,
+    places: &Places,
+) -> Result<Vec<Change>, LocalError> {
+    let mut changes = directories(places);
+    for pi in pis {
+        let comment = format!("pipeline {}", pi.name);
+        changes.extend(key::ensure(&pi.key, &NewKey { kind, comment, passphrase: passphrase.cloned() }, places)?);
+    }
+    let mut owned = Owned::load(places)?;
+    for pi in pis.iter().filter(|pi| !matches!(pi.entry, Entry::HandWritten { .. })) {
+        owned.set(&ssh_config::Entry::of_pi(pi, onboarding, &identity_file(&pi.key, places)));
+    }
+    changes.extend(owned.change(places));
+    changes.extend(ssh_config::include(places)?);
+    Ok(changes)
+}
+
+/// Host keys that a person has accepted, each with the name it is looked up by.
+pub fn pins(keys: &[(String, Vec<HostKey>)], places: &Places) -> Result<Vec<Change>, LocalError> {
+    let mut known_hosts = KnownHosts::load(places)?;
+    for (name, keys) in keys {
+        known_hosts.pin(name, keys);
+    }
+    let mut changes = directories(places);
+    changes.extend(known_hosts.change(places));
+    Ok(changes)
+}
+
+/// The path of a key as an entry has it: `~/.ssh/raspberry31`, so that a home may move.
+pub fn identity_file(key: &Path, places: &Places) -> String {
+    places.show(key)
+}

@@ -1,0 +1,19 @@
+//! `keytool`: from a fresh card to a Pi in the fleet. What it needs of SSH comes from `pipeline-core`.
+
+// Rooms are filled from the bottom up: what is public here serves commands that come with it.
+#![allow(dead_code)]
+
+mod changes;
+mod cli;
+mod cmd;
+mod key;
+mod known_hosts;
+mod local;
+mod places;
+mod registry;
+mod ssh_config;
+mod ui;
+
+fn main() -> std::process::ExitCode {
+    cmd::main().into()
+}

@@ -1,0 +1,246 @@
+//! Which Pis there are, and what follows from the number of one.
+//!
+//! The OpenSSH config is the registry: a Pi is there when an entry names it, keytool's or one written by hand. Guarantees that
+//! numbers, names and ports belong together one to one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use pipeline_core::config::Onboarding;
+use pipeline_core::error::{Class, Classified};
+use pipeline_core::path::DeviceName;
+use pipeline_core::ssh_config::{SshConfig, SshConfigError};
+
+use crate::changes::ChangeError;
+use crate::places::Places;
+use crate::ssh_config::Owned;
+
+/// The number of a Pi.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(u16);
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What follows from the number of a Pi, and what its entry says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pi {
+    /// Its number.
+    pub id: Id,
+    /// Its alias in the OpenSSH config.
+    pub name: DeviceName,
+    /// Where its tunnel ends on the jump host.
+    pub port: u16,
+    /// The private key for it.
+    pub key: PathBuf,
+    /// Its entry in the OpenSSH config.
+    pub entry: Entry,
+}
+
+/// Where a Pi has its entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// In the file that keytool owns.
+    Ours,
+    /// In a file of the user's: respected and not touched.
+    HandWritten {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// Whether it names the key of its own; otherwise OpenSSH tries its defaults.
+        has_key: bool,
+    },
+    /// Nowhere yet.
+    None,
+}
+
+/// Why there is no such Pi.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// A text that is no number of a Pi, nor a range.
+    #[error("'{text}' is not the number of a Pi")]
+    NotAnId {
+        /// As typed.
+        text: String,
+    },
+    /// A range that ends before it begins.
+    #[error("'{text}' is empty: it ends before it begins")]
+    EmptyRange {
+        /// As typed.
+        text: String,
+    },
+    /// A number that leads beyond the last port.
+    #[error("Pi {id} would need port {}, and {} is the last one", u32::from(*base_port) + u32::from(id.0), u16::MAX)]
+    NoPort {
+        /// Which.
+        id: Id,
+        /// Port of the first Pi.
+        base_port: u16,
+    },
+    /// The number makes a name that is none.
+    #[error("'{name}' can't be the name of a Pi")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// Pis that have no entry.
+    #[error("{name} has no entry in the OpenSSH config")]
+    Unknown {
+        /// The first of them.
+        name: DeviceName,
+    },
+    /// See [`ChangeError`].
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// See [`SshConfigError`].
+    #[error(transparent)]
+    SshConfig(#[from] SshConfigError),
+}
+
+impl Classified for RegistryError {
+    fn class(&self) -> Class {
+        match self {
+            RegistryError::Change(error) => error.class(),
+            RegistryError::SshConfig(error) => error.class(),
+            _ => Class::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            RegistryError::NotAnId { .. } | RegistryError::EmptyRange { .. } => {
+                Some("numbers are like 31, 1-50 or 31,34,40-45".into())
+            }
+            RegistryError::NoPort { .. } => {
+                Some("set a smaller base_port under onboarding in the configuration".into())
+            }
+            RegistryError::Name { .. } => Some("see name under onboarding in the configuration".into()),
+            RegistryError::Unknown { name } => {
+                Some(format!("'keytool list' shows those that have one; 'keytool add-pi' adds {name}"))
+            }
+            RegistryError::Change(error) => error.hint(),
+            RegistryError::SshConfig(error) => error.hint(),
+        }
+    }
+}
+
+/// Reads numbers and ranges as typed: `31`, `1-50`, `31,34`. Each number comes once, in the order of the first mention.
+pub fn ids(texts: &[String]) -> Result<Vec<Id>, RegistryError> {
+    let number = |text: &str| {
+        let plain = text.chars().all(|c| c.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+        text.parse().ok().filter(|_| plain)
+    };
+    let mut seen = BTreeSet::new();
+    let mut ids = Vec::new();
+    for text in texts.iter().flat_map(|text| text.split(',')) {
+        let not_an_id = || RegistryError::NotAnId { text: text.to_owned() };
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last): (u16, u16) = number(first).zip(number(last)).ok_or_else(not_an_id)?;
+        if first > last {
+            return Err(RegistryError::EmptyRange { text: text.to_owned() });
+        }
+        ids.extend((first..=last).map(Id).filter(|id| seen.insert(*id)));
+    }
+    Ok(ids)
+}
+
+/// The Pis of one user.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    onboarding: Onboarding,
+    places: Places,
+    ssh_config: SshConfig,
+    ours: BTreeSet<String>,
+}
+
+impl Registry {
+    /// Looks at what is there.
+    pub fn new(onboarding: &Onboarding, places: &Places, ssh_config: SshConfig) -> Result<Registry, RegistryError> {
+        let ours = Owned::load(places)?.aliases().map(str::to_owned).collect();
+        Ok(Registry { onboarding: onboarding.clone(), places: places.clone(), ssh_config, ours })
+    }
+
+    /// How Pis are named, reached and logged in to.
+    pub fn onboarding(&self) -> &Onboarding {
+        &self.onboarding
+    }
+
+    /// What the OpenSSH config said when it was read.
+    pub fn ssh_config(&self) -> &SshConfig {
+        &self.ssh_config
+    }
+
+    /// The Pi with this number, whether it has an entry or not.
+    pub fn pi(&self, id: Id) -> Result<Pi, RegistryError> {
+        let name = self.onboarding.name.replacen("{id}", &id.to_string(), 1);
+        let name = DeviceName::new(name.clone()).map_err(|_| RegistryError::Name { name })?;
+        let base_port = self.onboarding.base_port;
+        let port = base_port.checked_add(id.0).ok_or(RegistryError::NoPort { id, base_port })?;
+        let entry = self.entry(name.as_str());
+        let mut pi = Pi { id, key: self.places.key(name.as_str()), name, port, entry };
+        if let Entry::HandWritten { has_key, .. } = &mut pi.entry {
+            // What its entry says is so, whatever we would have made of it.
+            let host = self.ssh_config.resolve(pi.name.as_str())?;
+            *has_key = !host.default_identities;
+            if let Some(key) = host.identity_files.first().filter(|_| *has_key) {
+                pi.key.clone_from(key);
+            }
+            if host.hostname == "localhost" || host.hostname == "127.0.0.1" {
+                pi.port = host.port;
+            }
+        }
+        Ok(pi)
+    }
+
+    /// Those with these numbers; all of them must have an entry.
+    pub fn known(&self, ids: &[Id]) -> Result<Vec<Pi>, RegistryError> {
+        let pis = ids.iter().map(|id| self.pi(*id)).collect::<Result<Vec<_>, _>>()?;
+        match pis.iter().find(|pi| pi.entry == Entry::None) {
+            Some(pi) => Err(RegistryError::Unknown { name: pi.name.clone() }),
+            None => Ok(pis),
+        }
+    }
+
+    /// Every Pi that has an entry, or at least a key, by number.
+    pub fn all(&self) -> Result<Vec<Pi>, RegistryError> {
+        let mut ids = BTreeSet::new();
+        ids.extend(self.ssh_config.aliases().iter().chain(&self.ours).filter_map(|alias| self.id_of(alias)));
+        let files = std::fs::read_dir(&self.places.ssh_dir).into_iter().flatten().flatten();
+        ids.extend(files.filter_map(|file| self.id_of(file.file_name().to_str()?)));
+        ids.into_iter().map(|id| self.pi(id)).collect()
+    }
+
+    /// The number in a name that is made like those of Pis.
+    pub fn id_of(&self, name: &str) -> Option<Id> {
+        let (before, after) = self.onboarding.name.split_once("{id}")?;
+        let number = name.strip_prefix(before)?.strip_suffix(after)?;
+        ids(&[number.to_owned()]).ok().filter(|ids| ids.len() == 1 && !number.contains(['-', ',']))?.pop()
+    }
+
+    /// Where an alias has its entry. A file that includes ours does not count as the user's.
+    pub fn entry(&self, alias: &str) -> Entry {
+        let owned = self.places.owned.canonicalize().ok();
+        let is_owned = |file: &PathBuf| *file == self.places.owned || file.canonicalize().ok() == owned;
+        let by_hand = self.ssh_config.places(alias).into_iter().find(|(file, _)| !is_owned(file));
+        match by_hand {
+            Some((file, line)) => Entry::HandWritten { file, line, has_key: true },
+            None if self.ours.contains(alias) => Entry::Ours,
+            None => Entry::None,
+        }
+    }
+
+    /// The names of all Pis and of the jump host: those that a hashed line of known_hosts may be about.
+    pub fn names(&self) -> Result<Vec<String>, RegistryError> {
+        let mut names: Vec<String> = self.all()?.into_iter().map(|pi| pi.name.to_string()).collect();
+        names.push(self.onboarding.jump.clone());
+        Ok(names)
+    }
+}
+
+/// What is to be known of several Pis, by name.
+pub type ByName<T> = BTreeMap<DeviceName, T>;

@@ -1,0 +1,177 @@
+//! The file that keytool owns, as a list of blocks.
+
+use std::fmt::Write as _;
+
+use pipeline_core::path::DeviceName;
+
+use super::Entry;
+use crate::changes::{Change, ChangeError, Original};
+use crate::places::Places;
+
+const HEADER: &str = "\
+# Written by keytool, which owns this file and changes it block by block. Lines that you add to a block stay.
+# Entries of your own belong into ~/.ssh/config: keytool respects them.
+";
+
+/// The file, and what is to become of it.
+#[derive(Clone, Debug)]
+pub struct Owned {
+    original: Original,
+    /// What stands before the first block.
+    head: String,
+    blocks: Vec<Block>,
+    /// What was done, in words.
+    done: Vec<String>,
+}
+
+/// A `Host` or `Match` line and all lines up to the next one.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// The alias, where the line is `Host` and one name; other blocks are somebody else's and are left alone.
+    alias: Option<String>,
+    /// All of its lines as they are, the first included.
+    text: String,
+}
+
+impl Owned {
+    /// Reads it; a missing one is empty.
+    pub fn load(places: &Places) -> Result<Owned, ChangeError> {
+        let original = Original::read(&places.owned)?;
+        let mut owned = Owned { head: String::new(), blocks: Vec::new(), done: Vec::new(), original };
+        for line in owned.original.utf8()?.to_owned().split_inclusive('\n') {
+            let (keyword, value) = split(line);
+            match keyword.to_ascii_lowercase().as_str() {
+                "host" => {
+                    let alias = DeviceName::new(value).ok().map(|name| name.to_string());
+                    owned.blocks.push(Block { alias, text: line.to_owned() });
+                }
+                "match" => owned.blocks.push(Block { alias: None, text: line.to_owned() }),
+                _ => match owned.blocks.last_mut() {
+                    Some(block) => block.text.push_str(line),
+                    None => owned.head.push_str(line),
+                },
+            }
+        }
+        Ok(owned)
+    }
+
+    /// The aliases that have a block, in order.
+    pub fn aliases(&self) -> impl Iterator<Item = &str> {
+        self.blocks.iter().filter_map(|block| block.alias.as_deref())
+    }
+
+    /// The block of an alias.
+    pub fn block(&self, alias: &str) -> Option<&Block> {
+        self.blocks.iter().find(|block| block.alias.as_deref() == Some(alias))
+    }
+
+    /// Makes the entry say this. Other lines of its block stay.
+    pub fn set(&mut self, entry: &Entry) {
+        let alias = entry.alias.as_str();
+        match self.blocks.iter_mut().find(|block| block.alias.as_deref() == Some(alias)) {
+            Some(block) => {
+                if block.set(entry) {
+                    self.done.push(format!("update entry {alias}"));
+                }
+            }
+            None => {
+                let mut text = format!("Host {alias}\n");
+                for (keyword, value) in &entry.settings {
+                    writeln!(text, "    {keyword} {value}").ok();
+                }
+                self.blocks.push(Block { alias: Some(alias.to_owned()), text });
+                self.done.push(format!("add entry {alias}"));
+            }
+        }
+    }
+
+    /// Takes an entry out; false where there is none.
+    pub fn remove(&mut self, alias: &str) -> bool {
+        let before = self.blocks.len();
+        self.blocks.retain(|block| block.alias.as_deref() != Some(alias));
+        let removed = self.blocks.len() < before;
+        if removed {
+            self.done.push(format!("remove entry {alias}"));
+        }
+        removed
+    }
+
+    /// The whole text as it is to be.
+    pub fn text(&self) -> String {
+        let mut text = if self.head.trim().is_empty() { HEADER.to_owned() } else { self.head.clone() };
+        for block in &self.blocks {
+            end_line(&mut text);
+            if !text.ends_with("\n\n") {
+                text.push('\n');
+            }
+            text.push_str(&block.text);
+        }
+        end_line(&mut text);
+        text
+    }
+
+    /// The change that makes it so; none where nothing was done.
+    pub fn change(self, places: &Places) -> Option<Change> {
+        if self.done.is_empty() {
+            return None;
+        }
+        let words = format!("{} in {}", self.done.join(", "), places.show(&places.owned));
+        let text = self.text();
+        Change::replace(self.original, 0o600, text.into_bytes(), words)
+    }
+}
+
+impl Block {
+    /// Its lines.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The first value of a keyword.
+    pub fn value(&self, keyword: &str) -> Option<&str> {
+        let lines = self.text.lines().map(split);
+        lines.filter(|(word, _)| word.eq_ignore_ascii_case(keyword)).map(|(_, value)| value).next()
+    }
+
+    /// Whether anything had to be changed.
+    fn set(&mut self, entry: &Entry) -> bool {
+        let mut changed = false;
+        for (keyword, value) in &entry.settings {
+            if self.value(keyword) != Some(value) {
+                self.set_one(keyword, value);
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    fn set_one(&mut self, keyword: &str, value: &str) {
+        let mut lines: Vec<String> = self.text.split_inclusive('\n').map(str::to_owned).collect();
+        let line = format!("    {keyword} {value}\n");
+        match lines.iter_mut().find(|line| split(line).0.eq_ignore_ascii_case(keyword)) {
+            Some(old) => *old = line,
+            None => {
+                // At the end of the block, before blank lines that separate it from the next.
+                let end = lines.iter().rposition(|line| !line.trim().is_empty()).map_or(0, |last| last + 1);
+                if let Some(last) = end.checked_sub(1).and_then(|last| lines.get_mut(last)) {
+                    end_line(last);
+                }
+                lines.insert(end, line);
+            }
+        }
+        self.text = lines.concat();
+    }
+}
+
+/// Keyword and the rest of a line.
+fn split(line: &str) -> (&str, &str) {
+    let line = line.trim();
+    let (keyword, value) = line.split_once([' ', '\t', '=']).unwrap_or((line, ""));
+    (keyword, value.trim_matches([' ', '\t', '=']))
+}
+
+fn end_line(text: &mut String) {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+}

@@ -1,0 +1,154 @@
+//! What people see, and what they are asked.
+//!
+//! Guarantees: nobody is asked where there is no terminal, and the error then names the option that answers; what is typed as a
+//! password is not shown, and is zeroised.
+
+use std::io::{self, IsTerminal, Read};
+
+use dialoguer::theme::SimpleTheme;
+use dialoguer::{Confirm, Input, Password};
+use program::environment::Environment;
+use program::exit::Exit;
+use program::failure::Failure;
+use program::run::Tell;
+use program::streams::{Streams, Verbosity};
+use serde::Serialize;
+use tabled::builder::Builder;
+use tabled::settings::Style;
+use zeroize::Zeroizing;
+
+use crate::cli::Global;
+
+/// Where things are said and asked.
+pub struct Ui {
+    /// For everything that is only said.
+    pub streams: Streams,
+    asks: bool,
+}
+
+/// No password is longer; a file that was piped in by mistake is.
+const MAX_PASSWORD: u64 = 4096;
+
+impl Ui {
+    /// On the standard streams.
+    pub fn new(global: &Global, environment: &Environment) -> Ui {
+        let verbosity = match (global.quiet, global.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        };
+        let streams = Streams::new(verbosity, global.color, environment);
+        let asks = io::stdin().is_terminal() && streams.err.is_terminal;
+        Ui { streams, asks }
+    }
+
+    /// Whether there is somebody to ask.
+    pub fn asks(&self) -> bool {
+        self.asks
+    }
+
+    /// Yes or no. `instead` is the option that answers where nobody can be asked.
+    pub fn confirm(&self, question: &str, instead: &str) -> Result<bool, Failure> {
+        self.somebody(question, instead)?;
+        Confirm::with_theme(&SimpleTheme)
+            .with_prompt(question)
+            .default(false)
+            .interact()
+            .map_err(|error| broken(&error))
+    }
+
+    /// A line of text.
+    pub fn ask(&self, question: &str, default: Option<&str>, instead: &str) -> Result<String, Failure> {
+        self.somebody(question, instead)?;
+        let mut input = Input::with_theme(&SimpleTheme).with_prompt(question);
+        if let Some(default) = default {
+            input = input.default(default.to_owned());
+        }
+        input.interact_text().map_err(|error| broken(&error))
+    }
+
+    /// A password.
+    pub fn secret(&self, question: &str, instead: &str) -> Result<Zeroizing<String>, Failure> {
+        self.somebody(question, instead)?;
+        let asked = Password::with_theme(&SimpleTheme).with_prompt(question).allow_empty_password(true).interact();
+        asked.map(Zeroizing::new).map_err(|error| broken(&error))
+    }
+
+    /// A password that is to be set, twice.
+    pub fn new_secret(&self, question: &str, instead: &str) -> Result<Zeroizing<String>, Failure> {
+        self.somebody(question, instead)?;
+        let asked = Password::with_theme(&SimpleTheme)
+            .with_prompt(question)
+            .with_confirmation("Once more", "They differ; try again")
+            .interact();
+        asked.map(Zeroizing::new).map_err(|error| broken(&error))
+    }
+
+    /// The first line of standard input, for `--password-stdin`.
+    pub fn secret_from_stdin(&self) -> Result<Zeroizing<String>, Failure> {
+        let mut text = Zeroizing::new(String::new());
+        io::stdin()
+            .take(MAX_PASSWORD)
+            .read_to_string(&mut text)
+            .map_err(|error| Failure::because(Exit::Config, "can't read the password from standard input", &error))?;
+        match text.lines().next() {
+            Some(line) if !line.is_empty() => Ok(Zeroizing::new(line.to_owned())),
+            _ => Err(Failure {
+                exit: Exit::Usage,
+                what: "no password came on standard input".into(),
+                hint: Some("pipe it in: keytool … --password-stdin < FILE".into()),
+            }),
+        }
+    }
+
+    /// A table with a line of headings; not with `-q`.
+    pub fn table(&self, headings: &[&str], rows: &[Vec<String>]) {
+        let mut table = Builder::default();
+        table.push_record(headings.iter().map(|&heading| heading.to_owned()));
+        for row in rows {
+            table.push_record(row.iter().map(|cell| program::words::printable(cell).into_owned()));
+        }
+        let table = table.build().with(Style::blank()).to_string();
+        table.lines().for_each(|line| self.streams.say(line.trim_end()));
+    }
+
+    /// A result for programs, even with `-q`.
+    pub fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Failure::because(Exit::Unexpected, "can't write JSON", &error))?;
+        self.streams.out.output.line(&text);
+        Ok(())
+    }
+
+    fn somebody(&self, question: &str, instead: &str) -> Result<(), Failure> {
+        if self.asks {
+            return Ok(());
+        }
+        Err(Failure {
+            exit: Exit::Usage,
+            what: format!("nobody can be asked, because this is not a terminal: {question}"),
+            hint: Some(format!("give {instead}")),
+        })
+    }
+}
+
+impl Tell for Ui {
+    fn error(&self, failure: &Failure) {
+        self.streams.error(failure);
+    }
+
+    fn lost_output(&self) -> Option<io::Error> {
+        self.streams.lost_output()
+    }
+}
+
+/// The terminal went away, or somebody pressed Ctrl-C.
+fn broken(error: &dialoguer::Error) -> Failure {
+    let dialoguer::Error::IO(error) = error;
+    match error.kind() {
+        io::ErrorKind::Interrupted => {
+            Failure { exit: Exit::Interrupted, what: "stopped by the person who was asked".into(), hint: None }
+        }
+        _ => Failure::because(Exit::Unexpected, "can't ask", error),
+    }
+}
