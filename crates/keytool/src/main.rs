@@ -3,14 +3,19 @@
 // Rooms are filled from the bottom up: what is public here serves commands that come with it.
 #![allow(dead_code)]
 
+mod authorized_keys;
+mod bound_agent;
 mod changes;
 mod cli;
 mod cmd;
+mod facts;
 mod key;
 mod known_hosts;
 mod local;
+mod onboard;
 mod places;
 mod registry;
+mod shell;
 mod ssh_config;
 mod ui;
 

@@ -1,0 +1,91 @@
+//! Tables for the model.
+
+use super::model::*;
+
+/// Made by ssh-keygen.
+const ALICE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0kt/FwBgh/P55Xn63t1yKc6G332TZpyanZM2lRXOLS";
+const BOB: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHrdV4yNWBkQ7zJdC0qyv4kn6Eqzqpz9giqA8VEUqjRF";
+
+fn key(text: &str) -> Key {
+    Key::parse(text).unwrap().0
+}
+
+fn file(text: &str) -> AuthorizedKeys {
+    AuthorizedKeys::new(text.into())
+}
+
+fn text(keys: &AuthorizedKeys) -> &str {
+    std::str::from_utf8(keys.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_line_is_read_as_sshd_reads_it() {
+    let plain = Options::default();
+    let command = plain.clone().value("command", "echo \"a b\", c").flag("no-pty");
+    let table: [(String, Option<(Options, &str)>); 11] = [
+        (ALICE.into(), Some((plain.clone(), ""))),
+        (format!("{ALICE} alice@home of bees\r\n"), Some((plain.clone(), "alice@home of bees"))),
+        (format!("\t {ALICE}\talice\n"), Some((plain.clone(), "alice"))),
+        (format!("command=\"echo \\\"a b\\\", c\",no-pty {ALICE} x"), Some((command, "x"))),
+        (format!("restrict\t{ALICE}"), Some((plain.clone().flag("restrict"), ""))),
+        (format!("# {ALICE}"), None),
+        (format!("command=\"open {ALICE}"), None),
+        ("ssh-ed25519 AAAA".into(), None),
+        (ALICE.replace("ssh-ed25519", "ssh-rsa"), None),
+        (ALICE.replace("AAAAC3", "AAAAC!"), None),
+        (String::new(), None),
+    ];
+    for (line, expected) in table {
+        let found = file(&line).entries().pop().map(|entry| (entry.options, entry.comment));
+        assert_eq!(found, expected.map(|(options, comment)| (options, comment.to_owned())), "{line}");
+    }
+}
+
+#[test]
+fn options_are_found_by_name() {
+    let options = file(&format!("Restrict,command=\"say \\\"a,b\\\"\",expiry-time=\"20270101Z\",no-pty {ALICE}"));
+    let options = options.entries().pop().unwrap().options;
+    assert_eq!(options.get("restrict").as_deref(), Some(""));
+    assert_eq!(options.get("command").as_deref(), Some("say \"a,b\""));
+    assert_eq!(options.get("expiry-time").as_deref(), Some("20270101Z"));
+    assert_eq!(options.get("no-pty").as_deref(), Some(""));
+    assert_eq!(options.get("b"), None);
+    assert_eq!(Options::default().get(""), None);
+}
+
+#[test]
+fn foreign_lines_stay_as_they_are() {
+    let foreign = format!(
+        "# keys of the house\r\n\r\nfrom=\"10.0.0.0/8\",command=\"/bin/echo hi\"  {BOB}   bob \t\r\nnonsense \u{1f41d}\n\nssh-ed25519 broken"
+    );
+    let foreign = [foreign.as_bytes(), b" \xff\xfe"].concat();
+    let before = AuthorizedKeys::new(foreign.clone());
+    let entry = Entry::plain(key(ALICE), "pipeline raspberry31");
+    let with = before.ensure(&entry);
+    assert_eq!(with.as_bytes(), [&foreign[..], format!("\n{ALICE} pipeline raspberry31\n").as_bytes()].concat());
+    assert_eq!(with.ensure(&entry), with);
+    assert_eq!(with.set(&entry), with);
+    let without = with.without(|entry| entry.key == key(ALICE));
+    assert_eq!(without.as_bytes(), [&foreign[..], b"\n"].concat());
+    assert_eq!(before.without(|entry| entry.key == key(ALICE)), before);
+}
+
+#[test]
+fn what_somebody_wrote_about_our_key_is_left_unless_it_is_to_be_set() {
+    let before = file(&format!("from=\"10.1.2.3\" {ALICE} mine\n{BOB} bob\n{ALICE} again\n"));
+    let restricted = Entry {
+        options: Options::default().flag("restrict").value("command", "agent"),
+        ..Entry::plain(key(ALICE), "pipeline raspberry31")
+    };
+    assert_eq!(before.ensure(&restricted), before);
+    let set = before.set(&restricted);
+    assert_eq!(text(&set), format!("restrict,command=\"agent\" {ALICE} pipeline raspberry31\n{BOB} bob\n"));
+    assert_eq!(set.entry(&key(ALICE)), Some(restricted.clone()));
+    assert_eq!(text(&file("").set(&restricted)), format!("{restricted}\n"));
+}
+
+#[test]
+fn fingerprints_are_those_of_openssh() {
+    // ssh-keygen -lf
+    assert_eq!(key(ALICE).fingerprint(), "SHA256:OQwzHNaJf+yRKYeKJagzYdnXYje+xqBSfHhDDjupeOg");
+}

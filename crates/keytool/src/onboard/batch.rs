@@ -1,0 +1,283 @@
+//! Many machines: look at all of them, ask about each, write once, install and test all of them.
+//!
+//! What only waits for machines is done for many at once; what a person answers, one after the other.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use pipeline_core::config::DeviceSettings;
+use pipeline_core::event::{Event, Observer};
+use pipeline_core::fleet::Device;
+use pipeline_core::remote::{Connect, Intent};
+use pipeline_core::ssh::deploy::Agents;
+use pipeline_core::ssh::{Connector, HostKey};
+use program::failure::Failure;
+
+use super::error::OnboardError;
+use super::fingerprints::Fingerprints;
+use super::row::{Problem, Row, Step};
+use super::trust::{self, Verdict};
+use super::visit::{Entrance, Login, Machine, Visitor};
+use crate::authorized_keys::{self, Entry, Key};
+use crate::bound_agent;
+use crate::facts::Facts;
+use crate::key;
+
+/// What a person is to say yes or no to.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// Which machine.
+    pub host: &'a str,
+    /// The host keys that it shows.
+    pub keys: &'a [HostKey],
+    /// Whether they are on a list of fingerprints, so that only the box is in question.
+    pub listed: bool,
+    /// What it says of itself.
+    pub facts: Option<&'a Facts>,
+}
+
+/// Who answers.
+pub trait Person {
+    /// How to get into machines that do not let our own key in. Asked once for a batch; the names are those of these machines.
+    fn entrance(&self, hosts: &[&str]) -> Result<Entrance, Failure>;
+
+    /// Whether it is the right machine.
+    fn confirms(&self, question: &Question<'_>) -> Result<bool, Failure>;
+}
+
+/// One machine on its way in.
+pub struct Case {
+    /// The machine.
+    pub machine: Machine,
+    /// What became of it so far.
+    pub row: Row,
+    /// The host keys that it shows.
+    pub shown: Vec<HostKey>,
+    /// What is to be made of them.
+    pub verdict: Option<Verdict>,
+    login: Option<Login>,
+}
+
+/// What holds for all machines of a batch.
+pub struct Batch<'a> {
+    /// Looks at machines.
+    pub visitor: Visitor<'a>,
+    /// How many at once.
+    pub jobs: usize,
+    /// The names of the other machines of the fleet in known_hosts, for the sign of a cloned card.
+    pub others: &'a [String],
+    /// Host keys that somebody wrote down.
+    pub listed: Option<&'a Fingerprints>,
+}
+
+/// What a key is bound to.
+pub struct Restrict<'a> {
+    /// The one directory that it gives access to.
+    pub source: &'a Path,
+    /// The agents that it may be bound to.
+    pub agents: &'a Agents,
+}
+
+impl Case {
+    /// Of a machine that was not looked at yet.
+    pub fn new(id: Option<u32>, machine: Machine) -> Case {
+        let row = Row::new(id, machine.name.as_str());
+        Case { machine, row, shown: Vec::new(), verdict: None, login: None }
+    }
+
+    /// Its alias.
+    pub fn name(&self) -> &str {
+        self.machine.name.as_str()
+    }
+
+    /// Whether nothing keeps it out yet.
+    pub fn is_open(&self) -> bool {
+        self.row.problem.is_none()
+    }
+
+    /// Keeps it out.
+    pub fn fail(&mut self, problem: Problem) {
+        self.row.problem = Some(problem);
+    }
+
+    /// The host keys that are to be pinned.
+    pub fn accepted(&self) -> &[HostKey] {
+        match &self.verdict {
+            Some(Verdict::Pinned(keys) | Verdict::Listed(keys) | Verdict::Unknown(keys)) => keys,
+            None => &[],
+        }
+    }
+
+    /// Whether a login that may run commands is there.
+    pub fn may_run_commands(&self) -> bool {
+        self.login.as_ref().is_some_and(|login| login.facts.is_some())
+    }
+
+    /// Whether our own key is let in already.
+    pub fn has_own_login(&self) -> bool {
+        self.login.as_ref().is_some_and(|login| login.own_key)
+    }
+}
+
+impl Batch<'_> {
+    /// Looks at the host keys of all machines, judges them, and tries our own keys where they are pinned. Sends no secret.
+    pub fn look(&self, cases: &mut [Case]) {
+        self.each(cases, |case| {
+            case.shown = self.visitor.shown(&case.machine)?;
+            Ok(())
+        });
+        let batch: Vec<(String, Vec<HostKey>)> =
+            cases.iter().map(|case| (case.name().to_owned(), case.shown.clone())).collect();
+        self.each(cases, |case| {
+            trust::twin(case.name(), &case.shown, &batch)?;
+            let verdict = self.visitor.judge(&case.machine, &case.shown, self.others, self.listed)?;
+            case.login = self.visitor.with_own_key(&case.machine, &verdict)?;
+            case.verdict = Some(verdict);
+            Ok(())
+        });
+        for case in cases.iter_mut().filter(|case| !case.is_open() && !case.shown.is_empty()) {
+            case.row.host_key = Step::Failed;
+        }
+    }
+
+    /// Gets into those that `needs` names. Fails only where nobody answers; nothing was written until then.
+    pub fn enter(
+        &self,
+        cases: &mut [Case],
+        person: &dyn Person,
+        needs: impl Fn(&Case) -> bool + Sync,
+    ) -> Result<(), Failure> {
+        let locked: Vec<&str> = cases.iter().filter(|case| case.is_open() && needs(case)).map(Case::name).collect();
+        if locked.is_empty() {
+            return Ok(());
+        }
+        let entrance = person.entrance(&locked)?;
+        self.each(cases, |case| {
+            if needs(case)
+                && let Some(verdict) = &case.verdict
+            {
+                case.login = Some(self.visitor.enter(&case.machine, verdict, &entrance)?);
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// Asks about each machine that is not pinned yet. The same holds.
+    pub fn confirm(&self, cases: &mut [Case], person: &dyn Person) -> Result<(), Failure> {
+        for case in cases.iter_mut().filter(|case| case.is_open()) {
+            let (keys, listed) = match &case.verdict {
+                Some(Verdict::Listed(keys)) => (keys, true),
+                Some(Verdict::Unknown(keys)) => (keys, false),
+                Some(Verdict::Pinned(_)) | None => continue,
+            };
+            let facts = case.login.as_ref().and_then(|login| login.facts.as_ref());
+            if !person.confirms(&Question { host: case.name(), keys, listed, facts })? {
+                case.fail(Problem::of(&OnboardError::Declined));
+                case.row.host_key = Step::Failed;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts our public keys where they are to be let in. `restrict` binds them to the agent for that directory.
+    pub fn install(&self, cases: &mut [Case], restrict: Option<&Restrict<'_>>) {
+        self.each(cases, |case| {
+            let installed = self.install_one(case, restrict);
+            case.row.installed = match &installed {
+                Ok(true) => Step::Done,
+                Ok(false) => Step::Kept,
+                Err(_) => Step::Failed,
+            };
+            installed.map(|_| ())
+        });
+    }
+
+    /// Whether there was anything to do.
+    fn install_one(&self, case: &Case, restrict: Option<&Restrict<'_>>) -> Result<bool, OnboardError> {
+        let Some(login) = &case.login else { return Err(OnboardError::Bound) };
+        let Some(restrict) = restrict else {
+            if login.own_key {
+                return Ok(false);
+            }
+            let entry = own_entry(&case.machine.key)?;
+            return Ok(authorized_keys::edit(&login.remote, |keys| keys.ensure(&entry))?);
+        };
+        if login.facts.is_none() {
+            return Err(OnboardError::Bound);
+        }
+        let entry = own_entry(&case.machine.key)?;
+        let entry = bound_agent::entry(entry.key, &entry.comment, restrict.source).ok_or(OnboardError::Source)?;
+        bound_agent::put(restrict.agents, &login.remote, &case.machine.name)?;
+        Ok(authorized_keys::edit(&login.remote, |keys| keys.set(&entry))?)
+    }
+
+    /// Whether our key is let in, by the written config alone; and where a source is known, whether a visit could begin there.
+    pub fn test(
+        &self,
+        cases: &mut [Case],
+        connector: &Connector,
+        source: impl Fn(&Case) -> Option<DeviceSettings> + Sync,
+    ) {
+        self.each(cases, |case| {
+            let tested = test_one(case, connector, source(case));
+            case.row.login = if tested.is_ok() { Step::Done } else { Step::Failed };
+            case.row.notes.extend(tested?);
+            Ok(())
+        });
+    }
+
+    /// Does something to every machine that nothing keeps out, many at once. An error keeps a machine out.
+    pub fn each(&self, cases: &mut [Case], work: impl Fn(&mut Case) -> Result<(), OnboardError> + Sync) {
+        let open: Vec<&mut Case> = cases.iter_mut().filter(|case| case.is_open()).collect();
+        let workers = self.jobs.clamp(1, open.len().max(1));
+        let queue = Mutex::new(open.into_iter());
+        let next = || queue.lock().unwrap_or_else(|e| e.into_inner()).next();
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    while let Some(case) = next() {
+                        if let Err(error) = work(case) {
+                            case.fail(Problem::of(&error));
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// The line for our own key.
+fn own_entry(private: &Path) -> Result<Entry, OnboardError> {
+    let key = key::load(private)?.ok_or_else(|| OnboardError::NoKey(private.to_owned()))?;
+    let line = key.line();
+    let (key, comment) = Key::parse(&line).ok_or_else(|| OnboardError::NoKey(private.to_owned()))?;
+    Ok(Entry::plain(key, comment))
+}
+
+/// What there is to say of it.
+fn test_one(
+    case: &Case,
+    connector: &Connector,
+    settings: Option<DeviceSettings>,
+) -> Result<Option<String>, OnboardError> {
+    connector.reach(&case.machine.name, &())?;
+    let Some(settings) = settings else { return Ok(None) };
+    let device = Device { name: case.machine.name.clone(), settings };
+    let fallback = Fallback::default();
+    connector.connect(&device, &fallback, Intent::Change).map_err(OnboardError::Visit)?;
+    Ok(fallback.0.into_inner().unwrap_or_else(|e| e.into_inner()))
+}
+
+/// Hears why a machine is served without the agent.
+#[derive(Default)]
+struct Fallback(Mutex<Option<String>>);
+
+impl Observer for Fallback {
+    fn event(&self, event: &Event) {
+        if let Event::FellBack { reason, .. } = event {
+            let note = format!("served without the agent: {reason}");
+            *self.0.lock().unwrap_or_else(|e| e.into_inner()) = Some(note);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Why a machine was not taken in.
+
+use std::path::PathBuf;
+
+use pipeline_core::error::{Class, Classified, one_line};
+use pipeline_core::remote::ConnectError;
+use pipeline_core::ssh::SshError;
+
+use super::trust::TrustError;
+use crate::authorized_keys::AuthorizedKeysError;
+use crate::bound_agent::BoundAgentError;
+use crate::key::KeyError;
+
+/// Why a machine was not taken in. Whatever was done before stays done; running it again does the rest.
+#[derive(Debug, thiserror::Error)]
+pub enum OnboardError {
+    /// It was not reached, or did not let us in.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
+    /// It may be another machine.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// Our key could not be put there.
+    #[error("can't install the public key")]
+    Install(#[from] AuthorizedKeysError),
+    /// The agent of a key that is bound to it could not be put there.
+    #[error(transparent)]
+    BoundAgent(#[from] BoundAgentError),
+    /// The person said no.
+    #[error("not confirmed")]
+    Declined,
+    /// Our key pair can't be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Our key pair is not there.
+    #[error("the key {} is not there", .0.display())]
+    NoKey(PathBuf),
+    /// A path that no line of `authorized_keys` can hold.
+    #[error("the source that the key is to be bound to has a line break in its name")]
+    Source,
+    /// It lets our key in, and a visit could not begin all the same.
+    #[error("the login works, but a visit could not begin: {}", one_line(.0.as_ref()))]
+    Visit(ConnectError),
+    /// It lets our key in, but only to the agent.
+    #[error("the key is bound to the agent there and can't change authorized_keys")]
+    Bound,
+}
+
+impl Classified for OnboardError {
+    fn class(&self) -> Class {
+        match self {
+            OnboardError::Ssh(error) => error.class(),
+            OnboardError::Trust(error) => error.class(),
+            OnboardError::Install(error) => error.class(),
+            OnboardError::BoundAgent(error) => error.class(),
+            OnboardError::Key(error) => error.class(),
+            OnboardError::Visit(error) => error.class(),
+            OnboardError::Declined => Class::HostKey,
+            OnboardError::NoKey(_) | OnboardError::Source | OnboardError::Bound => Class::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            OnboardError::Ssh(error) => error.hint(),
+            OnboardError::Trust(error) => error.hint(),
+            OnboardError::Install(error) => error.hint(),
+            OnboardError::BoundAgent(error) => error.hint(),
+            OnboardError::Key(error) => error.hint(),
+            OnboardError::Visit(error) => error.hint(),
+            OnboardError::NoKey(_) => Some("run it again: the pair is made where it is missing".into()),
+            OnboardError::Source => None,
+            OnboardError::Declined => Some(
+                "compare with what 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' says on the machine itself"
+                    .into(),
+            ),
+            OnboardError::Bound => {
+                Some("give --password-stdin or --identity with a key that may run commands there".into())
+            }
+        }
+    }
+}

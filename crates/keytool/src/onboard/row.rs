@@ -1,0 +1,100 @@
+//! What became of one machine, as the table and `--json` show it.
+
+use std::fmt;
+
+use pipeline_core::error::{Class, Classified, one_line};
+use serde::Serialize;
+
+/// What became of one part of the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// It was not its turn.
+    #[default]
+    Skipped,
+    /// Done just now.
+    Done,
+    /// There was nothing to do.
+    Kept,
+    /// A dry run would do it.
+    Planned,
+    /// It failed.
+    Failed,
+}
+
+impl Step {
+    /// Of changes that were made, or would be in a dry run.
+    pub fn of_changes(words: &[String], dry_run: bool) -> Step {
+        match (words.is_empty(), dry_run) {
+            (true, _) => Step::Kept,
+            (false, true) => Step::Planned,
+            (false, false) => Step::Done,
+        }
+    }
+}
+
+/// As in the table.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Step::Skipped => "-",
+            Step::Done => "done",
+            Step::Kept => "was there",
+            Step::Planned => "would be done",
+            Step::Failed => "failed",
+        })
+    }
+}
+
+/// What keeps a machine out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// What kind it is.
+    pub class: Class,
+    /// What and where, one line.
+    pub what: String,
+    /// What to do, one sentence.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// Of an error.
+    pub fn of(error: &(dyn Classified + 'static)) -> Problem {
+        Problem { class: error.class(), what: one_line(error), hint: error.hint() }
+    }
+
+    /// Whether the machine is merely away.
+    pub fn is_away(&self) -> bool {
+        matches!(self.class, Class::Unreachable | Class::Transient)
+    }
+}
+
+/// What became of one machine.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Row {
+    /// Its number; none for the jump host.
+    pub id: Option<u32>,
+    /// Its alias.
+    pub host: String,
+    /// Our key pair.
+    pub key: Step,
+    /// Its entry in the OpenSSH config.
+    pub config: Step,
+    /// Its line in known_hosts.
+    pub host_key: Step,
+    /// The line in its `authorized_keys`.
+    pub installed: Step,
+    /// A login with the written config alone, and what answered.
+    pub login: Step,
+    /// What else there is to say, one line each.
+    pub notes: Vec<String>,
+    /// What kept it out.
+    pub problem: Option<Problem>,
+}
+
+impl Row {
+    /// Of a machine that nothing has become of yet.
+    pub fn new(id: Option<u32>, host: &str) -> Row {
+        Row { id, host: host.to_owned(), ..Row::default() }
+    }
+}

@@ -1,0 +1,172 @@
+//! Is it the machine that it should be? Decided by what it shows, what is pinned, and what somebody wrote down. Pure, but for
+//! reading known_hosts.
+//!
+//! Guarantees: a key that differs from a pinned one, that is revoked, or that another machine of the fleet has, is never offered
+//! to a person as one to say yes to; where fingerprints were given, no other key is.
+
+use std::path::PathBuf;
+
+use pipeline_core::error::{Class, Classified};
+use pipeline_core::ssh::HostKey;
+use pipeline_core::ssh::host_key::{self, HostKeyError, HostKeys, Marker, Place};
+use pipeline_core::ssh_config::HostParams;
+
+use super::fingerprints::Fingerprints;
+
+/// What is to be made of the keys that a machine shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// These are in known_hosts already.
+    Pinned(Vec<HostKey>),
+    /// Somebody wrote these fingerprints down.
+    Listed(Vec<HostKey>),
+    /// Nobody vouched for them yet.
+    Unknown(Vec<HostKey>),
+}
+
+/// Why a machine is not to be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// It is not the machine that is pinned, or its key is revoked, or known_hosts can't be read.
+    #[error(transparent)]
+    HostKey(#[from] HostKeyError),
+    /// Another machine has this key.
+    #[error("'{name}' shows {key}, which is the host key of '{other}' too{}", place(place_of))]
+    Cloned {
+        /// The machine.
+        name: String,
+        /// Kind and fingerprint.
+        key: String,
+        /// The other machine.
+        other: String,
+        /// The line that says so; none where the other one shows it just now.
+        place_of: Option<Place>,
+    },
+    /// It shows none of the keys that were written down for it.
+    #[error("'{name}' shows {shown}, which is not what {} has for it", list(file))]
+    NotListed {
+        /// The machine.
+        name: String,
+        /// Kinds and fingerprints.
+        shown: String,
+        /// Where the fingerprints are from; empty: from the command line.
+        file: PathBuf,
+    },
+    /// Nothing was written down for it.
+    #[error("{} has no fingerprint for '{name}', which shows {shown}", list(file))]
+    NoneListed {
+        /// The machine.
+        name: String,
+        /// Kinds and fingerprints.
+        shown: String,
+        /// Where the fingerprints are from.
+        file: PathBuf,
+    },
+}
+
+fn place(place: &Option<Place>) -> String {
+    place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default()
+}
+
+fn list(file: &std::path::Path) -> String {
+    if file.as_os_str().is_empty() { "--fingerprint".into() } else { file.display().to_string() }
+}
+
+impl Classified for TrustError {
+    fn class(&self) -> Class {
+        match self {
+            TrustError::HostKey(error) => error.class(),
+            _ => Class::HostKey,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            TrustError::HostKey(error) => return error.hint(),
+            TrustError::Cloned { .. } => {
+                "one card is a copy of the other; give this machine a key of its own with 'sudo rm /etc/ssh/ssh_host_*' and \
+                 'sudo dpkg-reconfigure openssh-server' (or 'sudo ssh-keygen -A'), restart it, and run this again"
+                    .into()
+            }
+            TrustError::NotListed { .. } => {
+                "another machine holds this tunnel, or the list is wrong: 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' on the \
+                 machine itself tells"
+                    .into()
+            }
+            TrustError::NoneListed { file, .. } => {
+                format!("add what 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' says on the machine itself to {}", list(file))
+            }
+        })
+    }
+}
+
+/// Judges the keys that `host` shows. `others` are the names under which known_hosts may have the other machines of the fleet.
+pub fn judge(
+    host: &HostParams,
+    shown: &[HostKey],
+    others: &[String],
+    listed: Option<&Fingerprints>,
+) -> Result<Verdict, TrustError> {
+    let known = HostKeys::load(host)?;
+    let mut pinned = Vec::new();
+    let mut refusal = None;
+    for key in shown {
+        match known.verify(key.blob()) {
+            Ok(()) => pinned.push(key.clone()),
+            Err(HostKeyError::Unknown { .. }) => {}
+            Err(error @ HostKeyError::Revoked { .. }) => return Err(error.into()),
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
+    }
+    // One kind may be pinned and another not: the machine has proven to own the one that is.
+    if let (true, Some(error)) = (pinned.is_empty(), refusal) {
+        return Err(error.into());
+    }
+    let files = host_key::known_hosts_files(host);
+    let name = host_key::lookup_name(host);
+    for key in shown {
+        for entry in host_key::others_with(key, &name, &files)? {
+            let other = others.iter().find(|other| entry.marker == Marker::None && entry.is_about(other));
+            if let Some(other) = other {
+                let (key, other) = (key.to_string(), other.clone());
+                return Err(TrustError::Cloned { name: host.alias.clone(), key, other, place_of: Some(entry.place) });
+            }
+        }
+    }
+    let listed = match listed {
+        None => None,
+        Some(listed) => Some(of_list(host, shown, listed)?),
+    };
+    Ok(match (pinned.is_empty(), listed) {
+        (false, _) => Verdict::Pinned(pinned),
+        (true, Some(keys)) => Verdict::Listed(keys),
+        (true, None) => Verdict::Unknown(shown.to_vec()),
+    })
+}
+
+/// Those of the keys whose fingerprints are on the list.
+fn of_list(host: &HostParams, shown: &[HostKey], listed: &Fingerprints) -> Result<Vec<HostKey>, TrustError> {
+    let fingerprints = listed.of(&host.alias);
+    let (name, words, file) = (host.alias.clone(), words(shown), listed.file().to_owned());
+    if fingerprints.is_empty() {
+        return Err(TrustError::NoneListed { name, shown: words, file });
+    }
+    let keys: Vec<HostKey> = shown.iter().filter(|key| fingerprints.contains(&key.fingerprint())).cloned().collect();
+    if keys.is_empty() { Err(TrustError::NotListed { name, shown: words, file }) } else { Ok(keys) }
+}
+
+/// Refuses machines of one batch that show the same key. Each is given by its name and the keys that it shows.
+pub fn twin(name: &str, shown: &[HostKey], batch: &[(String, Vec<HostKey>)]) -> Result<(), TrustError> {
+    for (other, keys) in batch.iter().filter(|(other, _)| other != name) {
+        if let Some(key) = shown.iter().find(|key| keys.contains(key)) {
+            let (name, key, other) = (name.to_owned(), key.to_string(), other.clone());
+            return Err(TrustError::Cloned { name, key, other, place_of: None });
+        }
+    }
+    Ok(())
+}
+
+/// Kinds and fingerprints, for a sentence.
+fn words(keys: &[HostKey]) -> String {
+    keys.iter().map(HostKey::to_string).collect::<Vec<_>>().join(" and ")
+}
