@@ -63,6 +63,20 @@ impl Arrived {
         }
     }
 
+    /// Whether it may take the place of earlier content that is not kept then.
+    pub fn may_drop(&self) -> bool {
+        matches!(self, Arrived::Staged(staged) if matches!(*staged.target, Target::Over(_, Yields::Replace)))
+    }
+
+    /// Has earlier content kept, whatever the user has asked for.
+    pub fn drop_nothing(&mut self) {
+        if let Arrived::Staged(staged) = self
+            && let Target::Over(_, yields) = &mut *staged.target
+        {
+            *yields = Yields::Version;
+        }
+    }
+
     fn held(&self) -> Option<&Held> {
         match self {
             Arrived::Staged(staged) => staged.target.held(),
@@ -74,8 +88,7 @@ impl Arrived {
 /// Archived content that makes room for a new one at its path.
 ///
 /// It was read a moment ago. What the catalog says of other content at this path is no longer true, but for the beginnings of
-/// this one, which go where it goes. What another device or source path has a row for may not be written down as dropped: in the
-/// instant between the engine's look at the catalog and this one, another visit may have taken the file over.
+/// this one, which go where it goes. What another device has a row for is never dropped: see [`Arrived::drop_nothing`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superseded {
     /// Where it lay.

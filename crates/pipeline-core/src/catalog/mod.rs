@@ -77,7 +77,7 @@ pub enum CatalogError {
         /// Why.
         source: rusqlite::Error,
     },
-    /// What makes room for a file is another device's as well.
+    /// What was to be dropped is another device's as well, which nobody has [looked at](Recorder::is_shared): a defect.
     #[error("{path} belongs to another device as well")]
     Shared {
         /// Where it lies, below the storage.
@@ -98,7 +98,7 @@ impl Classified for CatalogError {
         match self {
             CatalogError::Missing(_) | CatalogError::Exists(_) | CatalogError::Version { .. } => Class::Config,
             CatalogError::StateDir { source, .. } => Class::of_state_dir(source),
-            CatalogError::Shared { .. } => Class::Transient,
+            CatalogError::Shared { .. } => Class::Internal,
             CatalogError::OtherStorage { .. } | CatalogError::Sqlite { .. } | CatalogError::Damaged { .. } => {
                 Class::Storage
             }
@@ -125,7 +125,7 @@ impl Classified for CatalogError {
             CatalogError::Sqlite { .. } => {
                 "is the disk that holds `state_dir` full? Nothing was removed that is not catalogued".into()
             }
-            CatalogError::Shared { .. } => "the next run finds the file a place of its own".into(),
+            CatalogError::Shared { .. } => "this is a defect of pipeline; nothing was dropped or removed".into(),
             CatalogError::Damaged { .. } => "restore the catalog from a backup; nothing was removed".into(),
         })
     }

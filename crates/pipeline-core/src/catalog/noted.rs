@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::visit::IDENTITY;
 use super::{CatalogError, Recorder, sqlite};
@@ -19,6 +19,12 @@ use crate::path::RelPath;
 pub struct Noted(());
 
 impl Recorder {
+    /// Whether content of another device lies at an archive path, or is the beginning of what lies there. Holds as long as the path is
+    /// claimed.
+    pub fn is_shared(&self, at: &ArchivePath) -> Result<bool, CatalogError> {
+        is_anothers(&self.conn, at, self.source).map_err(|e| sqlite(&self.file, "looking up an archive path", e))
+    }
+
     /// Writes down what becomes of content that makes room, all of it or nothing, synced. `sources` says which file of the device
     /// each archive path is for.
     pub fn supersede(
@@ -33,7 +39,7 @@ impl Recorder {
         let mut note = || {
             let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for one in superseded {
-                if one.became == Became::Dropped && is_anothers(&transaction, one, source)? {
+                if one.became == Became::Dropped && is_anothers(&transaction, &one.path, source)? {
                     return Ok(Some(one.path.clone()));
                 }
                 let known = is_known(&transaction, one)?;
@@ -67,11 +73,11 @@ fn is_known(transaction: &Transaction<'_>, one: &Superseded) -> rusqlite::Result
     transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0))
 }
 
-/// Whether another device has a row for what lies there. It took the file over when nobody had catalogued it.
-fn is_anothers(transaction: &Transaction<'_>, one: &Superseded, source: i64) -> rusqlite::Result<bool> {
+/// Whether another device has a row for what lies there: one of the two took it over when the catalog did not know that it was whole.
+fn is_anothers(conn: &Connection, at: &ArchivePath, source: i64) -> rusqlite::Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM file JOIN source ON source.id = file.source
                WHERE archive_path = ?1 AND kept <> 'dropped' AND device <> (SELECT device FROM source WHERE id = ?2))";
-    transaction.prepare_cached(sql)?.query_row(params![one.path.as_bytes(), source], |row| row.get(0))
+    conn.prepare_cached(sql)?.query_row(params![at.as_bytes(), source], |row| row.get(0))
 }
 
 /// The content lies at `version` as well, whole: its rows say so from now on, and those of what it has grown from.

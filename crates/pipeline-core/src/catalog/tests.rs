@@ -201,7 +201,7 @@ fn what_another_device_took_over_is_not_given_up() {
     let sources = HashMap::from([(place.at("a"), rel("a"))]);
     let dropped = superseded(&place, b"one", Became::Dropped);
     let error = visit.recorder(0).unwrap().supersede(&[dropped], &sources).unwrap_err();
-    assert_eq!(error.class(), Class::Transient);
+    assert_eq!(error.class(), Class::Internal);
     assert_eq!(
         (place.rows("pi"), place.rows("pj")),
         (vec![row("data/a", "whole", true)], vec![row("data/a", "whole", true)])

@@ -91,12 +91,16 @@ fn commit(
     // Given back at the end, when the rows are committed.
     let mut claimed = claims.begin(device);
     let (mut sources, mut arrived) = (HashMap::new(), Vec::with_capacity(files.len()));
-    for (path, file) in files {
+    for (path, mut file) in files {
         let source = file.source().clone();
         // Since it was aimed there, another file may have got there and have its row.
         let free =
             claimed.claim(&path, &source) && recorder.holder(&path)?.is_none_or(|holder| holder.is_of(device, &source));
         if free {
+            // A killed run may have left a row of another device there: what is no longer of use to one may be the other's only copy.
+            if file.may_drop() && recorder.is_shared(&path)? {
+                file.drop_nothing();
+            }
             sources.insert(path, source);
             arrived.push(file);
         } else {

@@ -1,4 +1,4 @@
-//! Visits that are over before their work is done, to a device in this process.
+//! Visits to devices in this process.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,9 @@ use crate::remote::agent::AgentRemote;
 use crate::remote::{Link, Options};
 use crate::run::{self, Setup};
 
-/// A device and a storage.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Two devices with one place for a file, and a storage.
 struct Scene {
     dir: tempfile::TempDir,
     config: Config,
@@ -25,9 +27,11 @@ impl Scene {
     fn new() -> Scene {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        ["pi", "storage/pi"].iter().for_each(|dir| fs::create_dir_all(root.join(dir)).unwrap());
+        ["pi/data", "pj/data", "storage/data"].iter().for_each(|dir| fs::create_dir_all(root.join(dir)).unwrap());
         let yaml = format!(
-            "hosts: [pi]\nsource: {0}/pi\nstorage: {0}/storage\nstate_dir: {0}/state\nsettle: 0s\n",
+            "hosts: [pi, pj]\nsource: {0}/pi/data\nstorage: {0}/storage\nstate_dir: {0}/state\nsettle: 0s\n\
+             layout: \"{{source_name}}/{{path}}\"\nversions: {{ replace: [\"*.db\"] }}\n\
+             devices: {{ pj: {{ source: {0}/pj/data }} }}\n",
             root.display()
         );
         let surroundings = Surroundings {
@@ -42,8 +46,8 @@ impl Scene {
         Scene { dir, config }
     }
 
-    fn sync(&self, longest: Duration) -> RunReport {
-        let name = DeviceName::new("pi").unwrap();
+    fn sync(&self, device: &str, longest: Duration) -> RunReport {
+        let name = DeviceName::new(device).unwrap();
         let devices = [Device { settings: self.config.device(&name), name }];
         let setup =
             Setup { config: &self.config, devices: &devices, connect: &Local(longest), dry_run: false, delete: true };
@@ -74,12 +78,12 @@ impl Connect for Local {
 #[test]
 fn a_stored_file_that_takes_long_does_not_hold_a_visit_beyond_its_end() {
     let scene = Scene::new();
-    let (offered, stored) = (scene.dir.path().join("pi/a"), scene.dir.path().join("storage/pi/a"));
+    let (offered, stored) = (scene.dir.path().join("pi/data/a"), scene.dir.path().join("storage/data/a"));
     fs::write(&offered, b"data").unwrap();
     // To read it takes minutes.
     File::create(&stored).unwrap().set_len(1 << 40).unwrap();
     let began = Instant::now();
-    let report = scene.sync(Duration::from_secs(1));
+    let report = scene.sync("pi", Duration::from_secs(1));
     let Outcome::Failed { class: Class::Transient, reason, hint: Some(_) } = &report.devices[0].outcome else {
         panic!("{report:?}")
     };
@@ -88,6 +92,40 @@ fn a_stored_file_that_takes_long_does_not_hold_a_visit_beyond_its_end() {
     assert!(offered.exists() && stored.exists());
 
     fs::remove_file(&stored).unwrap();
-    let report = scene.sync(Duration::from_secs(600));
+    let report = scene.sync("pi", LONG);
     assert_eq!((report.counts.received, report.counts.removed, offered.exists()), (1, 1, false), "{report:?}");
+}
+
+/// The beginning of what lies at a place is one device's, all of it another's: as a run leaves it that was killed between the two.
+#[test]
+fn what_the_user_would_have_dropped_is_kept_where_it_is_another_devices_too() {
+    let scene = Scene::new();
+    let path = |path: &str| scene.dir.path().join(path);
+    let bring = |device: &str, content: &str| {
+        fs::write(path(device).join("data/z.db"), content).unwrap();
+        let report = scene.sync(device, LONG);
+        assert_eq!((&report.devices[0].outcome, report.counts.removed), (&Outcome::Done, 1), "{report:?}");
+        report.counts
+    };
+    bring("pj", "one");
+    let catalog = rusqlite::Connection::open(path("state/catalog.db")).unwrap();
+    assert_eq!(catalog.execute("UPDATE file SET kept = 'prefix'", []).unwrap(), 1);
+    fs::write(path("storage/data/z.db"), "one two").unwrap();
+    assert_eq!(bring("pi", "one two").adopted, 1);
+
+    assert_eq!(bring("pi", "three").versions, 1);
+    let rows = "SELECT device, CAST(archive_path AS TEXT) = 'data/z.db', kept FROM file JOIN source ON source.id = source ORDER BY file.id";
+    let mut rows = catalog.prepare(rows).unwrap();
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap().map(Result::unwrap);
+    let row = |device: &str, under_its_own_name, kept: &str| (device.to_owned(), under_its_own_name, kept.to_owned());
+    assert_eq!(
+        rows.collect::<Vec<_>>(),
+        [row("pj", false, "prefix"), row("pi", false, "whole"), row("pi", true, "whole")]
+    );
+    let version = fs::read_dir(path("storage/.pipeline/versions/data")).unwrap().next().unwrap().unwrap();
+    assert_eq!(fs::read_to_string(version.path()).unwrap(), "one two");
+
+    // Nobody shares what is there now.
+    assert_eq!(bring("pi", "four").versions, 0);
+    assert_eq!(fs::read_to_string(path("storage/data/z.db")).unwrap(), "four");
 }
