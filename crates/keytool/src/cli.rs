@@ -60,6 +60,13 @@ pub enum Command {
     Inventory(InventoryArgs),
 }
 
+impl Command {
+    /// Whether it writes the configuration file, which then need not be there.
+    pub fn writes_config(&self) -> bool {
+        false
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

@@ -18,6 +18,7 @@ mod registry;
 mod shell;
 mod ssh_config;
 mod ui;
+mod yaml;
 
 fn main() -> std::process::ExitCode {
     cmd::main().into()

@@ -90,9 +90,13 @@ impl Environment {
     }
 
     fn config_places(&self) -> Vec<PathBuf> {
+        vec![self.user_config(), SYSTEM_CONFIG.into()]
+    }
+
+    /// Where the user's own configuration file lies, or would lie.
+    pub fn user_config(&self) -> PathBuf {
         let user = self.path("XDG_CONFIG_HOME").filter(|dir| dir.is_absolute());
-        let user = user.unwrap_or_else(|| self.home.join(".config"));
-        vec![user.join("pipeline/pipeline.yaml"), SYSTEM_CONFIG.into()]
+        user.unwrap_or_else(|| self.home.join(".config")).join("pipeline/pipeline.yaml")
     }
 
     /// Whether to write colours to a stream: <https://no-color.org> first, then <https://bixense.com/clicolors>.

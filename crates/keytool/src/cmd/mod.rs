@@ -1,6 +1,6 @@
 //! Commands: one file for each, arguments to work to an outcome. What all of them need is here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use pipeline_core::config::{Setup, Surroundings};
@@ -30,7 +30,7 @@ pub fn main() -> Exit {
     // It lives as long as the program, and the panic hook needs it for as long.
     let ui: &'static Ui = Box::leak(Box::new(Ui::new(&cli.global, &environment)));
     let work = || {
-        let context = Context::new(ui, environment, cli.global.config)?;
+        let context = Context::new(ui, &environment, cli.global.config.as_deref(), cli.command.writes_config())?;
         match cli.command {
             Command::AddPi(args) => add_pi::run(&context, &args),
             Command::List(args) => list::run(&context, &args),
@@ -48,8 +48,8 @@ pub struct Context {
     pub ui: &'static Ui,
     /// Home, user and variables.
     pub surroundings: Surroundings,
-    /// The configuration file; none where there is none yet.
-    pub config_file: Option<PathBuf>,
+    /// The configuration file; where there is none yet, the one to write.
+    pub config_file: PathBuf,
     /// What the file says of us, or what holds without one.
     pub setup: Setup,
     /// Where things lie.
@@ -57,15 +57,19 @@ pub struct Context {
 }
 
 impl Context {
-    /// A file that was named must be there. Where none was named and none lies in the usual places, the defaults hold.
-    fn new(ui: &'static Ui, environment: Environment, given: Option<PathBuf>) -> Result<Context, Failure> {
+    /// A file that was named must be there, unless the command `writes` it. Where none was named and none lies in the usual
+    /// places, the defaults hold.
+    fn new(ui: &'static Ui, environment: &Environment, given: Option<&Path>, writes: bool) -> Result<Context, Failure> {
         let surroundings = environment.surroundings();
-        let config_file = environment.find_config(given.as_deref()).ok();
-        let setup = match &config_file {
-            Some(file) => Setup::load(file, &surroundings).map_err(|error| Failure::of(&error))?,
-            None => Setup::without_file(&surroundings),
+        let found = environment.find_config(given).ok();
+        let setup = match &found {
+            Some(file) if !writes || file.exists() => {
+                Setup::load(file, &surroundings).map_err(|error| Failure::of(&error))?
+            }
+            _ => Setup::without_file(&surroundings),
         };
         let places = Places::new(&surroundings, &setup);
+        let config_file = found.unwrap_or_else(|| environment.user_config());
         Ok(Context { ui, surroundings, config_file, setup, places })
     }
 
