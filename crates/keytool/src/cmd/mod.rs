@@ -19,8 +19,10 @@ use crate::ui::Ui;
 
 pub mod add_pi;
 pub mod fingerprint;
+mod fleet;
 pub mod inventory;
 pub mod list;
+pub mod person;
 pub mod ssh_config;
 
 /// The whole program, from arguments to exit code. Usage errors end it in here, with 2.

@@ -80,7 +80,7 @@ pub struct Restrict<'a> {
 
 impl Case {
     /// Of a machine that was not looked at yet.
-    pub fn new(id: Option<u32>, machine: Machine) -> Case {
+    pub fn new(id: Option<String>, machine: Machine) -> Case {
         let row = Row::new(id, machine.name.as_str());
         Case { machine, row, shown: Vec::new(), verdict: None, login: None }
     }
@@ -106,6 +106,11 @@ impl Case {
             Some(Verdict::Pinned(keys) | Verdict::Listed(keys) | Verdict::Unknown(keys)) => keys,
             None => &[],
         }
+    }
+
+    /// As a visit would find it.
+    pub fn device(&self, settings: DeviceSettings) -> Device {
+        Device { name: self.machine.name.clone(), settings }
     }
 
     /// Whether a login that may run commands is there.
@@ -180,51 +185,31 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Puts our public keys where they are to be let in. `restrict` binds them to the agent for that directory.
-    pub fn install(&self, cases: &mut [Case], restrict: Option<&Restrict<'_>>) {
-        self.each(cases, |case| {
-            let installed = self.install_one(case, restrict);
-            case.row.installed = match &installed {
-                Ok(true) => Step::Done,
-                Ok(false) => Step::Kept,
-                Err(_) => Step::Failed,
-            };
-            installed.map(|_| ())
-        });
-    }
-
-    /// Whether there was anything to do.
-    fn install_one(&self, case: &Case, restrict: Option<&Restrict<'_>>) -> Result<bool, OnboardError> {
-        let Some(login) = &case.login else { return Err(OnboardError::Bound) };
-        let Some(restrict) = restrict else {
-            if login.own_key {
-                return Ok(false);
-            }
-            let entry = own_entry(&case.machine.key)?;
-            return Ok(authorized_keys::edit(&login.remote, |keys| keys.ensure(&entry))?);
-        };
-        if login.facts.is_none() {
-            return Err(OnboardError::Bound);
+    /// Puts our public key where it is to be let in. `restrict` binds it to the agent for one directory.
+    pub fn install(&self, case: &mut Case, restrict: Option<&Restrict<'_>>) -> Result<(), OnboardError> {
+        if case.row.installed == Step::Kept {
+            return Ok(());
         }
-        let entry = own_entry(&case.machine.key)?;
-        let entry = bound_agent::entry(entry.key, &entry.comment, restrict.source).ok_or(OnboardError::Source)?;
-        bound_agent::put(restrict.agents, &login.remote, &case.machine.name)?;
-        Ok(authorized_keys::edit(&login.remote, |keys| keys.set(&entry))?)
+        let installed = install_one(case, restrict);
+        case.row.installed = match &installed {
+            Ok(true) => Step::Done,
+            Ok(false) => Step::Kept,
+            Err(_) => Step::Failed,
+        };
+        installed.map(|_| ())
     }
 
-    /// Whether our key is let in, by the written config alone; and where a source is known, whether a visit could begin there.
+    /// Whether our key is let in, by the written config alone; and where settings are known, whether a visit could begin.
     pub fn test(
         &self,
-        cases: &mut [Case],
+        case: &mut Case,
         connector: &Connector,
-        source: impl Fn(&Case) -> Option<DeviceSettings> + Sync,
-    ) {
-        self.each(cases, |case| {
-            let tested = test_one(case, connector, source(case));
-            case.row.login = if tested.is_ok() { Step::Done } else { Step::Failed };
-            case.row.notes.extend(tested?);
-            Ok(())
-        });
+        settings: Option<DeviceSettings>,
+    ) -> Result<(), OnboardError> {
+        let tested = test_one(case, connector, settings);
+        case.row.login = if tested.is_ok() { Step::Done } else { Step::Failed };
+        case.row.notes.extend(tested?);
+        Ok(())
     }
 
     /// Does something to every machine that nothing keeps out, many at once. An error keeps a machine out.
@@ -247,6 +232,25 @@ impl Batch<'_> {
     }
 }
 
+/// Whether there was anything to do.
+fn install_one(case: &Case, restrict: Option<&Restrict<'_>>) -> Result<bool, OnboardError> {
+    let Some(login) = &case.login else { return Err(OnboardError::Bound) };
+    let Some(restrict) = restrict else {
+        if login.own_key {
+            return Ok(false);
+        }
+        let entry = own_entry(&case.machine.key)?;
+        return Ok(authorized_keys::edit(&login.remote, |keys| keys.ensure(&entry))?);
+    };
+    if login.facts.is_none() {
+        return Err(OnboardError::Bound);
+    }
+    let entry = own_entry(&case.machine.key)?;
+    let entry = bound_agent::entry(entry.key, &entry.comment, restrict.source).ok_or(OnboardError::Source)?;
+    bound_agent::put(restrict.agents, &login.remote, &case.machine.name)?;
+    Ok(authorized_keys::edit(&login.remote, |keys| keys.set(&entry))?)
+}
+
 /// The line for our own key.
 fn own_entry(private: &Path) -> Result<Entry, OnboardError> {
     let key = key::load(private)?.ok_or_else(|| OnboardError::NoKey(private.to_owned()))?;
@@ -263,9 +267,8 @@ fn test_one(
 ) -> Result<Option<String>, OnboardError> {
     connector.reach(&case.machine.name, &())?;
     let Some(settings) = settings else { return Ok(None) };
-    let device = Device { name: case.machine.name.clone(), settings };
     let fallback = Fallback::default();
-    connector.connect(&device, &fallback, Intent::Change).map_err(OnboardError::Visit)?;
+    connector.connect(&case.device(settings), &fallback, Intent::Change).map_err(OnboardError::Visit)?;
     Ok(fallback.0.into_inner().unwrap_or_else(|e| e.into_inner()))
 }
 

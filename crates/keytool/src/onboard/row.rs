@@ -3,6 +3,7 @@
 use std::fmt;
 
 use pipeline_core::error::{Class, Classified, one_line};
+use pipeline_core::event::Outcome;
 use serde::Serialize;
 
 /// What became of one part of the work.
@@ -73,7 +74,7 @@ impl Problem {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Row {
     /// Its number; none for the jump host.
-    pub id: Option<u32>,
+    pub id: Option<String>,
     /// Its alias.
     pub host: String,
     /// Our key pair.
@@ -94,7 +95,18 @@ pub struct Row {
 
 impl Row {
     /// Of a machine that nothing has become of yet.
-    pub fn new(id: Option<u32>, host: &str) -> Row {
+    pub fn new(id: Option<String>, host: &str) -> Row {
         Row { id, host: host.to_owned(), ..Row::default() }
     }
+}
+
+/// What the machines of a batch come to, for the exit code of the command.
+pub fn outcomes(rows: &[Row]) -> Vec<Outcome> {
+    let outcome = |row: &Row| match row.problem.clone() {
+        None => Outcome::Done,
+        Some(Problem { class: Class::Interrupted, .. }) => Outcome::Stopped,
+        Some(problem) if problem.is_away() => Outcome::Offline { reason: problem.what, hint: problem.hint },
+        Some(Problem { class, what, hint }) => Outcome::Failed { class, reason: what, hint },
+    };
+    rows.iter().map(outcome).collect()
 }

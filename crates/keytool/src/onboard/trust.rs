@@ -124,9 +124,12 @@ pub fn judge(
     }
     let files = host_key::known_hosts_files(host);
     let name = host_key::lookup_name(host);
+    // What somebody accepted by hand, before there was a HostKeyAlias, is about the same machine.
+    let by_port = format!("[{}]:{}", host.hostname, host.port);
     for key in shown {
-        for entry in host_key::others_with(key, &name, &files)? {
-            let other = others.iter().find(|other| entry.marker == Marker::None && entry.is_about(other));
+        let elsewhere = host_key::others_with(key, &name, &files)?;
+        for entry in elsewhere.into_iter().filter(|entry| entry.marker == Marker::None && !entry.is_about(&by_port)) {
+            let other = others.iter().find(|other| entry.is_about(other));
             if let Some(other) = other {
                 let (key, other) = (key.to_string(), other.clone());
                 return Err(TrustError::Cloned { name: host.alias.clone(), key, other, place_of: Some(entry.place) });

@@ -1,0 +1,211 @@
+//! The part of `keytool add-pi` that goes there: host key, public key, login.
+
+use pipeline_core::cancel::Cancel;
+use pipeline_core::config::DeviceSettings;
+use pipeline_core::remote::{Connect, Intent};
+use pipeline_core::ssh::deploy::Agents;
+use pipeline_core::ssh::{Connector, HostKey};
+use program::environment::agent_dirs;
+use program::exit::Exit;
+use program::failure::Failure;
+
+use super::{AddPiArgs, Making};
+use crate::cmd::person::Asker;
+use crate::cmd::{Context, failed, fleet};
+use crate::key;
+use crate::local;
+use crate::onboard::batch::{Batch, Case, Restrict};
+use crate::onboard::fingerprints::Fingerprints;
+use crate::onboard::row::{Problem, Row, Step};
+use crate::onboard::trust::Verdict;
+use crate::onboard::visit::{Machine, Visitor};
+use crate::registry::{Entry, Pi, Registry};
+
+/// Takes Pis in. `making` is what new keys are to be like.
+pub fn run(
+    context: &Context,
+    args: &AddPiArgs,
+    registry: &Registry,
+    pis: &[Pi],
+    making: &Making,
+) -> Result<Exit, Failure> {
+    fleet::require_jump(registry)?;
+    let listed = args.fingerprints.as_deref().map(Fingerprints::load).transpose().map_err(failed)?;
+    let others = fleet::known_names(registry)?;
+    let cancel = Cancel::new();
+    let access = fleet::access(context, registry, &cancel);
+    let agents = Agents::new(agent_dirs());
+    let restrict = args.restrict.as_deref().map(|source| Restrict { source, agents: &agents });
+    let batch = Batch {
+        visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel: &cancel },
+        jobs: context.setup.jobs,
+        others: &others,
+        listed: listed.as_ref(),
+    };
+    let mut cases = Vec::new();
+    for pi in pis {
+        let target = fleet::target(registry, pi)?;
+        let mut case =
+            Case::new(Some(pi.id.to_string()), Machine { name: pi.name.clone(), target, key: pi.key.clone() });
+        if let Err(error) = key::load(&pi.key) {
+            case.row.key = Step::Failed;
+            case.fail(Problem::of(&error));
+        }
+        cases.push(case);
+    }
+    batch.look(&mut cases);
+    if args.restrict.is_some() {
+        probe_bound(context, args, &batch, &mut cases, &cancel)?;
+    }
+    if args.dry_run {
+        return preview(context, args, registry, pis, &mut cases, making);
+    }
+    let asker = Asker {
+        ui: context.ui,
+        given: &args.entrance,
+        user: &registry.onboarding().user,
+        yes: args.yes,
+        instead: "--fingerprints FILE",
+    };
+    batch.enter(&mut cases, &asker, |case| needs_entrance(case, args))?;
+    batch.confirm(&mut cases, &asker)?;
+    // From here on something is written.
+    let signal = fleet::listen(context, &cancel)?;
+    write(context, registry, pis, &mut cases, making, false)?;
+    let connector = fleet::connector(context, &cancel)?;
+    batch.each(&mut cases, |case| batch.install(case, restrict.as_ref()));
+    batch.each(&mut cases, |case| batch.test(case, &connector, settings(context, args, case)));
+    let rows: Vec<Row> = cases.into_iter().map(|case| case.row).collect();
+    show(context, &rows);
+    Ok(fleet::conclude(context, &rows, Some(&signal)))
+}
+
+/// Whether our own key does not do for what is to be done.
+fn needs_entrance(case: &Case, args: &AddPiArgs) -> bool {
+    let is_bound = case.row.installed == Step::Kept;
+    !case.has_own_login() || (args.restrict.is_some() && !case.may_run_commands() && !is_bound)
+}
+
+/// A key that runs no commands may be bound already as it is to be: then there is nothing to install.
+fn probe_bound(
+    context: &Context,
+    args: &AddPiArgs,
+    batch: &Batch<'_>,
+    cases: &mut [Case],
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    let connector: Connector = fleet::connector(context, cancel)?;
+    batch.each(cases, |case| {
+        if case.has_own_login()
+            && !case.may_run_commands()
+            && let Some(settings) = settings(context, args, case)
+            && connector.connect(&case.device(settings), &(), Intent::Look).is_ok()
+        {
+            case.row.installed = Step::Kept;
+        }
+        Ok(())
+    });
+    Ok(())
+}
+
+/// How a visit would be; none where the configuration does not say it yet.
+fn settings(context: &Context, args: &AddPiArgs, case: &Case) -> Option<DeviceSettings> {
+    let settings = context.setup.config.as_ref()?.device(&case.machine.name);
+    let source = args.restrict.clone().unwrap_or_else(|| settings.source.clone());
+    Some(DeviceSettings { source, ..settings })
+}
+
+/// Writes down on this machine what is known now; in a dry run tells it.
+fn write(
+    context: &Context,
+    registry: &Registry,
+    pis: &[Pi],
+    cases: &mut [Case],
+    making: &Making,
+    dry_run: bool,
+) -> Result<Vec<String>, Failure> {
+    let mut open = Vec::new();
+    let mut pins: Vec<(String, Vec<HostKey>)> = Vec::new();
+    for (case, pi) in cases.iter_mut().zip(pis).filter(|(case, _)| case.is_open()) {
+        let pinned = matches!(case.verdict, Some(Verdict::Pinned(_)));
+        let step = |is_there: bool| match (is_there, dry_run) {
+            (true, _) => Step::Kept,
+            (false, true) => Step::Planned,
+            (false, false) => Step::Done,
+        };
+        case.row.key = step(key::load(&pi.key).map_err(failed)?.is_some());
+        case.row.config = step(pi.entry != Entry::None);
+        case.row.host_key = step(pinned);
+        if !pinned {
+            pins.push((case.machine.target.known_as(), case.accepted().to_vec()));
+        }
+        open.push(pi.clone());
+    }
+    if open.is_empty() {
+        return Ok(Vec::new());
+    }
+    let editor = context.editor(dry_run);
+    let mut words = editor.perform(|| local::pins(&pins, &context.places)).map_err(failed)?;
+    words.extend(
+        editor
+            .perform(|| {
+                local::pis(&open, registry.onboarding(), making.kind, making.passphrase.as_ref(), &context.places)
+            })
+            .map_err(failed)?,
+    );
+    Ok(words)
+}
+
+/// Tells everything that would be changed, and changes nothing.
+fn preview(
+    context: &Context,
+    args: &AddPiArgs,
+    registry: &Registry,
+    pis: &[Pi],
+    cases: &mut [Case],
+    making: &Making,
+) -> Result<Exit, Failure> {
+    let say = |words: &str| context.ui.streams.say(words);
+    let shown: Vec<String> = cases
+        .iter()
+        .filter(|case| matches!(case.verdict, Some(Verdict::Unknown(_))))
+        .flat_map(|case| case.shown.iter().map(|key| format!("{} shows {key}", case.name())))
+        .collect();
+    shown.iter().for_each(|line| say(line));
+    let mut words = write(context, registry, pis, cases, making, true)?;
+    for case in cases.iter_mut().filter(|case| case.is_open() && needs_entrance(case, args)) {
+        case.row.installed = Step::Planned;
+        let host = &case.machine.target.host;
+        words.push(match &args.restrict {
+            None => format!("append the public key to ~{}/.ssh/authorized_keys on {}", host.user, case.name()),
+            Some(source) => format!(
+                "put the agent on {}, and bind the key in ~{}/.ssh/authorized_keys to it for {}",
+                case.name(),
+                host.user,
+                source.display()
+            ),
+        });
+    }
+    words.dedup();
+    words.iter().for_each(|words| say(words));
+    say(if words.is_empty() {
+        "nothing to do: everything is there"
+    } else {
+        "nothing was changed: this is what would be"
+    });
+    let rows: Vec<Row> = cases.iter().map(|case| case.row.clone()).collect();
+    show(context, &rows);
+    Ok(fleet::conclude(context, &rows, None))
+}
+
+fn show(context: &Context, rows: &[Row]) {
+    let cells = |row: &Row| {
+        let steps = [row.key, row.config, row.host_key, row.installed, row.login].map(|step| step.to_string());
+        [vec![row.id.clone().unwrap_or_default(), row.host.clone()], steps.to_vec()].concat()
+    };
+    let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    context.ui.table(&["id", "host", "key", "config", "host key", "installed", "login"], &cells);
+    for row in rows {
+        row.notes.iter().for_each(|note| context.ui.streams.say(&format!("{}: {note}", row.host)));
+    }
+}

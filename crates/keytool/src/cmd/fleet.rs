@@ -1,0 +1,122 @@
+//! What commands that connect have in common: the way to a machine, and what is told of many.
+
+use std::sync::Arc;
+
+use pipeline_core::cancel::Cancel;
+use pipeline_core::config::AgentMode;
+use pipeline_core::event::{Event, Observer};
+use pipeline_core::ssh::access::{self, Access};
+use pipeline_core::ssh::host_key;
+use pipeline_core::ssh::{Connector, Options, Target};
+use program::environment::agent_dirs;
+use program::exit::Exit;
+use program::failure::Failure;
+use program::run::Tell as _;
+use program::signals::{self, Received};
+use program::streams::Streams;
+
+use super::{Context, failed};
+use crate::onboard::row::{Row, outcomes};
+use crate::registry::{Entry, Pi, Registry};
+
+/// What the first signal makes us do.
+const FAREWELL: &str = "stopping: what is being changed is finished first (once more to stop at once)";
+
+/// Makes connections on a person's word.
+pub fn access(context: &Context, registry: &Registry, cancel: &Cancel) -> Access {
+    let options = access::Options { timeouts: context.setup.timeouts, cancel: cancel.clone() };
+    Access::new(registry.ssh_config().clone(), options)
+}
+
+/// Makes connections as `pipeline` does, by the OpenSSH config as it is now.
+pub fn connector(context: &Context, cancel: &Cancel) -> Result<Connector, Failure> {
+    let agent = context.setup.config.as_ref().map_or(AgentMode::Auto, |config| config.agent);
+    let options = Options {
+        timeouts: context.setup.timeouts,
+        jobs: context.setup.jobs,
+        agent,
+        agent_dirs: agent_dirs(),
+        cancel: cancel.clone(),
+    };
+    Ok(Connector::new(context.ssh_config()?, options))
+}
+
+/// The way to a Pi: as an entry of the user's own says, else as ours says or is going to say.
+pub fn target(registry: &Registry, pi: &Pi) -> Result<Target, Failure> {
+    let config = registry.ssh_config();
+    if let Entry::HandWritten { .. } = pi.entry {
+        let mut via = config.route(pi.name.as_str()).map_err(failed)?;
+        if let Some(host) = via.pop() {
+            return Ok(Target { host, via });
+        }
+    }
+    let onboarding = registry.onboarding();
+    let mut host = config.resolve(pi.name.as_str()).map_err(failed)?;
+    host.hostname = "localhost".into();
+    host.port = pi.port;
+    host.user.clone_from(&onboarding.user);
+    host.identity_files = vec![pi.key.clone()];
+    host.default_identities = false;
+    host.identities_only = true;
+    host.host_key_alias = Some(pi.name.to_string());
+    host.proxy_command = None;
+    Ok(Target { host, via: config.route(&onboarding.jump).map_err(failed)? })
+}
+
+/// The jump host must have an entry before anything behind it can be reached.
+pub fn require_jump(registry: &Registry) -> Result<(), Failure> {
+    let jump = &registry.onboarding().jump;
+    if registry.entry(jump) != Entry::None {
+        return Ok(());
+    }
+    Err(Failure {
+        exit: Exit::Config,
+        what: format!("the jump host '{jump}' has no entry in the OpenSSH config"),
+        hint: Some("'keytool init' sets it up".into()),
+    })
+}
+
+/// The names under which known_hosts may have the machines of the fleet.
+pub fn known_names(registry: &Registry) -> Result<Vec<String>, Failure> {
+    let mut names = Vec::new();
+    for pi in registry.all().map_err(failed)? {
+        // As somebody may have accepted it by hand.
+        names.push(format!("[localhost]:{}", pi.port));
+        names.push(pi.name.to_string());
+    }
+    for hop in registry.ssh_config().route(&registry.onboarding().jump).map_err(failed)? {
+        names.push(host_key::lookup_name(&hop));
+    }
+    Ok(names)
+}
+
+/// Begins to listen to signals: the first one sets `cancel`. Before that, while a person is asked, a signal ends the program at
+/// once.
+pub fn listen(context: &Context, cancel: &Cancel) -> Result<Received, Failure> {
+    signals::listen(cancel.clone(), FAREWELL, Arc::new(Farewell(&context.ui.streams)))
+        .map_err(|error| Failure::because(Exit::Unexpected, "can't listen to signals", &error))
+}
+
+struct Farewell(&'static Streams);
+
+impl Observer for Farewell {
+    fn event(&self, event: &Event) {
+        if let Event::Noted { message, .. } = event {
+            self.0.err.output.line(message);
+        }
+    }
+}
+
+/// Tells what kept machines out, each reason once, and what the command comes to.
+pub fn conclude(context: &Context, rows: &[Row], signal: Option<&Received>) -> Exit {
+    let mut told: Vec<&str> = Vec::new();
+    for problem in rows.iter().filter_map(|row| row.problem.as_ref()) {
+        if !told.contains(&problem.what.as_str()) {
+            told.push(&problem.what);
+            let failure = Failure { exit: Exit::Partial, what: problem.what.clone(), hint: problem.hint.clone() };
+            context.ui.error(&failure);
+        }
+    }
+    let outcomes = outcomes(rows);
+    Exit::of_visits(outcomes.iter().map(|outcome| (outcome, 0)), None, signal.and_then(Received::exit))
+}
