@@ -105,7 +105,14 @@ fn everything_arrives_and_leaves_without_an_agent() {
     // A look at Pis that have no agent yet leaves no trace.
     let homes = || scene.fleet.pis().iter().map(|pi| snapshot(&pi.home()).unwrap()).collect::<Vec<_>>();
     let before = homes();
+    let checked = scene.pipeline(&["check"]).expect(0);
+    assert!(checked.stdout.contains("free, without the agent: the agent is not on the device yet"), "{checked}");
+    assert!(checked.stdout.contains("clock unknown"), "{checked}");
     let looked = scene.pipeline(&["sync", "--dry-run", "--json"]).expect(0);
+    let connected = looked.events_of("device_connected");
+    let clocks = connected.iter().map(|event| (event["device"].clone(), event["clock_offset_ms"].is_null()));
+    assert!(clocks.clone().all(|(device, unknown)| unknown == (device == "raspberry2")), "{looked}");
+    assert_eq!(clocks.count(), 5, "{looked}");
     assert_eq!(looked.events_of("file_planned").len() + looked.events_of("file_deferred").len(), ever.len());
     assert_eq!(homes(), before);
     assert_eq!(reason(&looked.events_of("fell_back"), "raspberry5"), "the agent is not on the device yet");

@@ -44,7 +44,7 @@ pub struct Global {
 pub enum Command {
     /// Mark the storage as the archive and find out what it can do
     Init(InitArgs),
-    /// Look whether everything is ready for a run; touches no data
+    /// Look whether everything is ready for a run; changes nothing on either side
     Check(CheckArgs),
     /// Receive new files, verify them, and remove from the devices what is safely stored
     Sync(SyncArgs),

@@ -1,14 +1,15 @@
-//! Is every device ready for a visit? Connects to each and asks nothing but its vitals. Touches no data; a
-//! device without the agent is given it, as by a visit.
+//! Is every device ready for a visit? Connects to each and asks nothing but its vitals. Changes nothing there; a
+//! device that has no agent yet is asked without it, and that is said.
 //!
 //! Guarantees: as many devices at once as asked and no more; one report for each device, in the order given, whatever happens
-//! to the others; a device that was not reached before the wish to stop is reported as stopped. A visit goes through the
-//! same connection as a real one (host keys, authentication, agent, source directory), so that "ready" means what it says.
+//! to the others; a device that was not reached before the wish to stop is reported as stopped. A check goes through the
+//! same connection as a visit (host keys, authentication, source directory, and the agent where it is), so that "ready" means
+//! what it says. Whether an agent that is not there yet could run is left to the first visit: only that puts it there.
 //!
 //! The collector's own side (configuration, keys, storage, state directory) is for the caller to look at first.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
@@ -36,15 +37,26 @@ pub struct DeviceCheck {
     pub outcome: Outcome,
     /// What it said of itself; none unless the outcome is `Done`.
     pub readings: Option<Readings>,
+    /// Why it was asked without the agent, if it was.
+    pub without_agent: Option<WithoutAgent>,
     /// How long connecting took.
     pub elapsed: Duration,
+}
+
+/// Why a device has to be asked without the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WithoutAgent {
+    /// In words.
+    pub reason: String,
+    /// What would bring it.
+    pub hint: Option<String>,
 }
 
 /// What a ready device says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readings {
-    /// Its clock minus ours, in milliseconds; 0 where nobody can ask it.
-    pub clock_offset_ms: i64,
+    /// Its clock minus ours, in milliseconds; none where nobody can ask it.
+    pub clock_offset_ms: Option<i64>,
     /// Size of the card, in bytes; 0 where unknown.
     pub total_bytes: u64,
     /// Free on the card, in bytes.
@@ -53,7 +65,8 @@ pub struct Readings {
 
 /// Connects to every device, at most `jobs` at once (at least one), and reports what each said.
 ///
-/// The observer hears `DeviceStarted`, what `connect` tells, `DeviceConnected` where it worked, and `DeviceFinished`.
+/// The observer hears `DeviceStarted`, what `connect` tells but for `FellBack`, which is in the report, `DeviceConnected` where
+/// it worked, and `DeviceFinished`.
 pub fn run(
     devices: &[Device],
     connect: &dyn Connect,
@@ -85,11 +98,12 @@ fn take(next: &AtomicUsize, count: usize) -> Option<usize> {
 
 fn check_device(device: &Device, connect: &dyn Connect, observer: &dyn Observer, cancel: &Cancel) -> DeviceCheck {
     let began = Instant::now();
+    let listener = Listener { observer, without_agent: Mutex::default() };
     let (outcome, readings) = if cancel.is_set() {
         (Outcome::Stopped, None)
     } else {
         observer.event(&Event::DeviceStarted { device: device.name.clone() });
-        match connect_twice(device, connect, observer, cancel) {
+        match connect_twice(device, connect, &listener, cancel) {
             Ok(readings) => (Outcome::Done, Some(readings)),
             Err(outcome) => (outcome, None),
         }
@@ -101,7 +115,22 @@ fn check_device(device: &Device, connect: &dyn Connect, observer: &dyn Observer,
         counts: Counts::default(),
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
     }));
-    DeviceCheck { device: device.name.clone(), outcome, readings, elapsed }
+    let without_agent = listener.without_agent.into_inner().unwrap_or_else(PoisonError::into_inner);
+    DeviceCheck { device: device.name.clone(), outcome, readings, without_agent, elapsed }
+}
+
+/// Keeps for the report what it says of the agent, and passes on all else.
+struct Listener<'a> {
+    observer: &'a dyn Observer,
+    without_agent: Mutex<Option<WithoutAgent>>,
+}
+
+impl Observer for Listener<'_> {
+    fn event(&self, event: &Event) {
+        let Event::FellBack { reason, hint, .. } = event else { return self.observer.event(event) };
+        let without = WithoutAgent { reason: reason.clone(), hint: hint.clone() };
+        *self.without_agent.lock().unwrap_or_else(PoisonError::into_inner) = Some(without);
+    }
 }
 
 /// The second try is for a jump connection that broke under this device's feet, as in a run.
@@ -123,10 +152,10 @@ fn connect_twice(
 }
 
 fn connect_once(device: &Device, connect: &dyn Connect, observer: &dyn Observer) -> Result<Readings, Outcome> {
-    let remote = connect.connect(device, observer, Intent::Change).map_err(|error| Outcome::broken_off(&*error))?;
+    let remote = connect.connect(device, observer, Intent::Look).map_err(|error| Outcome::broken_off(&*error))?;
     let vitals = remote.vitals();
     let readings = Readings {
-        clock_offset_ms: remote.clock_offset_ns().unwrap_or(0) / 1_000_000,
+        clock_offset_ms: remote.clock_offset_ns().map(|ns| ns / 1_000_000),
         total_bytes: vitals.total_bytes,
         free_bytes: vitals.free_bytes,
     };
@@ -186,8 +215,18 @@ mod tests {
     }
 
     impl Connect for Fleet {
-        fn connect(&self, device: &Device, _: &dyn Observer, _: Intent) -> Result<Box<dyn Remote>, ConnectError> {
+        fn connect(
+            &self,
+            device: &Device,
+            observer: &dyn Observer,
+            intent: Intent,
+        ) -> Result<Box<dyn Remote>, ConnectError> {
+            assert_eq!(intent, Intent::Look, "a check changes nothing");
             self.meet();
+            if device.name.as_str() == "new" {
+                let (reason, hint) = ("not there yet".to_owned(), Some("sync".to_owned()));
+                observer.event(&Event::FellBack { device: device.name.clone(), reason, hint, caveats: vec![] });
+            }
             self.connected.lock().unwrap().push(device.name.to_string());
             match self.script.lock().unwrap().get_mut(device.name.as_str()).map(|ends| ends.remove(0)) {
                 Some(Some(class)) => Err(Box::new(Failure(class))),
@@ -293,9 +332,20 @@ mod tests {
         let report = run(&devices(&["c", "b", "a"]), &fleet, 8, &(), &Cancel::new());
         let offline = Outcome::Offline { reason: "scripted".into(), hint: None };
         assert_eq!(outcomes(&report), [("c", &failed(Class::HostKey)), ("b", &offline), ("a", &Outcome::Done)]);
-        let readings = Readings { clock_offset_ms: -2, total_bytes: 100, free_bytes: 40 };
+        let readings = Readings { clock_offset_ms: Some(-2), total_bytes: 100, free_bytes: 40 };
         assert_eq!(report.devices[2].readings, Some(readings));
         assert_eq!(report.devices[0].readings, None);
+    }
+
+    #[test]
+    fn a_device_that_has_no_agent_is_ready_and_says_so() {
+        let report = run(&devices(&["new", "old"]), &Fleet::default(), 2, &(), &Cancel::new());
+        assert_eq!(outcomes(&report), [("new", &Outcome::Done), ("old", &Outcome::Done)]);
+        let without = WithoutAgent { reason: "not there yet".into(), hint: Some("sync".into()) };
+        assert_eq!(
+            report.devices.into_iter().map(|check| check.without_agent).collect::<Vec<_>>(),
+            [Some(without), None]
+        );
     }
 
     #[test]

@@ -66,8 +66,8 @@ pub enum Event {
     DeviceConnected {
         /// Which.
         device: DeviceName,
-        /// Its clock minus ours, in milliseconds; 0 where nobody can ask it.
-        clock_offset_ms: i64,
+        /// Its clock minus ours, in milliseconds; none where nobody can ask it.
+        clock_offset_ms: Option<i64>,
         /// Size of the card.
         total_bytes: u64,
         /// Free on the card.

@@ -33,7 +33,7 @@ pub fn every_event() -> Vec<Event> {
         Event::RunStarted { run: 1, devices: 4, dry_run: false },
         Event::DeviceStarted { device: device() },
         Event::AgentInstalled { device: device(), name: text(), bytes: 1 },
-        Event::DeviceConnected { device: device(), clock_offset_ms: 1, total_bytes: 2, free_bytes: 1 },
+        Event::DeviceConnected { device: device(), clock_offset_ms: Some(1), total_bytes: 2, free_bytes: 1 },
         Event::DevicePlanned { device: device(), plan: PlanCounts::default() },
         Event::FilePlanned { device: device(), path: path(), bytes: 1, action, reason: Some(text()) },
         Event::BytesReceived { device: device(), bytes: 1 },

@@ -179,8 +179,8 @@ fn plan_words(plan: &PlanCounts) -> String {
 }
 
 /// What a device says of itself when it is connected.
-pub fn readings(clock_offset_ms: i64, total_bytes: u64, free_bytes: u64) -> String {
-    let clock = clock_offset(clock_offset_ms);
+pub fn readings(clock_offset_ms: Option<i64>, total_bytes: u64, free_bytes: u64) -> String {
+    let clock = clock_offset_ms.map_or_else(|| "unknown".to_owned(), clock_offset);
     match total_bytes {
         0 => format!("clock {clock}"),
         total => format!("clock {clock}, card {}, {} free", bytes(total), bytes(free_bytes)),
@@ -302,7 +302,12 @@ mod tests {
                 "pi: agent installed: pipeline-agent-0.1.0-aarch64, 2.00 KiB",
             ),
             (
-                Event::DeviceConnected { device: pi(), clock_offset_ms: -65_000, total_bytes: 1 << 35, free_bytes: 5 },
+                Event::DeviceConnected {
+                    device: pi(),
+                    clock_offset_ms: Some(-65_000),
+                    total_bytes: 1 << 35,
+                    free_bytes: 5,
+                },
                 7,
                 "pi: connected: clock 1 min 5 s behind, card 32.0 GiB, 5 B free",
             ),

@@ -250,7 +250,7 @@ impl Session<'_> {
         let (vitals, offset_ns) = (remote.vitals(), remote.clock_offset_ns());
         self.tell(&Event::DeviceConnected {
             device: self.name().clone(),
-            clock_offset_ms: offset_ns.unwrap_or(0) / 1_000_000,
+            clock_offset_ms: offset_ns.map(|ns| ns / 1_000_000),
             total_bytes: vitals.total_bytes,
             free_bytes: vitals.free_bytes,
         });

@@ -1,5 +1,5 @@
 //! `pipeline check`: is everything ready for a run? A line with a tick or a cross for each thing, first those of this machine, then the
-//! devices. Changes nothing.
+//! devices. Changes nothing, here or there.
 
 mod local;
 
@@ -70,7 +70,10 @@ fn show(ui: &Ui, check: &DeviceCheck, width: usize) {
     let (mark, words, hint) = match &check.outcome {
         Outcome::Done => {
             let readings = check.readings.map(|r| readings(r.clock_offset_ms, r.total_bytes, r.free_bytes));
-            (Mark::Good, format!("ready in {time}: {}", readings.unwrap_or_default()), &None)
+            let without = check.without_agent.as_ref();
+            let reason = without.map(|without| format!(", without the agent: {}", without.reason)).unwrap_or_default();
+            let hint = without.map_or(&None, |without| &without.hint);
+            (Mark::Good, format!("ready in {time}: {}{reason}", readings.unwrap_or_default()), hint)
         }
         Outcome::Offline { reason, hint } => (Mark::Away, format!("offline: {reason}"), hint),
         Outcome::Failed { reason, hint, .. } => (Mark::Bad, format!("failed: {reason}"), hint),

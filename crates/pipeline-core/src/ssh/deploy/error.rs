@@ -174,7 +174,7 @@ impl Classified for DeployError {
                 "a forced command or 'restrict' in authorized_keys on the device keeps this key from running commands"
                     .into()
             }
-            DeployError::NotThere => "a run that is no dry run puts it there".into(),
+            DeployError::NotThere => "`pipeline sync` puts it there".into(),
             DeployError::SftpOnly => {
                 "let the key run commands: without 'ForceCommand internal-sftp' in sshd_config on the device, and \
                                       without command=\"internal-sftp\" in its authorized_keys"
