@@ -5,19 +5,20 @@
 //! delta which is none ends in an error, and that an input which is interrupted is read on. Does not guarantee that a patched
 //! content is the right one: sums of a few bytes can agree by chance, and a basis can change. The caller compares digests.
 //!
-//! Knows no transport and no agent. The library is C behind the crate `librsync`, of which this room works around:
+//! Knows no transport and no agent. Signatures and deltas are librsync's to the byte, but most of the time that they take is its sums,
+//! so they are made here on the crate `block-sums`, which computes several at a time. What makes a file, the patch, is the library
+//! itself. It is C behind the crate `librsync`; what it, and its way of comparing, do and what stands against it:
 //!
 //! | what the library does | what stands against it |
 //! |---|---|
 //! | an interrupted read loses what was written before it | `input` reads on |
 //! | a block length of 0 or of gigabytes runs without an end | [`parameters`] alone chooses, and what comes in is checked |
 //! | a signature that is cut short is taken for a shorter one | its length is announced, and checked |
-//! | a signature that fails to load leaks its memory | it is read and checked first; `sums` frees it |
 //! | bytes after the end of a delta are an error only sometimes | a patch is read until the library says so twice |
 //! | a delta of a kilobyte can make gigabytes | the caller says how many bytes there may be |
 //! | one block can collide with each byte of a file, and costs minutes | sums are Rabin-Karp ones |
-//! | it takes in all that it is given, also while it can't put out what it has | no more goes in before all is out |
-//! | it counts in a loaded signature, without a lock | each worker loads one for itself |
+//! | what is found nowhere piles up while nobody takes it | `sums` puts it out before it takes more in |
+//! | sums that somebody made up crowd one place of the table | `sums` looks at so many places, and no further |
 
 use std::io;
 
@@ -39,8 +40,6 @@ mod input;
 #[cfg(feature = "collector")]
 mod patch;
 #[cfg(feature = "collector")]
-mod rabin_karp;
-#[cfg(feature = "collector")]
 mod signature;
 #[cfg(feature = "agent")]
 mod sums;
@@ -50,8 +49,7 @@ mod workers;
 /// Below this a whole file costs hardly more than the question.
 pub const MIN_BYTES: u64 = 64 * 1024;
 
-/// The most blocks of a signature. The device holds the sums of each, and 24 bytes to find it by: at most 22 MiB, once
-/// for each worker.
+/// The most blocks of a signature. The device holds the sums of each, and at most twelve bytes to find it by: 16 MiB in all.
 pub const MAX_BLOCKS: u64 = 1 << 19;
 /// Larger blocks than this are of no use, and larger files than [`MAX_BLOCKS`] of them are no subject for a delta.
 const MAX_BLOCK_BYTES: u64 = 1 << 20;
@@ -72,6 +70,7 @@ pub const MAX_SIGNATURE_BYTES: u64 = HEADER_BYTES as u64 + MAX_BLOCKS * (WEAK_BY
 
 /// What the library works on at once.
 const INPUT_BYTES: usize = 32 * 1024;
+/// What a worker compares at once, and makes before it says so.
 #[cfg(feature = "agent")]
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -80,11 +79,6 @@ const PIECE_BYTES: usize = 64 * 1024;
 const DELTA_BEGIN: [u8; 4] = 0x7273_0236_u32.to_be_bytes();
 #[cfg(feature = "agent")]
 const DELTA_END: [u8; 1] = [0];
-
-/// The library prints, unless its Rust crate has been used once.
-fn silence() {
-    drop(librsync::Signature::with_buf_read(io::empty(), 2048, 8, librsync::SignatureType::MD4));
-}
 
 /// How a content is cut into blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

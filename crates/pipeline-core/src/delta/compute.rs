@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use super::{
     BLOCK_UNIT_BYTES, DeltaError, HEADER_BYTES, MAGIC, MAX_BLOCK_BYTES, MAX_BLOCKS, MAX_STRONG_BYTES, MIN_STRONG_BYTES,
-    Parameters, WEAK_BYTES,
+    Parameters,
 };
 
 /// A whole signature, of which it is known that it is one.
@@ -28,16 +28,29 @@ impl Signature {
         Ok(Signature { bytes, parameters })
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub(super) fn block_bytes(&self) -> usize {
+        self.parameters.block_bytes as usize
     }
 
-    /// What it takes to hold it loaded: as `rs_signature_add_block` packs its sums, and `rs_build_hash_table` its table, which
-    /// has at least five places for four blocks, of twelve bytes each.
-    fn loaded_bytes(&self) -> u64 {
-        let sum_bytes = self.parameters.sum_bytes();
-        let blocks = (self.bytes.len() - HEADER_BYTES) as u64 / sum_bytes;
-        blocks * sum_bytes.next_multiple_of(WEAK_BYTES) + (1 + blocks * 10 / 8).next_power_of_two() * 12
+    /// How many blocks it has the sums of.
+    pub(super) fn blocks(&self) -> usize {
+        (self.bytes.len() - HEADER_BYTES) / self.sum_bytes()
+    }
+
+    /// Both sums of a block.
+    pub(super) fn sum(&self, block: usize) -> &[u8] {
+        &self.bytes[HEADER_BYTES + block * self.sum_bytes()..][..self.sum_bytes()]
+    }
+
+    /// The weak sum of a block, and the strong one.
+    pub(super) fn sums(&self, block: usize) -> (&[u8], &[u8]) {
+        let strong_bytes = self.parameters.strong_bytes as usize;
+        let both = self.sum(block);
+        both.split_at(both.len() - strong_bytes)
+    }
+
+    fn sum_bytes(&self) -> usize {
+        size_of::<u32>() + self.parameters.strong_bytes as usize
     }
 }
 
@@ -85,14 +98,13 @@ impl Shares {
     ///
     /// A block of the old content that lies across a cut of the new one is not found: one block more is sent for each cut,
     /// unless the blocks lie where they did, because cuts are at multiples of their length. So segments have many blocks,
-    /// and where that would take too much memory, because blocks are large, one worker has the file for itself. Each
-    /// holds the sums, a segment that waits, and what it made of the one before.
+    /// and where blocks are large, one worker has the file for itself. Each holds a segment that waits, and what it made of
+    /// the one before.
     pub fn of(bytes: u64, signature: &Signature, processors: usize) -> Shares {
         let block = u64::from(signature.parameters.block_bytes);
         let segment_bytes = SEGMENT_BYTES / block * block;
-        let affordable = MEMORY_BYTES / (signature.loaded_bytes() + SEGMENT_BYTES);
-        let most = usize::try_from(affordable.min(bytes / segment_bytes.max(1))).unwrap_or(usize::MAX);
-        let workers = processors.min(MAX_WORKERS).min(most);
+        let segments = usize::try_from(bytes / segment_bytes.max(1)).unwrap_or(usize::MAX);
+        let workers = processors.min(MAX_WORKERS).min(segments);
         if workers < 2 || segment_bytes / block < MIN_SEGMENT_BLOCKS {
             return Shares::ONE;
         }
@@ -106,8 +118,6 @@ const SEGMENT_BYTES: u64 = 4 << 20;
 const MIN_SEGMENT_BLOCKS: u64 = 1024;
 /// One processor is for reading, hashing and sending.
 const MAX_WORKERS: usize = 3;
-/// What all workers may take together.
-const MEMORY_BYTES: u64 = 48 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -116,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_and_large_blocks_bound_the_workers() {
+    fn processors_and_large_blocks_bound_the_workers() {
         const MIB: u64 = 1 << 20;
         // Bytes, processors, workers.
         let table = [
@@ -126,8 +136,7 @@ mod tests {
             (100 * MIB, 2, 2),
             (100 * MIB, 4, 3),
             (512 * MIB, 4, 3),
-            (1024 * MIB, 4, 2),
-            (2048 * MIB, 4, 2),
+            (2048 * MIB, 4, 3),
             (2049 * MIB, 4, 1),
             (10_240 * MIB, 4, 1),
         ];
@@ -142,7 +151,6 @@ mod tests {
             } else {
                 assert!(shares.segment_bytes.is_multiple_of(parameters.block_bytes.into()));
                 assert!((SEGMENT_BYTES - 4096..=SEGMENT_BYTES).contains(&shares.segment_bytes));
-                assert!(workers as u64 * (signature.loaded_bytes() + (4 << 20)) <= 48 << 20);
             }
         }
     }

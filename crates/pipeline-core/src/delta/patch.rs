@@ -2,6 +2,9 @@
 
 use std::io::{self, BufReader, Read, Seek, Write};
 
+// Named only so that its version is the one that was tried.
+use librsync_sys as _;
+
 use super::input::{Failure, Input};
 use super::{DeltaError, INPUT_BYTES};
 

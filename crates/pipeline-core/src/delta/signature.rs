@@ -6,9 +6,10 @@
 use std::io::{self, Read};
 use std::thread::{Builder, ScopedJoinHandle, available_parallelism};
 
+use block_sums::{strong_of_each, weak};
+
 use super::input::{Input, read_full};
-use super::rabin_karp::Job;
-use super::{DeltaError, HEADER_BYTES, Parameters, parameters};
+use super::{DeltaError, MAGIC, Parameters, parameters};
 
 /// What a processor is given at once, in whole blocks.
 const SHARE_BYTES: usize = 1 << 20;
@@ -34,7 +35,9 @@ pub fn signature(basis: impl Read, bytes: u64) -> Result<Vec<u8>, DeltaError> {
         Ok::<_, DeltaError>(content)
     };
     let mut signature = Vec::with_capacity(expected);
-    signature.extend_from_slice(&of_blocks(parameters, &[])?);
+    for number in [MAGIC, parameters.block_bytes, parameters.strong_bytes] {
+        signature.extend_from_slice(&number.to_be_bytes());
+    }
     let (mut content, mut spare) = (read(Vec::new())?, Vec::new());
     let mut left = bytes;
     while !content.is_empty() {
@@ -46,7 +49,7 @@ pub fn signature(basis: impl Read, bytes: u64) -> Result<Vec<u8>, DeltaError> {
             // The storage works while the processors do.
             let next = read(std::mem::take(&mut spare));
             for sums in workers.into_iter().map(join) {
-                signature.extend_from_slice(&sums?[HEADER_BYTES..]);
+                signature.extend(sums);
             }
             next
         });
@@ -58,13 +61,14 @@ pub fn signature(basis: impl Read, bytes: u64) -> Result<Vec<u8>, DeltaError> {
     Ok(signature)
 }
 
-/// The signature of these blocks alone, of which only the last may be a short one.
-fn of_blocks(parameters: Parameters, blocks: &[u8]) -> Result<Vec<u8>, DeltaError> {
-    let job = Job::start(parameters).ok_or_else(|| DeltaError::Library(io::ErrorKind::OutOfMemory.into()))?;
-    let mut signature =
-        Vec::with_capacity(usize::try_from(parameters.signature_bytes(blocks.len() as u64)).unwrap_or(0));
-    job.finish(blocks, &mut signature).map_err(DeltaError::Library)?;
-    Ok(signature)
+/// The sums of these blocks, of which only the last may be a short one.
+fn of_blocks(parameters: Parameters, blocks: &[u8]) -> Vec<u8> {
+    let mut sums = Vec::with_capacity(usize::try_from(parameters.signature_bytes(blocks.len() as u64)).unwrap_or(0));
+    strong_of_each(blocks, parameters.block_bytes as usize, |block, strong| {
+        sums.extend_from_slice(&weak(block).to_be_bytes());
+        sums.extend_from_slice(&strong[..parameters.strong_bytes as usize]);
+    });
+    sums
 }
 
 fn join<T>(worker: ScopedJoinHandle<'_, T>) -> T {
@@ -75,6 +79,7 @@ fn join<T>(worker: ScopedJoinHandle<'_, T>) -> T {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use super::super::HEADER_BYTES;
     use super::*;
 
     /// Who makes the sums of a block does not show: several rounds for all processors, and a last one that is not full.
@@ -84,9 +89,11 @@ mod tests {
         let content = (0..WORDS).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect::<Vec<_>>();
         for bytes in [content.len(), SHARE_BYTES * MAX_SHARES, SHARE_BYTES - 1] {
             let parameters = parameters(bytes as u64).unwrap();
-            let alone = of_blocks(parameters, &content[..bytes]).unwrap();
-            assert!(signature(&content[..], bytes as u64).unwrap() == alone, "{bytes} bytes");
-            assert_eq!(alone.len() as u64, parameters.signature_bytes(bytes as u64));
+            let alone = of_blocks(parameters, &content[..bytes]);
+            let shared = signature(&content[..], bytes as u64).unwrap();
+            assert!(shared.ends_with(&alone), "{bytes} bytes");
+            assert_eq!(shared.len() as u64, parameters.signature_bytes(bytes as u64));
+            assert_eq!(shared.len(), HEADER_BYTES + alone.len());
         }
     }
 }

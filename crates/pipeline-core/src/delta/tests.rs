@@ -131,6 +131,37 @@ fn a_changed_file_costs_what_changed() {
     assert!(patched(&basis, &delta, new.len()).unwrap() == new);
 }
 
+/// What we make is what librsync would: its own delta against our signature finds as much, and it patches ours.
+#[test]
+fn librsync_knows_our_sums_and_finds_no_more_than_we_do() {
+    let basis = [noise(1, 150_000), vec![0; 50_000], noise(2, 100_300)].concat();
+    let mut edited = basis.clone();
+    edited[20_000..20_100].fill(1);
+    let cases = [
+        basis.clone(),
+        edited,
+        [&noise(3, 77), &basis[..]].concat(),
+        [&basis[160_000..], &basis[..90_001]].concat(),
+        basis[100..].to_vec(),
+        vec![0; 100_000],
+        noise(4, 100_000),
+        // Ends with the last block, which is short.
+        [&basis[..5000], &basis[basis.len() - 100..]].concat(),
+        basis[basis.len() - 3000..].to_vec(),
+        Vec::new(),
+    ];
+    for (case, new) in cases.iter().enumerate() {
+        let ours = delta_of(&sign(&basis), &new[..]).unwrap();
+        let sums = librsync::Delta::new(&new[..], &mut &sign(&basis)[..]);
+        let mut theirs = Vec::new();
+        sums.unwrap().read_to_end(&mut theirs).unwrap();
+        // Other commands may be longer by a few bytes.
+        assert!(ours.len() <= theirs.len() + 20, "case {case}: {} bytes, not {}", ours.len(), theirs.len());
+        assert!(patched(&basis, &ours, new.len()).unwrap() == *new, "case {case}");
+        assert!(patched(&basis, &theirs, new.len()).unwrap() == *new, "case {case}");
+    }
+}
+
 /// Where the blocks lie as they did, a cut costs the few bytes of a command; else one block.
 #[test]
 fn a_cut_costs_a_block_at_the_most() {

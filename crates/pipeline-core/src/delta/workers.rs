@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::compute::{Shares, Signature};
 use super::sums::Sums;
-use super::{DELTA_BEGIN, DELTA_END, DeltaError, INPUT_BYTES, PIECE_BYTES};
+use super::{DELTA_BEGIN, DELTA_END, DeltaError, PIECE_BYTES};
 
 /// What is fed at once, at most, and how much of it may wait for one worker. Of a segment a part can be fed only while another
 /// is being compared, so that much less than a segment would leave workers without work.
@@ -29,18 +29,20 @@ pub fn start<'scope>(
     signature: Signature,
     shares: Shares,
 ) -> io::Result<(Feed, Made)> {
-    let (signature, stop) = (Arc::new(signature), Arc::new(AtomicBool::new(false)));
+    let (sums, stop) = (Arc::new(Sums::new(signature)), Arc::new(AtomicBool::new(false)));
     let mut feed =
         Feed { workers: Vec::new(), turn: 0, left: shares.segment_bytes, segment_bytes: shares.segment_bytes };
     let mut made = Made { workers: Vec::new(), turn: 0, state: State::Beginning, stop: stop.clone() };
-    for _ in 0..shares.workers {
+    for number in 0..shares.workers as u64 {
         let (fed, content) = sync_channel(FED_AHEAD);
         let (commands, delta) = sync_channel(MADE_AHEAD);
         feed.workers.push(fed);
         made.workers.push(delta);
-        let worker = Worker { segment_bytes: shares.segment_bytes, content, commands, stop: stop.clone() };
-        let signature = signature.clone();
-        Builder::new().name("delta".into()).spawn_scoped(scope, move || worker.run(signature))?;
+        let at = number * if shares.workers > 1 { shares.segment_bytes } else { 0 };
+        let stride = shares.segment_bytes.saturating_mul(shares.workers as u64);
+        let worker = Worker { at, segment_bytes: shares.segment_bytes, stride, content, commands, stop: stop.clone() };
+        let sums = sums.clone();
+        Builder::new().name("delta".into()).spawn_scoped(scope, move || worker.run(&sums))?;
     }
     Ok((feed, made))
 }
@@ -144,46 +146,44 @@ struct Output {
 }
 
 struct Worker {
+    /// Where in the content the next segment begins.
+    at: u64,
     segment_bytes: u64,
+    /// From one of its segments to the next.
+    stride: u64,
     content: Receiver<io::Result<Vec<u8>>>,
     commands: SyncSender<Result<Output, DeltaError>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Worker {
-    fn run(self, signature: Arc<Signature>) {
-        let result = self.compare(signature);
-        if let Err(error) = result {
-            // Whoever does not listen any more does not care.
-            self.commands.send(Err(error)).ok();
-        }
-    }
-
-    fn compare(&self, signature: Arc<Signature>) -> Result<(), DeltaError> {
-        let mut sums = Sums::load(signature.bytes())?;
-        // The last who has loaded it frees its memory.
-        drop(signature);
+    fn run(mut self, sums: &Sums) {
         while let Ok(piece) = self.content.recv() {
-            if !self.compare_segment(&mut sums, piece)? {
-                break;
+            match self.compare(sums, piece) {
+                Ok(true) => self.at = self.at.saturating_add(self.stride),
+                Ok(false) => return,
+                Err(error) => {
+                    // Whoever does not listen any more does not care.
+                    self.commands.send(Err(DeltaError::Content(error))).ok();
+                    return;
+                }
             }
         }
-        Ok(())
     }
 
     /// Compares one segment, of which this is the first piece. False once nobody wants more.
-    fn compare_segment(&self, sums: &mut Sums, first: io::Result<Vec<u8>>) -> Result<bool, DeltaError> {
-        let mut segment = sums.compare()?;
+    fn compare(&self, sums: &Sums, first: io::Result<Vec<u8>>) -> io::Result<bool> {
+        let mut segment = sums.compare(self.at);
         let mut output = Output::default();
         let mut left = self.segment_bytes;
         let mut next = Some(first);
         while let Some(piece) = next {
-            let piece = piece.map_err(DeltaError::Content)?;
-            for content in piece.chunks(INPUT_BYTES) {
+            let piece = piece?;
+            for content in piece.chunks(PIECE_BYTES) {
                 if self.stop.load(Ordering::Relaxed) {
                     return Ok(false);
                 }
-                segment.push(content, &mut output.commands)?;
+                segment.push(content, &mut output.commands);
                 output.content_bytes += content.len() as u64;
                 if output.commands.len() >= PIECE_BYTES && self.commands.send(Ok(std::mem::take(&mut output))).is_err()
                 {
@@ -193,7 +193,7 @@ impl Worker {
             left -= piece.len() as u64;
             next = if left > 0 { self.content.recv().ok() } else { None };
         }
-        segment.finish(&mut output.commands)?;
+        segment.finish(&mut output.commands);
         output.is_last = true;
         Ok(self.commands.send(Ok(output)).is_ok())
     }
