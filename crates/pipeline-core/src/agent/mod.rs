@@ -105,7 +105,8 @@ fn answer_all<W: Write>(
     let Some(request) = reader.next::<Request>().map_err(AgentError::Protocol)? else { return Ok(()) };
     let mut source = open(&request, roots)?;
     let opened = Reply::Opened { version: VERSION, vitals: vitals::vitals(source.root.as_ref().ok()) };
-    out.push(&opened).map_err(AgentError::Output)?;
+    // At once, whatever is asked besides: its clock is measured by the moment when it comes.
+    out.push(&opened).and_then(|()| out.flush()).map_err(AgentError::Output)?;
     loop {
         if !reader.ready() && !reader.input().has_more() {
             out.flush().map_err(AgentError::Output)?;

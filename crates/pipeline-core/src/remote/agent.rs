@@ -36,6 +36,8 @@ pub struct AgentRemote {
     vitals: Vitals,
     clock_offset_ns: i64,
     until: Instant,
+    /// The list of files was asked for, and nothing of it was read.
+    listing: bool,
     stream: UnixStream,
     _guard: Box<dyn Send>,
 }
@@ -45,6 +47,18 @@ impl AgentRemote {
     ///
     /// Errors: `NotStarted` with the device's own words where no agent answers, `Refused` with the agent's.
     pub fn open(link: Link, source: &Path, options: Options) -> Result<AgentRemote, RemoteError> {
+        AgentRemote::greet(link, source, options, &[])
+    }
+
+    /// The same, and has the device list the source meanwhile, for who [scans](Remote::scan) it next: that is a round trip less.
+    pub fn open_to_scan(link: Link, source: &Path, options: Options) -> Result<AgentRemote, RemoteError> {
+        let mut remote = AgentRemote::greet(link, source, options, &[Request::Scan])?;
+        remote.listing = true;
+        Ok(remote)
+    }
+
+    /// Greets the agent, with what else is to be asked in the same breath.
+    fn greet(link: Link, source: &Path, options: Options, ahead: &[Request]) -> Result<AgentRemote, RemoteError> {
         let io = |e| RemoteError::Broken(WireError::Io(e));
         let (broken, until) = (Broken::new(&options, link.errors), options.until);
         link.stream.set_write_timeout(Some(options.idle)).map_err(io)?;
@@ -52,9 +66,9 @@ impl AgentRemote {
         let mut writer = FrameWriter::plain(link.stream.try_clone().map_err(io)?);
         let mut reader = FrameReader::new(input);
         let sent = now_ns();
-        writer
-            .push(&Request::Open { protocol: PROTOCOL, root: source.as_os_str().as_bytes().to_vec() })
-            .map_err(RemoteError::Broken)?;
+        let open = Request::Open { protocol: PROTOCOL, root: source.as_os_str().as_bytes().to_vec() };
+        let mut requests = std::iter::once(&open).chain(ahead);
+        requests.try_for_each(|request| writer.push(request)).map_err(RemoteError::Broken)?;
         let greeted = writer.flush().and_then(|()| reader.expect_magic());
         if let Err(error) = greeted {
             return Err(match broken.by(error) {
@@ -77,12 +91,15 @@ impl AgentRemote {
             vitals,
             clock_offset_ns,
             until,
+            listing: false,
             stream: link.stream,
             _guard: link.guard,
         })
     }
 
     fn push(&mut self, request: &Request) -> Result<(), RemoteError> {
+        // Who asks for something else first does not want the list; its answers come all the same.
+        self.pass_over_list()?;
         self.writer.push(request).map_err(|e| self.broken.by(e))
     }
 
@@ -105,22 +122,13 @@ impl AgentRemote {
     }
 }
 
-impl Remote for AgentRemote {
-    fn vitals(&self) -> &Vitals {
-        &self.vitals
+impl AgentRemote {
+    fn pass_over_list(&mut self) -> Result<(), RemoteError> {
+        if std::mem::take(&mut self.listing) { self.listed(&mut |_| Ok(())) } else { Ok(()) }
     }
 
-    fn clock_offset_ns(&self) -> Option<i64> {
-        Some(self.clock_offset_ns)
-    }
-
-    fn until(&self) -> Instant {
-        self.until
-    }
-
-    fn scan(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError> {
-        self.push(&Request::Scan)?;
-        self.flush()?;
+    /// Reads a list that was asked for.
+    fn listed(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError> {
         let mut tally = Tally::default();
         loop {
             self.pass_over_working()?;
@@ -141,6 +149,28 @@ impl Remote for AgentRemote {
             tally.count(&item)?;
             each(item)?;
         }
+    }
+}
+
+impl Remote for AgentRemote {
+    fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    fn clock_offset_ns(&self) -> Option<i64> {
+        Some(self.clock_offset_ns)
+    }
+
+    fn until(&self) -> Instant {
+        self.until
+    }
+
+    fn scan(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError> {
+        if !std::mem::take(&mut self.listing) {
+            self.push(&Request::Scan)?;
+            self.flush()?;
+        }
+        self.listed(each)
     }
 
     fn fetch(&mut self, id: u32, entry: &Entry, known: &[Prefix]) -> Result<(), RemoteError> {

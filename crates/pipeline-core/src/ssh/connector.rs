@@ -176,7 +176,7 @@ impl Connector {
     fn greet(&self, device: &Device, lane: ExecLane, connection: &Arc<Connection>) -> Result<AgentRemote, Greeting> {
         let errors = lane.errors.clone();
         let link = link(lane, connection);
-        AgentRemote::open(link, &device.settings.source, self.options(device)).map_err(|error| match error {
+        AgentRemote::open_to_scan(link, &device.settings.source, self.options(device)).map_err(|error| match error {
             RemoteError::NotStarted(words) => Greeting::NoAgent(words),
             // Whether reading or writing met the end first is chance: it was the command that ended.
             RemoteError::Broken(_) => Greeting::NoAgent(one_line(&errors.lock().unwrap_or_else(|e| e.into_inner()))),

@@ -104,6 +104,42 @@ fn that_it_works_is_no_answer() {
     speaking.join().unwrap();
 }
 
+/// Nothing is answered before the list was asked for; who then wants something else gets the answer to that.
+#[test]
+fn a_list_is_asked_for_with_the_greeting_and_once() {
+    for scans in [0, 1, 2] {
+        let (link, mut theirs) = link();
+        let speaking = std::thread::spawn(move || {
+            let mut requests = FrameReader::new(theirs.try_clone().unwrap());
+            let list = [Reply::Found(entry()), Reply::Scanned { files: 1 }];
+            assert!(matches!(requests.next::<Request>(), Ok(Some(Request::Open { .. }))));
+            assert!(matches!(requests.next::<Request>(), Ok(Some(Request::Scan))));
+            theirs.write_all(&[&MAGIC[..], &frames(&[opened()]), &frames(&list)].concat()).unwrap();
+            if scans == 2 {
+                assert!(matches!(requests.next::<Request>(), Ok(Some(Request::Scan))));
+                theirs.write_all(&frames(&list)).unwrap();
+            }
+            assert!(matches!(requests.next::<Request>(), Ok(Some(Request::Fetch { .. }))));
+            theirs.write_all(&frames(&[Reply::Fetched { id: 1, end: FetchEnd::Gone }])).unwrap();
+        });
+        let until = Instant::now() + PATIENCE;
+        let mut remote = AgentRemote::open_to_scan(link, Path::new("/data"), options(until)).unwrap();
+        for _ in 0..scans {
+            let mut found = 0;
+            let mut count = |_| {
+                found += 1;
+                Ok(())
+            };
+            remote.scan(&mut count).unwrap();
+            assert_eq!(found, 1);
+        }
+        remote.fetch(1, &entry(), &[]).unwrap();
+        assert!(matches!(remote.answer().unwrap(), Answer::Fetched(1, FetchEnd::Gone)));
+        drop(remote);
+        speaking.join().unwrap();
+    }
+}
+
 /// With the real other half: what is known, then a delta with a signature longer than the agent takes in ahead.
 #[cfg(feature = "agent")]
 #[test]
