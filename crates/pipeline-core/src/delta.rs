@@ -69,6 +69,7 @@ const MAGIC: u32 = 0x7273_0146;
 pub const MAX_SIGNATURE_BYTES: u64 = HEADER_BYTES as u64 + MAX_BLOCKS * (WEAK_BYTES + MAX_STRONG_BYTES as u64);
 
 /// What the library works on at once.
+#[cfg(feature = "collector")]
 const INPUT_BYTES: usize = 32 * 1024;
 /// What a worker compares at once, and makes before it says so.
 #[cfg(feature = "agent")]

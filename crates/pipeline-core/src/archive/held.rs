@@ -58,9 +58,7 @@ impl Held {
     ///
     /// Reading it ends with [`Stopped`](crate::cancel::Stopped) where nobody waits for it any more.
     pub fn basis(&self) -> Result<Reader<File>, ArchiveError> {
-        let path = self.path.as_rel_path();
-        let file = self.store.root.open_file(path, OFlags::RDONLY, Mode::empty());
-        file.map(|file| self.store.reader(file)).map_err(|e| unusable(&self.store, path, e))
+        open(&self.store, &self.path).map(|file| self.store.reader(file))
     }
 
     /// Reads and hashes its first bytes. As with [`basis`](Held::basis), nothing vouches for them.
@@ -89,6 +87,18 @@ impl Held {
         self.stamp = stamp;
         self.read = true;
     }
+}
+
+/// See [`super::Archive::unexamined`].
+pub(super) fn unexamined(store: &Store, path: &ArchivePath) -> Result<(Reader<File>, u64), ArchiveError> {
+    let file = open(store, path)?;
+    let bytes = file.metadata().map_err(|e| store.failed("look at", path.as_rel_path(), e))?.len();
+    Ok((store.reader(file), bytes))
+}
+
+fn open(store: &Store, path: &ArchivePath) -> Result<File, ArchiveError> {
+    let path = path.as_rel_path();
+    store.root.open_file(path, OFlags::RDONLY, Mode::empty()).map_err(|e| unusable(store, path, e))
 }
 
 /// See [`super::Archive::held`].

@@ -41,6 +41,7 @@ mod tests;
 mod versions;
 mod workers;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,7 +60,7 @@ pub use self::names::NameRules;
 pub use self::prepare::{Arrived, Became, Prepared, Superseded};
 pub use self::staging::{PART_BYTES, Part, Staging};
 use self::store::Store;
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Reader};
 use crate::catalog::Noted;
 use crate::digest::Digest;
 use crate::entry::Prefix;
@@ -219,6 +220,11 @@ impl Archive {
     /// A file that can't be read is [`ArchiveError::Damaged`], one that somebody writes to [`ArchiveError::Unsteady`].
     pub fn examine(&self, path: &ArchivePath) -> Result<Option<Held>, ArchiveError> {
         held::examine(&self.store, path)
+    }
+
+    /// Opens the file at an archive path to be read, of so many bytes: nothing vouches for them. Like [`Held::basis`].
+    pub fn unexamined(&self, path: &ArchivePath) -> Result<(Reader<File>, u64), ArchiveError> {
+        held::unexamined(&self.store, path)
     }
 
     /// Fails if there is no room for so much more. A file system that does not count is taken at its word when it is full.

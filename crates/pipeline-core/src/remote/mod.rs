@@ -76,7 +76,7 @@ pub trait Remote {
     }
 
     /// Lists everything below the source. `each` is called for every item; its error ends the scan.
-    /// Call it while no other request is under way. May be repeated.
+    /// Call it while no other request is under way. May be repeated; the first list may be as old as the connection.
     fn scan(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError>;
 
     /// Queues the reading of one file. Answered by [`Answer::Data`] and [`Answer::Fetched`]; never retried by itself.

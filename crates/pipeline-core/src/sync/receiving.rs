@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use super::aim::Lies;
 use super::committer::Work;
 use super::flow::{BATCH_FILES, Flow, MAX_ASKED_BYTES, REQUEST_BYTES, Tasks};
-use super::scout::{Errand, Scouted};
+use super::scout::{Errand, Reading, Scouted, looks_edited};
 use super::{Session, SyncError};
 use crate::archive::{ArchivePath, Arrived, PART_BYTES, Yields};
 use crate::catalog::{TaskKind, Visit};
 use crate::config::{DeviceSettings, Globs};
+use crate::delta;
 use crate::entry::{Entry, Identity};
 use crate::event::Event;
 use crate::path::RelPath;
@@ -162,6 +163,25 @@ impl Receiving {
         aimed.place.clash.then_some(aimed.place.path)
     }
 
+    /// How to read what lies uncatalogued at the place of a file, and sets memory apart where there is any.
+    fn reading(&mut self, lies: Lies, wanted: &Wanted) -> Reading {
+        let Lies::Unknown(bytes) = lies else { return Reading::Whole };
+        if !self.can_delta || !looks_edited(bytes, wanted.entry.identity.size) {
+            return Reading::Whole;
+        }
+        match delta::parameters(bytes).map(|parameters| parameters.signature_bytes(bytes)) {
+            Some(sums) if self.has_memory_for(sums) => {
+                self.signature_bytes += sums;
+                Reading::Signed(sums)
+            }
+            _ => Reading::Whole,
+        }
+    }
+
+    fn has_memory_for(&self, signature_bytes: u64) -> bool {
+        self.signature_bytes == 0 || self.signature_bytes + signature_bytes <= MAX_SIGNATURE_BYTES
+    }
+
     /// Adds a file that is ready to be asked for, but for its signature.
     fn add(&mut self, wanted: Box<Wanted>) {
         if wanted.needs_signature() { &mut self.unsigned } else { &mut self.ready }.push_back(wanted);
@@ -265,7 +285,8 @@ impl Session<'_> {
                 examine = wanted.held.is_none();
             }
             if examine || large {
-                flow.crew.send_out(Errand::Find(wanted, examine));
+                let reading = if examine { flow.receiving.reading(aim.lies, &wanted) } else { Reading::Nothing };
+                flow.crew.send_out(Errand::Find(wanted, reading));
                 continue;
             }
             wanted.begin();
@@ -276,14 +297,23 @@ impl Session<'_> {
 
     pub(super) fn scouted(&mut self, flow: &mut Flow<'_, '_, '_>, scouted: Scouted) {
         match scouted {
-            Scouted::Found(wanted) => flow.receiving.add(wanted),
+            Scouted::Found(wanted, reading) => {
+                flow.receiving.signature_bytes -= reading.signature_bytes();
+                if wanted.signature.is_some() {
+                    flow.receiving.signature_bytes += wanted.expected_signature_bytes().unwrap_or(0);
+                }
+                flow.receiving.add(wanted);
+            }
             Scouted::Signed(wanted) => {
                 if wanted.signature.is_none() {
                     flow.receiving.signature_bytes -= wanted.expected_signature_bytes().unwrap_or(0);
                 }
                 flow.receiving.ready.push_front(wanted);
             }
-            Scouted::Unusable(path, reason) => self.failed(Some(path), reason),
+            Scouted::Unusable(path, reason, reading) => {
+                flow.receiving.signature_bytes -= reading.signature_bytes();
+                self.failed(Some(path), reason);
+            }
             Scouted::Stopped => {}
         }
     }
@@ -411,12 +441,11 @@ impl Flow<'_, '_, '_> {
     fn sign(&mut self) {
         while let Some(next) = self.receiving.unsigned.front() {
             let bytes = next.expected_signature_bytes().unwrap_or(0);
-            let sum = self.receiving.signature_bytes + bytes;
-            if self.receiving.signature_bytes > 0 && sum > MAX_SIGNATURE_BYTES {
+            if !self.receiving.has_memory_for(bytes) {
                 return;
             }
             let Some(next) = self.receiving.unsigned.pop_front() else { return };
-            self.receiving.signature_bytes = sum;
+            self.receiving.signature_bytes += bytes;
             self.crew.send_out(Errand::Sign(next));
         }
     }

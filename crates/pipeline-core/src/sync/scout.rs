@@ -3,6 +3,8 @@
 //! All of it reads the storage, up to the whole of a large file, so it is done beside the visit. Changes nothing there, but that
 //! staging forgets a part that can't be the beginning of the file.
 
+use std::thread::Builder;
+
 use super::SyncError;
 use crate::archive::{Archive, ArchiveError, PART_BYTES, Staging};
 use crate::cancel::Stopped;
@@ -19,32 +21,57 @@ const GLANCED_AT_BYTES: u64 = 16 * GLANCE_BYTES;
 
 /// What a scout is sent for.
 pub(super) enum Errand {
-    /// Find out what is here. With `true`, read what lies at its place: nobody has catalogued it.
-    Find(Box<Wanted>, bool),
+    /// Find out what is here.
+    Find(Box<Wanted>, Reading),
     /// Make the signature for the next ask.
     Sign(Box<Wanted>),
 }
 
+/// What of a file is read to find out what is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Nothing of what lies at its place: the catalog says what that is.
+    Nothing,
+    /// What lies there: nobody has catalogued it.
+    Whole,
+    /// The same, and its signature is made at the same time: it looks edited. The memory that was set apart for that, in bytes.
+    Signed(u64),
+}
+
+impl Reading {
+    /// What was set apart for a signature.
+    pub(super) fn signature_bytes(self) -> u64 {
+        if let Reading::Signed(bytes) = self { bytes } else { 0 }
+    }
+}
+
 /// What a scout comes back with.
 pub(super) enum Scouted {
-    /// It is known what is here.
-    Found(Box<Wanted>),
+    /// It is known what is here, after this reading.
+    Found(Box<Wanted>, Reading),
     /// The signature is made, or can't be, and then another ask was chosen.
     Signed(Box<Wanted>),
-    /// What lies at its place is of no use, and why.
-    Unusable(RelPath, String),
+    /// What lies at its place is of no use after this reading, and why.
+    Unusable(RelPath, String, Reading),
     /// The visit was over before all of it was read.
     Stopped,
+}
+
+/// Whether a file of `bytes` bytes that lies here uncatalogued, and has `size` on the device, is hardly the same or its beginning, and
+/// large enough that to find that out would take longer than a signature that is of no use. Equal files have one length; a file
+/// that grew by half or more costs most by a delta.
+pub(super) fn looks_edited(bytes: u64, size: u64) -> bool {
+    bytes >= GLANCED_AT_BYTES && size != bytes && size <= bytes.saturating_add(bytes / 2)
 }
 
 /// Does an errand. Only a storage that fails is an error.
 pub(super) fn run(archive: &Archive, staging: &Staging, errand: Errand) -> Result<Scouted, SyncError> {
     match errand {
-        Errand::Find(mut wanted, examine) => match find(archive, staging, &mut wanted, examine) {
-            Ok(()) => Ok(Scouted::Found(wanted)),
+        Errand::Find(mut wanted, reading) => match find(archive, staging, &mut wanted, reading) {
+            Ok(()) => Ok(Scouted::Found(wanted, reading)),
             Err(error) if error.class() == Class::Storage => Err(error.into()),
             Err(ArchiveError::Stopped) => Ok(Scouted::Stopped),
-            Err(error) => Ok(Scouted::Unusable(wanted.entry.path, one_line(&error))),
+            Err(error) => Ok(Scouted::Unusable(wanted.entry.path, one_line(&error), reading)),
         },
         Errand::Sign(mut wanted) => {
             let signed = sign(&mut wanted);
@@ -53,9 +80,11 @@ pub(super) fn run(archive: &Archive, staging: &Staging, errand: Errand) -> Resul
     }
 }
 
-fn find(archive: &Archive, staging: &Staging, wanted: &mut Wanted, examine: bool) -> Result<(), ArchiveError> {
-    if examine {
-        wanted.held = archive.examine(&wanted.place.path)?;
+fn find(archive: &Archive, staging: &Staging, wanted: &mut Wanted, reading: Reading) -> Result<(), ArchiveError> {
+    match reading {
+        Reading::Nothing => {}
+        Reading::Whole => wanted.held = archive.examine(&wanted.place.path)?,
+        Reading::Signed(_) => examine_and_sign(archive, wanted)?,
     }
     if wanted.entry.identity.size >= PART_BYTES {
         wanted.part = staging.part(&wanted.place.path)?;
@@ -69,6 +98,30 @@ fn find(archive: &Archive, staging: &Staging, wanted: &mut Wanted, examine: bool
         wanted.glance = held.beginning(GLANCE_BYTES).ok();
     }
     wanted.begin();
+    // A delta finds a beginning as well, and needs no answer first.
+    if wanted.signature.is_some() && wanted.ask == Ask::AfterHeld && !wanted.go_on(Setback::Differs) {
+        wanted.begin();
+    }
+    Ok(())
+}
+
+/// Reads what lies at a place once for its digest and once, meanwhile, for its signature: what the one has read the other need not
+/// wait for.
+fn examine_and_sign(archive: &Archive, wanted: &mut Wanted) -> Result<(), ArchiveError> {
+    let path = &wanted.place.path;
+    let sign = || {
+        let (basis, bytes) = archive.unexamined(path).ok()?;
+        Some((delta::signature(basis, bytes).ok()?, bytes))
+    };
+    let (held, signed) = std::thread::scope(|scope| {
+        let signing = Builder::new().name("signature".into()).spawn_scoped(scope, sign);
+        let held = archive.examine(path);
+        // A panic there has been reported; what it was to make is made when it is asked for.
+        (held, signing.ok().and_then(|signing| signing.join().ok().flatten()))
+    });
+    wanted.held = held?;
+    let bytes = wanted.held.as_ref().map(|held| held.prefix().bytes);
+    wanted.signature = signed.filter(|&(_, signed)| bytes == Some(signed)).map(|(signature, _)| signature);
     Ok(())
 }
 
@@ -85,4 +138,28 @@ fn sign(wanted: &mut Wanted) -> Result<(), Stopped> {
         wanted.ask = Ask::Whole;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::looks_edited;
+
+    #[test]
+    fn what_looks_edited() {
+        const MIB: u64 = 1 << 20;
+        // Bytes here, bytes on the device.
+        let table = [
+            (512 * MIB, 512 * MIB, false),
+            (512 * MIB, 512 * MIB + 1, true),
+            (512 * MIB, MIB, true),
+            (512 * MIB, 768 * MIB, true),
+            (512 * MIB, 768 * MIB + 1, false),
+            (64 * MIB, 65 * MIB, true),
+            (64 * MIB - 1, 65 * MIB, false),
+            (u64::MAX, MIB, true),
+        ];
+        for (bytes, size, expected) in table {
+            assert_eq!(looks_edited(bytes, size), expected, "{bytes} here, {size} there");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
@@ -47,11 +48,15 @@ impl Scene {
     }
 
     fn sync(&self, device: &str, longest: Duration) -> RunReport {
+        self.sync_told(device, longest, &())
+    }
+
+    fn sync_told(&self, device: &str, longest: Duration, observer: &dyn Observer) -> RunReport {
         let name = DeviceName::new(device).unwrap();
         let devices = [Device { settings: self.config.device(&name), name }];
         let setup =
             Setup { config: &self.config, devices: &devices, connect: &Local(longest), dry_run: false, delete: true };
-        run::sync(&setup, &(), &Cancel::new()).unwrap()
+        run::sync(&setup, observer, &Cancel::new()).unwrap()
     }
 }
 
@@ -128,4 +133,41 @@ fn what_the_user_would_have_dropped_is_kept_where_it_is_another_devices_too() {
     // Nobody shares what is there now.
     assert_eq!(bring("pi", "four").versions, 0);
     assert_eq!(fs::read_to_string(path("storage/data/z.db")).unwrap(), "four");
+}
+
+/// Counts how often a large file is asked for.
+#[derive(Default)]
+struct Asked(AtomicU64);
+
+impl Observer for Asked {
+    fn event(&self, event: &Event) {
+        if matches!(event, Event::FileStarted { .. }) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What lies uncatalogued where a large file goes, and has another length, is read once for its digest and its signature: the first
+/// question brings the delta. What may be the same file is asked for by its digest.
+#[test]
+fn a_large_file_that_looks_edited_is_asked_for_once() {
+    const BYTES: usize = 65 << 20;
+    let basis: Vec<u8> = (0..BYTES as u32 / 4).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let edited = [&basis[..1 << 20], b"edited", &basis[2 << 20..], b"and longer"].concat();
+    let grown = [&basis[..], b"and longer"].concat();
+    // What is offered, how often it is asked for, how many bytes may come, and versions.
+    let table = [(&edited, 1, 100_000, 1), (&grown, 1, 100_000, 0), (&basis, 1, 0, 0)];
+    for (offered, asked, most, versions) in table {
+        let scene = Scene::new();
+        let stored = scene.dir.path().join("storage/data/a");
+        fs::write(scene.dir.path().join("pi/data/a"), offered).unwrap();
+        fs::write(&stored, &basis).unwrap();
+        let seen = Asked::default();
+        let report = scene.sync_told("pi", LONG, &seen);
+        assert!(matches!(report.devices[0].outcome, Outcome::Done), "{report:?}");
+        assert_eq!((seen.0.load(Ordering::Relaxed), report.counts.versions), (asked, versions), "{report:?}");
+        assert!(report.counts.transferred_bytes <= most, "{report:?}");
+        assert_eq!(report.counts.removed, 1);
+        assert!(fs::read(&stored).unwrap() == *offered);
+    }
 }
