@@ -7,6 +7,7 @@ use program::environment::ColorWhen;
 
 use crate::cmd::add_pi::AddPiArgs;
 use crate::cmd::fingerprint::FingerprintArgs;
+use crate::cmd::init::InitArgs;
 use crate::cmd::inventory::InventoryArgs;
 use crate::cmd::list::ListArgs;
 use crate::cmd::ssh_config::SshConfigArgs;
@@ -48,7 +49,9 @@ pub struct Global {
 /// The commands, in the order of a Pi's life.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Give Pis a key and an entry in the OpenSSH config
+    /// Set up the jump host, and write the configuration file
+    Init(InitArgs),
+    /// Take Pis in: key, host key, entry in the OpenSSH config, public key, login
     AddPi(AddPiArgs),
     /// List the Pis, their keys and their entries
     List(ListArgs),
@@ -63,7 +66,7 @@ pub enum Command {
 impl Command {
     /// Whether it writes the configuration file, which then need not be there.
     pub fn writes_config(&self) -> bool {
-        false
+        matches!(self, Command::Init(_))
     }
 }
 

@@ -20,6 +20,7 @@ use crate::ui::Ui;
 pub mod add_pi;
 pub mod fingerprint;
 mod fleet;
+pub mod init;
 pub mod inventory;
 pub mod list;
 pub mod person;
@@ -34,6 +35,7 @@ pub fn main() -> Exit {
     let work = || {
         let context = Context::new(ui, &environment, cli.global.config.as_deref(), cli.command.writes_config())?;
         match cli.command {
+            Command::Init(args) => init::run(&context, &args),
             Command::AddPi(args) => add_pi::run(&context, &args),
             Command::List(args) => list::run(&context, &args),
             Command::Fingerprint(args) => fingerprint::run(&context, &args),

@@ -1,0 +1,202 @@
+//! Machines taken in for real: sshds with password checks by PAM, an OpenSSH `ssh` that judges what was written, and everything
+//! that can go wrong on the way.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use local_fleet::{Fleet, Machine, account};
+
+const JUMP_PASSWORD: &str = "open sesame, bitte schön";
+const PI_PASSWORD: &str = "raspberry-7f3a";
+
+/// Three keys with options and comments, and no line break at the end.
+const FOREIGN: &str = "# of the house\n\
+    from=\"10.0.0.0/8\",command=\"echo \\\"hi, you\\\"\"  ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHrdV4yNWBkQ7zJdC0qyv4kn6Eqzqpz9giqA8VEUqjRF bob's key\r\n\
+    \n\
+    restrict,port-forwarding ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0kt/FwBgh/P55Xn63t1yKc6G332TZpyanZM2lRXOLS x  y\n\
+    ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHrdV4yNWBkQ7zJdC0qyv4kn6Eqzqpz9giqA8VEUqjRG 'quoted' $(reboot)";
+
+/// A fleet whose collector has nothing.
+struct Scene {
+    fleet: Fleet,
+}
+
+/// A program that has ended.
+struct Ended {
+    shown: String,
+    output: Output,
+}
+
+impl Ended {
+    #[track_caller]
+    fn expect(self, code: i32) -> Ended {
+        assert_eq!(self.output.status.code(), Some(code), "{}", self.text());
+        self
+    }
+
+    /// Asserts that all of these are in what it said.
+    #[track_caller]
+    fn says(self, words: &[&str]) -> Ended {
+        let text = self.text();
+        for word in words {
+            assert!(text.contains(word), "'{word}' is not in:\n{text}");
+        }
+        self
+    }
+
+    fn stdout(&self) -> String {
+        String::from_utf8(self.output.stdout.clone()).unwrap()
+    }
+
+    fn text(&self) -> String {
+        let (out, err) = (&self.output.stdout, &self.output.stderr);
+        format!(
+            "{}\n{}\n{}{}",
+            self.shown,
+            self.output.status,
+            String::from_utf8_lossy(out),
+            String::from_utf8_lossy(err)
+        )
+    }
+}
+
+fn run(mut command: Command, stdin: &str) -> Ended {
+    let shown = format!("{command:?}");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // One that fails early reads nothing.
+    let _closed = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    Ended { shown, output: child.wait_with_output().unwrap() }
+}
+
+/// What ssh-keygen says of a machine's own host key: the fingerprint.
+fn fingerprint(machine: &Machine) -> String {
+    let key = machine.log().with_file_name("host_key.pub");
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.arg("-lf").arg(key);
+    run(keygen, "").expect(0).stdout().split(' ').nth(1).unwrap().to_owned()
+}
+
+impl Scene {
+    fn new(builder: local_fleet::Builder) -> Scene {
+        Scene { fleet: builder.tunnels(false).passwords(JUMP_PASSWORD, PI_PASSWORD).start().unwrap() }
+    }
+
+    fn keytool(&self, args: &[&str], stdin: &str) -> Ended {
+        let mut command = self.fleet.command("keytool").unwrap();
+        command.args(args);
+        run(command, stdin)
+    }
+
+    /// Sets the jump host up.
+    fn init(&self, more: &[&str]) -> Ended {
+        let port = self.fleet.jump().port().to_string();
+        let base_port = self.fleet.base_port().to_string();
+        let fingerprint = fingerprint(self.fleet.jump());
+        let (source, storage) = (self.fleet.pis()[0].source(), self.fleet.storage());
+        let mut args = vec!["init", "--host", "127.0.0.1", "--port", &port, "--user", account::JUMP_USER];
+        args.extend(["--base-port", &base_port, "--fingerprint", &fingerprint, "--password-stdin"]);
+        args.extend(["--source", source.to_str().unwrap(), "--storage", storage.to_str().unwrap()]);
+        args.extend(more);
+        self.keytool(&args, JUMP_PASSWORD)
+    }
+
+    /// A list of the Pis' own fingerprints.
+    fn fingerprints(&self) -> PathBuf {
+        let mut list = String::from("# as read from the screens\n");
+        for pi in self.fleet.pis() {
+            writeln!(list, "{} {}", pi.name(), fingerprint(pi)).unwrap();
+        }
+        let file = self.fleet.root().join("fingerprints");
+        fs::write(&file, list).unwrap();
+        file
+    }
+
+    fn add_pi(&self, args: &[&str], password: &str) -> Ended {
+        let list = self.fingerprints();
+        let fixed = ["add-pi", "--fingerprints", list.to_str().unwrap(), "--password-stdin"];
+        self.keytool(&[&fixed, args].concat(), password)
+    }
+
+    /// OpenSSH's own client with what keytool wrote and nothing else.
+    fn ssh(&self, args: &[&str]) -> Ended {
+        let mut command = self.fleet.at_home("ssh").unwrap();
+        command.args(["-o", "BatchMode=yes"]).args(args);
+        run(command, "")
+    }
+
+    fn home(&self, path: &str) -> PathBuf {
+        self.fleet.home().join(path)
+    }
+}
+
+fn authorized(machine: &Machine) -> String {
+    fs::read_to_string(machine.home().join(".ssh/authorized_keys")).unwrap_or_default()
+}
+
+fn public_key(scene: &Scene, name: &str) -> String {
+    fs::read_to_string(scene.home(&format!(".ssh/{name}.pub"))).unwrap()
+}
+
+/// Everything below a directory, byte for byte.
+fn content(dir: &Path) -> Vec<(Vec<u8>, String)> {
+    local_fleet::snapshot(dir).unwrap().into_iter().map(|(path, facts)| (path, facts.sha256)).collect()
+}
+
+#[test]
+fn from_nothing_to_logins_that_openssh_makes_by_itself() {
+    let scene = Scene::new(Fleet::builder().pis(2).ids(&[31, 34]));
+    let (jump, pi) = (scene.fleet.jump(), scene.fleet.pi(31));
+    account::authorize(&pi.home(), FOREIGN).unwrap();
+
+    // A dry run and a wrong password leave no trace on either side.
+    scene.init(&["--dry-run"]).expect(0).says(&["make private ed25519 key", "append the public key"]);
+    assert_eq!(content(&scene.fleet.home()), []);
+    let port = jump.port().to_string();
+    let other = "SHA256:OQwzHNaJf+yRKYeKJagzYdnXYje+xqBSfHhDDjupeOg";
+    let host = ["init", "--host", "127.0.0.1", "--port", &port, "--user", account::JUMP_USER, "--password-stdin"];
+    let refused = scene.keytool(&[&host[..], &["--fingerprint", other]].concat(), JUMP_PASSWORD).expect(3);
+    refused.says(&["'awsbox' shows ssh-ed25519 SHA256:", "which is not what --fingerprint has for it"]);
+    scene.keytool(&[&host[..], &["--fingerprint", &fingerprint(jump)]].concat(), "wrong").expect(3).says(&["refused"]);
+    scene.keytool(&host, JUMP_PASSWORD).expect(2).says(&["nobody can be asked", "--fingerprint"]);
+    assert_eq!(content(&scene.fleet.home()), []);
+    assert_eq!(authorized(jump), "");
+
+    scene.init(&[]).expect(0).says(&["awsbox", "is ready"]);
+    assert_eq!(authorized(jump), public_key(&scene, "awsbox"));
+    scene.ssh(&["awsbox", "true"]).expect(0);
+    let before = content(&scene.fleet.home());
+    scene.init(&[]).expect(0).says(&["was there"]);
+    assert_eq!(content(&scene.fleet.home()), before);
+
+    let source = scene.fleet.pi(34).source();
+    let config = scene.fleet.config_file();
+    let devices = format!("devices:\n  \"raspberry34\": {{ source: {} }}\n", source.display());
+    fs::write(&config, fs::read_to_string(&config).unwrap() + &devices).unwrap();
+
+    let before = content(&scene.fleet.home());
+    scene.add_pi(&["31", "34", "--dry-run"], PI_PASSWORD).expect(0).says(&["would be done", "raspberry34"]);
+    scene.add_pi(&["31"], "wrong").expect(3).says(&["the password for user 'pi' is refused"]);
+    scene.keytool(&["add-pi", "31", "--password-stdin"], PI_PASSWORD).expect(2).says(&["--fingerprints FILE"]);
+    assert_eq!(content(&scene.fleet.home()), before);
+    assert_eq!(authorized(pi), FOREIGN);
+
+    scene.add_pi(&["31", "34"], PI_PASSWORD).expect(0).says(&["raspberry31", "raspberry34", "done"]);
+    assert_eq!(authorized(pi), format!("{FOREIGN}\n{}", public_key(&scene, "raspberry31")));
+    assert_eq!(authorized(scene.fleet.pi(34)), public_key(&scene, "raspberry34"));
+    for name in ["raspberry31", "raspberry34"] {
+        let said = scene.ssh(&[name, "echo $HOME"]).expect(0).stdout();
+        assert!(said.contains(name), "{said}");
+    }
+    // Again there is nothing to do, and no password is needed.
+    let before = content(&scene.fleet.home());
+    let again = scene.keytool(&["add-pi", "31", "34"], "").expect(0);
+    assert!(!again.stdout().contains("done done"), "{}", again.text());
+    assert_eq!(content(&scene.fleet.home()), before);
+    assert_eq!(authorized(pi), format!("{FOREIGN}\n{}", public_key(&scene, "raspberry31")));
+}
