@@ -244,3 +244,64 @@ impl Registry {
 
 /// What is to be known of several Pis, by name.
 pub type ByName<T> = BTreeMap<DeviceName, T>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::tests::{places, surroundings};
+
+    fn numbers(texts: &[&str]) -> Result<Vec<u16>, String> {
+        let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
+        ids(&texts).map(|ids| ids.into_iter().map(|id| id.0).collect()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn numbers_and_ranges() {
+        assert_eq!(numbers(&["31", "34-36", "7,35,1-2"]), Ok(vec![31, 34, 35, 36, 7, 1, 2]));
+        assert_eq!(numbers(&["0"]), Ok(vec![0]));
+        for text in ["", "x", "-1", "1-", "031", "1,,2", "65536", "1-2-3", "+3", "1 ", "raspberry31"] {
+            assert!(numbers(&[text]).unwrap_err().ends_with("is not the number of a Pi"), "{text}");
+        }
+        assert_eq!(numbers(&["5-4"]).unwrap_err(), "'5-4' is empty: it ends before it begins");
+    }
+
+    fn registry(name: &str, base_port: u16, config: &str) -> (tempfile::TempDir, Registry) {
+        let home = tempfile::tempdir().unwrap();
+        let places = places(home.path());
+        std::fs::create_dir_all(&places.owned_dir).unwrap();
+        std::fs::write(&places.owned, "Host raspberry31\nHost raspberry034\n").unwrap();
+        std::fs::write(&places.ssh_config, format!("Include config.d/pipeline.conf\n{config}")).unwrap();
+        let ssh_config = SshConfig::load(&places.ssh_config, &surroundings(home.path())).unwrap();
+        let onboarding = Onboarding { name: name.into(), base_port, ..Onboarding::default() };
+        let registry = Registry::new(&onboarding, &places, ssh_config).unwrap();
+        (home, registry)
+    }
+
+    #[test]
+    fn what_follows_from_a_number() {
+        let (home, registry) = registry("bee-{id}-cam", 65_000, "");
+        let pi = registry.pi(Id(7)).unwrap();
+        assert_eq!((pi.name.as_str(), pi.port, pi.entry), ("bee-7-cam", 65_007, Entry::None));
+        assert_eq!(pi.key, home.path().join(".ssh/bee-7-cam"));
+        let error = registry.pi(Id(536)).unwrap_err();
+        assert_eq!(error.to_string(), "Pi 536 would need port 65536, and 65535 is the last one");
+        for (name, id) in [("bee-7-cam", Some(7)), ("bee-07-cam", None), ("bee-1-2-cam", None), ("bee--cam", None)] {
+            assert_eq!(registry.id_of(name), id.map(Id), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_ours_or_the_users_or_not_there() {
+        let config =
+            "Host raspberry5 other\n  HostName localhost\n  Port 77\n  IdentityFile ~/k\nHost raspberry* \n  User x\n";
+        let (home, registry) = registry("raspberry{id}", 5000, config);
+        std::fs::write(home.path().join(".ssh/raspberry9"), "").unwrap();
+        let all = registry.all().unwrap();
+        let found: Vec<(u16, &Entry)> = all.iter().map(|pi| (pi.id.0, &pi.entry)).collect();
+        let file = home.path().join(".ssh/config");
+        let by_hand = Entry::HandWritten { file, line: 2, has_key: true };
+        assert_eq!(found, [(5, &by_hand), (9, &Entry::None), (31, &Entry::Ours)]);
+        assert_eq!((all[0].port, all[0].key.as_path()), (77, home.path().join("k").as_path()));
+        assert_eq!(registry.known(&[Id(9)]).unwrap_err().to_string(), "raspberry9 has no entry in the OpenSSH config");
+    }
+}

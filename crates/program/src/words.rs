@@ -48,9 +48,10 @@ pub fn clock_offset(offset_ms: i64) -> String {
     }
 }
 
-/// A number and its noun: `1 file`, `2 files`. The noun is given in the singular and takes an `s`.
+/// A number and its noun: `1 file`, `2 files`. The noun is given in the singular.
 pub fn count(number: u64, noun: &str) -> String {
-    let plural = match (number, noun.strip_suffix('y')) {
+    let stem = noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u']));
+    let plural = match (number, stem) {
         (1, _) => return format!("1 {noun}"),
         (_, Some(stem)) => format!("{stem}ies"),
         (_, None) => format!("{noun}s"),
@@ -149,6 +150,7 @@ mod tests {
     fn nouns_agree_with_their_number() {
         assert_eq!([0, 1, 2].map(|n| count(n, "file")), ["0 files", "1 file", "2 files"]);
         assert_eq!(count(2, "empty directory"), "2 empty directories");
+        assert_eq!(count(2, "host key"), "2 host keys");
     }
 
     #[test]

@@ -100,6 +100,8 @@ fn typed_ids(texts: &[String]) -> Result<Vec<Id>, Failure> {
 }
 
 /// An error of any room as the end of a command.
+// By value, so that it goes into `map_err` as it is.
+#[allow(clippy::needless_pass_by_value)]
 fn failed(error: impl Classified + 'static) -> Failure {
     Failure::of(&error)
 }

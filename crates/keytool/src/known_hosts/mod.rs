@@ -3,6 +3,9 @@
 //! Guarantees: names are written hashed, as `ssh-keygen -H` does; all other lines stay byte for byte; a key that is pinned already
 //! is not pinned twice. Leaves to others: whether a key is the right one, and reading for strict checks ([`host_key`]).
 
+#[cfg(test)]
+mod tests;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
