@@ -223,3 +223,21 @@ fn a_sighting_is_forgotten_once_its_file_is_received() {
     visit.begin_tasks().unwrap();
     assert_eq!(visit.sighted(&entry, 11).unwrap(), 11);
 }
+
+/// Most of what a visit of many small files costs would otherwise be SQLite's planning.
+#[test]
+fn a_lookup_is_planned_once_for_all_values() {
+    let place = Place::new();
+    let conn = connect(&place.catalog.file).unwrap();
+    let lookups = [
+        "SELECT id FROM file WHERE source = ?1 AND path = ?2 AND removed_ns IS NULL ORDER BY id DESC LIMIT 1",
+        "SELECT id FROM file WHERE archive_path = ?2 AND kept = 'whole' AND source = ?1 ORDER BY id DESC LIMIT 1",
+    ];
+    for sql in lookups {
+        let mut statement = conn.prepare(sql).unwrap();
+        for path in [b"a", b"b", b"c"] {
+            assert!(!statement.exists(params![1, path]).unwrap());
+        }
+        assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0, "{sql}");
+    }
+}
