@@ -156,6 +156,21 @@ fn thirty_lanes_at_once_where_the_server_allows_ten_sessions() {
 }
 
 #[test]
+fn an_open_is_answered_though_a_closing_lane_reads_the_answer() {
+    let fleet = Fleet::builder().pis(0).start().unwrap();
+    // So long a silence is allowed that no question of ours comes in between and wakes anybody.
+    let mux = mux(&fleet, fleet.jump(), LONG * 100);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for _ in 0..1000 {
+        // The one of the round before is closing by now.
+        let lane = mux.open_tcp("127.0.0.1", port, &patience()).unwrap();
+        drop(listener.accept().unwrap());
+        drop(lane);
+    }
+}
+
+#[test]
 fn a_refused_lane_is_one_refused_lane() {
     let fleet = Fleet::builder().pis(0).offline(1).jump_config("PermitOpen 127.0.0.1:*").start().unwrap();
     let mux = mux(&fleet, fleet.jump(), LONG);

@@ -197,6 +197,8 @@ impl Driver {
             moved |= self.pump()?;
         }
         self.input = false;
+        // A lane that closes reads what comes, the answer to an open among it; no poll would show that any more.
+        moved |= self.open()?;
         moved |= self.lanes.iter().any(Lane::was_served);
         // What was held back for somebody's sake has its turn next.
         Ok(moved || (urgent && !output_blocked(&self.session)))
