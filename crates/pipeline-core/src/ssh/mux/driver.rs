@@ -18,7 +18,7 @@ use ssh2::{Channel, Session};
 
 use super::lane::{Lane, Step, Trouble, Turn, broken, is_fatal, output_blocked, trouble};
 use super::{ErrorTail, Failure, MIN_WINDOW, MuxError, OpenError, Opened, Options, Report, Request, Shared, Target};
-use crate::ssh::patience::{poll, poll_one};
+use crate::ssh::patience::{LOOK, poll, poll_one};
 use crate::ssh::session::{Transport, error_code};
 
 /// What a socket pair holds in each direction, where the system allows it: fewer and larger hand-overs.
@@ -287,7 +287,8 @@ impl Driver {
         self.look_at_clock(serving)?;
         let mut wanted = PollFlags::empty();
         // Without a lane there is nothing to read with: what the peer sends waits until there is one.
-        wanted.set(PollFlags::IN, serving && !std::mem::take(&mut self.deaf));
+        let deaf = std::mem::take(&mut self.deaf);
+        wanted.set(PollFlags::IN, serving && !deaf);
         // But a peer that has closed is noticed: the next who needs the connection must not find it dead.
         wanted.set(PollFlags::RDHUP, !serving);
         wanted.set(PollFlags::OUT, output_blocked(&self.session));
@@ -321,7 +322,8 @@ impl Driver {
         let pulse = serving.then_some(self.pulse.next);
         let unsent = self.lanes.iter().filter_map(Lane::unsent_since).map(|since| since + UNSENT_WAIT).min();
         let stop = self.stopping.map(|since| since + STOP_WAIT);
-        let due = [pulse, unsent, stop].into_iter().flatten().min();
+        let end = self.lanes.iter().any(Lane::awaits_end).then(|| Instant::now() + LOOK);
+        let due = [pulse, unsent, stop, end].into_iter().flatten().min();
         due.map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(Instant::now()))
     }
 

@@ -260,6 +260,12 @@ impl Lane {
         may_send || may_take
     }
 
+    /// Whether the user is served with all but how the command ended. Another's reading may have met that word: no poll shows it,
+    /// and nothing can be asked of the channel without reading, so it must be asked again after a while.
+    pub(super) fn awaits_end(&self) -> bool {
+        self.socket.is_some() && self.report.is_some() && self.down_ended && !self.remote_closed
+    }
+
     /// Reads packets until there are none, without taking anything from this channel; whether it could.
     pub(super) fn pump(&mut self) -> Result<bool, Trouble> {
         // Each reads until its own end of the channel has come; beyond both there is nothing to wait for.
