@@ -7,10 +7,12 @@ use program::environment::ColorWhen;
 
 use crate::cmd::add_pi::AddPiArgs;
 use crate::cmd::fingerprint::FingerprintArgs;
+use crate::cmd::grant::{GrantArgs, GrantsArgs, RevokeArgs};
 use crate::cmd::init::InitArgs;
 use crate::cmd::inventory::InventoryArgs;
 use crate::cmd::list::ListArgs;
 use crate::cmd::ssh_config::SshConfigArgs;
+use crate::cmd::tunnel::TunnelArgs;
 
 /// From a fresh card to a Pi in the fleet: keys, host keys and OpenSSH entries, on this machine and on the others.
 ///
@@ -59,6 +61,14 @@ pub enum Command {
     Fingerprint(FingerprintArgs),
     /// Print the entries of the OpenSSH config
     SshConfig(SshConfigArgs),
+    /// Set up a Pi's reverse tunnel, or print what somebody has to put where
+    Tunnel(TunnelArgs),
+    /// Let somebody else in for a time
+    Grant(GrantArgs),
+    /// List who is let in for a time
+    Grants(GrantsArgs),
+    /// Take back what was granted
+    Revoke(RevokeArgs),
     /// Print the Pis as an Ansible inventory
     Inventory(InventoryArgs),
 }

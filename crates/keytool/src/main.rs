@@ -9,6 +9,7 @@ mod changes;
 mod cli;
 mod cmd;
 mod facts;
+mod grant;
 mod key;
 mod known_hosts;
 mod local;
@@ -17,7 +18,9 @@ mod places;
 mod registry;
 mod shell;
 mod ssh_config;
+mod tunnel;
 mod ui;
+mod visits;
 mod yaml;
 
 fn main() -> std::process::ExitCode {

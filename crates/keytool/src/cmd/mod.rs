@@ -20,11 +20,13 @@ use crate::ui::Ui;
 pub mod add_pi;
 pub mod fingerprint;
 mod fleet;
+pub mod grant;
 pub mod init;
 pub mod inventory;
 pub mod list;
 pub mod person;
 pub mod ssh_config;
+pub mod tunnel;
 
 /// The whole program, from arguments to exit code. Usage errors end it in here, with 2.
 pub fn main() -> Exit {
@@ -40,6 +42,10 @@ pub fn main() -> Exit {
             Command::List(args) => list::run(&context, &args),
             Command::Fingerprint(args) => fingerprint::run(&context, &args),
             Command::SshConfig(args) => ssh_config::run(&context, &args),
+            Command::Tunnel(args) => tunnel::run(&context, &args),
+            Command::Grant(args) => grant::give(&context, &args),
+            Command::Grants(args) => grant::list(&context, &args),
+            Command::Revoke(args) => grant::take(&context, &args),
             Command::Inventory(args) => inventory::run(&context, &args),
         }
     };

@@ -10,7 +10,7 @@ pub(super) const RATE: &str = "bytes per second such as 500KiB/s or 1MB/s";
 pub(super) const PERCENT: &str = "a percentage from 1% to 100%";
 
 /// Reads `10s`, `5m`, `2h`, `30d`, or several of them from the largest to the smallest: `1h30m`. At most a hundred years.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let mut total: u64 = 0;
     let mut smaller_than = u64::MAX;
     let mut rest = text;

@@ -27,6 +27,13 @@ pub struct Hop {
     pub port: Option<u16>,
 }
 
+impl Hop {
+    /// Reads `[user@]host[:port]`.
+    pub fn parse(text: &str) -> Option<Hop> {
+        hop(text)
+    }
+}
+
 /// Reads the rest of a `ProxyJump` line.
 pub(super) fn parse(text: &str) -> Result<Jump, String> {
     // Unlike other keywords, this one takes the line as it is: a '#' ends it anywhere, quotes mean nothing.

@@ -1,0 +1,282 @@
+//! The texts to where they belong: the key is made on the Pi, then let in by the jump host, then used.
+
+use std::io::ErrorKind;
+
+use pipeline_core::ssh::{Credentials, HostKey, SshError, Target, Trust};
+use program::exit::Exit;
+use program::failure::Failure;
+use program::streams::Mark;
+use zeroize::Zeroizing;
+
+use super::super::{Context, failed};
+use super::{Job, TUNNEL_KEY, print};
+use crate::authorized_keys::Key;
+use crate::changes::{Change, ChangeError, Original};
+use crate::local;
+use crate::onboard::fingerprints::{Fingerprints, is_fingerprint};
+use crate::onboard::trust::{Verdict, judge};
+use crate::registry::Entry;
+use crate::shell::Remote;
+use crate::tunnel::{Admission, InstallError, Report, Service, Step, Tunnel, admit, dismiss, on_pi};
+
+pub(super) fn run(job: &Job<'_>, tunnel: &Tunnel) -> Result<Exit, Failure> {
+    let (streams, name) = (&job.context.ui.streams, &job.pi.name);
+    let good = |text: String| streams.mark(Mark::Good, &text);
+    let bench = job.args.install.then(|| Bench::enter(job)).transpose()?;
+    let key = match &bench {
+        Some(pi) => {
+            let made = pi.step(job, tunnel, Step::Key)?;
+            let key = made.key.ok_or_else(|| silent(name.as_str()))?;
+            keep(job, &key)?;
+            good(format!("{name}: has the tunnel key {}", key.fingerprint()));
+            key
+        }
+        None => job.known_key()?.ok_or_else(|| print::no_key(job))?,
+    };
+    if job.args.install_jump {
+        let (remote, jump) = jump(job)?;
+        let admitted = admit(&remote, tunnel, &key, job.args.replace).map_err(|error| of(&jump, &error))?;
+        if job.args.key.is_some() {
+            keep(job, &key)?;
+        }
+        let port = job.pi.port;
+        good(match admitted {
+            Admission::Added => format!("{jump}: lets {name} hold port {port}"),
+            Admission::WasThere => format!("{jump}: lets {name} hold port {port}, as before"),
+        });
+    }
+    let Some(pi) = bench else { return Ok(Exit::Done) };
+    let report = pi.step(job, tunnel, Step::Unit)?;
+    let service = report.service.ok_or_else(|| silent(name.as_str()))?;
+    tell(job, tunnel, &key, &report, service)
+}
+
+/// Takes the Pi's line out at the jump host.
+pub(super) fn revoke(job: &Job<'_>) -> Result<Exit, Failure> {
+    let (remote, jump) = jump(job)?;
+    let name = &job.pi.name;
+    let was_there = dismiss(&remote, name.as_str()).map_err(|error| Failure::of(&error))?;
+    let words = if was_there { "lets the tunnel key of" } else { "has no tunnel key of" };
+    let end = if was_there { " in no longer" } else { "" };
+    job.context.ui.streams.mark(Mark::Good, &format!("{jump}: {words} {name}{end}"));
+    if was_there {
+        job.context
+            .ui
+            .streams
+            .say("a tunnel that is up goes on until its connection ends: end its sshd there if it must not");
+    }
+    Ok(Exit::Done)
+}
+
+fn tell(job: &Job<'_>, tunnel: &Tunnel, key: &Key, report: &Report, service: Service) -> Result<Exit, Failure> {
+    let (streams, name, id) = (&job.context.ui.streams, &job.pi.name, job.pi.id);
+    let user = tunnel.jump_user();
+    let refused = match &report.login {
+        Some(Err(why)) => Some(why),
+        _ => None,
+    };
+    if let Some(why) = refused {
+        streams.mark(Mark::Bad, &format!("{name}: the jump host does not let its tunnel key in: {why}"));
+        streams.advise(
+            Mark::Bad,
+            &format!("'keytool tunnel {id} --install-jump' lets it in; or append this line to ~{user}/.ssh/authorized_keys there"),
+        );
+        let line = tunnel.authorization(key.clone()).map_err(failed)?;
+        streams.out.output.line(&line.to_string());
+    }
+    match service {
+        Service::Enabled | Service::Started | Service::Restarted => {
+            streams.mark(Mark::Good, &format!("{name}: ssh-tunnel.service is installed, and tries until it is let in"));
+            if refused.is_none() {
+                streams.say(&format!("next: keytool add-pi {id}"));
+            }
+        }
+        Service::Kept => {
+            streams.mark(Mark::Bad, &format!("{name}: the tunnel that runs there was left as it is"));
+            streams.advise(Mark::Bad, "it may be the only way to the Pi; run this again once the new key is let in");
+        }
+    }
+    Ok(if refused.is_some() { Exit::Partial } else { Exit::Done })
+}
+
+/// A Pi on the network that it is on now.
+struct Bench {
+    remote: Remote,
+    user: String,
+    password: Option<Zeroizing<String>>,
+}
+
+impl Bench {
+    /// Makes sure that it is the right box, and logs in. Its host key is pinned from then on.
+    fn enter(job: &Job<'_>) -> Result<Bench, Failure> {
+        let (context, name) = (job.context, job.pi.name.to_string());
+        let target = job.bench_target()?;
+        let shown = job.visits.access().host_keys(&target, &()).map_err(failed)?;
+        let keys = accepted(job, &target, &shown)?;
+        let user = target.host.user.clone();
+        let (connection, password) = match (&job.args.identity, job.args.password_stdin) {
+            (Some(identity), _) => {
+                let mut target = target.clone();
+                target.host.identity_files = vec![identity.clone()];
+                target.host.default_identities = false;
+                target.host.identities_only = true;
+                (job.log_in(&target, &keys, &Credentials::Config).map_err(failed)?, None)
+            }
+            (None, true) => job.by_password(&target, &keys, context.ui.secret_from_stdin()?)?,
+            // Whatever key it lets in; a fresh card knows none.
+            (None, false) => match job.log_in(&target, &keys, &Credentials::Config) {
+                Ok(connection) => (connection, None),
+                Err(SshError::Auth { .. }) if context.ui.asks() => {
+                    let password = ask_password(context, &user, &name)?;
+                    job.by_password(&target, &keys, password)?
+                }
+                Err(error) => return Err(failed(error)),
+            },
+        };
+        pin(job, &target, &keys)?;
+        Ok(Bench { remote: connection, user, password })
+    }
+
+    fn step(&self, job: &Job<'_>, tunnel: &Tunnel, step: Step) -> Result<Report, Failure> {
+        let name = job.pi.name.as_str();
+        let run = |password| on_pi(&self.remote, tunnel, step, job.args.replace, password);
+        let ran = match run(self.password.as_ref()) {
+            Err(InstallError::SudoPassword) if job.context.ui.asks() => {
+                run(Some(&ask_password(job.context, &self.user, name)?))
+            }
+            ran => ran,
+        };
+        ran.map_err(|error| of(name, &error))
+    }
+}
+
+fn ask_password(context: &Context, user: &str, name: &str) -> Result<Zeroizing<String>, Failure> {
+    context.ui.secret(&format!("Password of {user} on {name}"), "--password-stdin or --identity")
+}
+
+impl Job<'_> {
+    /// The Pi as `--via` reaches it, with the name that its host key is pinned by.
+    fn bench_target(&self) -> Result<Target, Failure> {
+        let missing = || Failure { exit: Exit::Usage, what: "--install needs --via".into(), hint: None };
+        let via = self.args.via.as_ref().ok_or_else(missing)?;
+        let mut target = self.visits.access().target(&via.host).map_err(failed)?;
+        let has_entry = self.registry.entry(&via.host) != Entry::None;
+        let host = &mut target.host;
+        match &via.user {
+            Some(user) => host.user.clone_from(user),
+            None if has_entry => {}
+            None => host.user.clone_from(&self.registry.onboarding().user),
+        }
+        host.port = via.port.unwrap_or(host.port);
+        host.host_key_alias = Some(self.known_as()?);
+        host.alias = self.pi.name.to_string();
+        Ok(target)
+    }
+
+    /// What known_hosts calls this Pi: its alias, unless its owner's own entry says something else.
+    fn known_as(&self) -> Result<String, Failure> {
+        match &self.pi.entry {
+            Entry::HandWritten { .. } => {
+                self.visits.access().target(self.pi.name.as_str()).map(|target| target.known_as()).map_err(failed)
+            }
+            _ => Ok(self.pi.name.to_string()),
+        }
+    }
+
+    fn log_in(&self, target: &Target, keys: &[HostKey], credentials: &Credentials) -> Result<Remote, SshError> {
+        let connection = self.visits.access().log_in(target, Trust::Exactly(keys), credentials, &())?;
+        Ok(self.visits.remote(connection))
+    }
+
+    fn by_password(
+        &self,
+        target: &Target,
+        keys: &[HostKey],
+        password: Zeroizing<String>,
+    ) -> Result<(Remote, Option<Zeroizing<String>>), Failure> {
+        let remote = self.log_in(target, keys, &Credentials::Password(password.clone())).map_err(failed)?;
+        Ok((remote, Some(password)))
+    }
+}
+
+/// The host keys that the Pi may have: those that are pinned, given, or confirmed by whoever sits beside it.
+fn accepted(job: &Job<'_>, target: &Target, shown: &[HostKey]) -> Result<Vec<HostKey>, Failure> {
+    let (ui, name) = (job.context.ui, job.pi.name.as_str());
+    if let Some(bad) = job.args.fingerprint.iter().find(|fingerprint| !is_fingerprint(fingerprint)) {
+        return Err(Failure {
+            exit: Exit::Usage,
+            what: format!("'{bad}' is not a fingerprint"),
+            hint: Some("it is of the form SHA256:…, as 'ssh-keygen -lf' prints it".into()),
+        });
+    }
+    let others = others(job)?;
+    let given = &job.args.fingerprint;
+    let listed = (!given.is_empty()).then(|| Fingerprints::of_one(name, given));
+    match judge(&target.host, shown, &others, listed.as_ref()).map_err(failed)? {
+        Verdict::Pinned(keys) | Verdict::Listed(keys) => Ok(keys),
+        Verdict::Unknown(keys) => {
+            ui.streams.say(&format!("{name} at {}:{} shows", target.host.hostname, target.host.port));
+            for key in &keys {
+                ui.streams.say(&format!("  {} {}", key.algorithm(), key.fingerprint()));
+            }
+            ui.streams.say("on the Pi itself, 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' shows the same");
+            if ui.confirm(&format!("Is that {name}?"), "--fingerprint SHA256:…")? {
+                return Ok(keys);
+            }
+            Err(Failure { exit: Exit::Config, what: format!("{name}: not confirmed"), hint: None })
+        }
+    }
+}
+
+/// The names of the other machines that known_hosts may have: those of the fleet, and those that have only their tunnel yet.
+fn others(job: &Job<'_>) -> Result<Vec<String>, Failure> {
+    let mut names = job.registry.names().map_err(failed)?;
+    let files = std::fs::read_dir(&job.context.places.ssh_dir).into_iter().flatten().flatten();
+    let with_tunnel = files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(TUNNEL_KEY)?.to_owned()));
+    names.extend(with_tunnel);
+    names.retain(|name| name != job.pi.name.as_str());
+    Ok(names)
+}
+
+/// Whoever was beside the Pi has vouched for its key: nobody need ask again when it is behind its tunnel.
+fn pin(job: &Job<'_>, target: &Target, keys: &[HostKey]) -> Result<(), Failure> {
+    let pins = [(target.known_as(), keys.to_vec())];
+    let places = &job.context.places;
+    let done = job.context.editor(false).perform(|| local::pins(&pins, places)).map_err(failed)?;
+    done.iter().for_each(|words| job.context.ui.streams.say(words));
+    Ok(())
+}
+
+/// Keeps the public half here, for the jump host's line.
+fn keep(job: &Job<'_>, key: &Key) -> Result<(), Failure> {
+    let (file, places) = (job.key_file(), &job.context.places);
+    let content = format!("{key} tunnel of {}\n", job.pi.name);
+    let decide = || {
+        let mut changes = local::directories(places);
+        let words = format!("write public key {}", places.show(&file));
+        changes.extend(Change::replace(Original::read(&file)?, 0o644, content.clone().into_bytes(), words));
+        Ok::<_, ChangeError>(changes)
+    };
+    job.context.editor(false).perform(decide).map_err(failed)?;
+    Ok(())
+}
+
+/// A login to the account on the jump host that holds the tunnels, and the jump host's alias.
+fn jump(job: &Job<'_>) -> Result<(Remote, String), Failure> {
+    let alias = job.jump_alias()?.to_owned();
+    let mut target = job.visits.access().target(&alias).map_err(failed)?;
+    target.host.user = job.jump_user(&target.host.user);
+    Ok((job.visits.log_in(&target).map_err(failed)?, alias))
+}
+
+fn of(host: &str, error: &InstallError) -> Failure {
+    let failure = Failure::of(error);
+    Failure { what: format!("{host}: {}", failure.what), ..failure }
+}
+
+fn silent(name: &str) -> Failure {
+    let cause = std::io::Error::from(ErrorKind::InvalidData);
+    let failure =
+        Failure::because(Exit::Unexpected, &format!("{name}: the script on the Pi did not say what it did"), &cause);
+    Failure { hint: Some("see whether the login's shell prints something of its own".into()), ..failure }
+}

@@ -1,0 +1,186 @@
+//! `keytool tunnel`: everything for a Pi's reverse tunnel, printed or put where it belongs.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use pipeline_core::cancel::Cancel;
+use pipeline_core::ssh::host_key::{self, Marker};
+use pipeline_core::ssh_config::Hop;
+use program::exit::Exit;
+use program::failure::Failure;
+
+use super::{Context, failed, typed_ids};
+use crate::authorized_keys::Key;
+use crate::registry::{Entry, Pi, Registry};
+use crate::tunnel::{Jump, Tunnel};
+use crate::visits::Visits;
+
+mod install;
+mod print;
+
+/// What the public half of a Pi's tunnel key is called on this machine, after the Pi's name.
+const TUNNEL_KEY: &str = "-tunnel.pub";
+
+/// Options of `keytool tunnel`.
+#[derive(Debug, Args)]
+pub struct TunnelArgs {
+    /// Number of the Pi: 31
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Set the Pi up, over the network that it is on now
+    #[arg(long, requires = "via")]
+    pub install: bool,
+    /// How to reach the Pi for that: a name, an address, or an alias of the OpenSSH config
+    #[arg(long, value_name = "[USER@]HOST[:PORT]", requires = "install", value_parser = address)]
+    pub via: Option<Hop>,
+    /// Let the Pi's tunnel key in at the jump host
+    #[arg(long)]
+    pub install_jump: bool,
+    /// Let no tunnel key of this Pi in at the jump host any more
+    #[arg(long, conflicts_with_all = ["install", "install_jump"])]
+    pub revoke_jump: bool,
+    /// Take the place of another tunnel that the Pi has, and of another key that the jump host has for it
+    #[arg(long)]
+    pub replace: bool,
+    /// Print one of the texts alone
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["install", "install_jump", "revoke_jump"])]
+    pub only: Option<Text>,
+    /// Public half of the Pi's tunnel key, where the script was run by hand
+    #[arg(long, value_name = "FILE.pub", conflicts_with = "install")]
+    pub key: Option<PathBuf>,
+    /// Account on the jump host that holds the tunnels [default: the one of its entry in the OpenSSH config]
+    #[arg(long, value_name = "USER")]
+    pub jump_user: Option<String>,
+    /// The jump host as the Pi reaches it [default: as the OpenSSH config has it]
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = address)]
+    pub jump_address: Option<Hop>,
+    /// Port of sshd on the Pi
+    #[arg(long, value_name = "PORT", default_value_t = 22)]
+    pub sshd_port: u16,
+    /// A host key that the Pi may show, in place of the question; may be given more than once
+    #[arg(long, value_name = "SHA256:…", requires = "install")]
+    pub fingerprint: Vec<String>,
+    /// Read the password of the login on the Pi from standard input
+    #[arg(long, requires = "install", conflicts_with = "identity")]
+    pub password_stdin: bool,
+    /// Log in to the Pi with this private key
+    #[arg(long, value_name = "FILE", requires = "install")]
+    pub identity: Option<PathBuf>,
+}
+
+/// The texts of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Text {
+    /// Script that sets the Pi up
+    Pi,
+    /// The Pi's systemd unit, which is in the script as well
+    Unit,
+    /// The jump host's line for the Pi's key
+    Jump,
+    /// The jump host's sshd_config
+    Sshd,
+}
+
+fn address(text: &str) -> Result<Hop, String> {
+    Hop::parse(text).ok_or_else(|| "it is of the form [USER@]HOST[:PORT]".into())
+}
+
+/// What every form of the command needs.
+struct Job<'a> {
+    context: &'a Context,
+    args: &'a TunnelArgs,
+    registry: Registry,
+    pi: Pi,
+    visits: Visits,
+}
+
+pub fn run(context: &Context, args: &TunnelArgs) -> Result<Exit, Failure> {
+    let registry = context.registry()?;
+    let [id] = typed_ids(std::slice::from_ref(&args.id))?[..] else {
+        return Err(Failure {
+            exit: Exit::Usage,
+            what: format!("'{}' is more than one Pi", args.id),
+            hint: Some("a tunnel is set up for one Pi at a time".into()),
+        });
+    };
+    let pi = registry.pi(id).map_err(failed)?;
+    let visits = Visits::new(&context.setup, registry.ssh_config().clone(), &Cancel::default());
+    let job = Job { context, args, registry, pi, visits };
+    if args.revoke_jump {
+        return install::revoke(&job);
+    }
+    let tunnel = job.tunnel()?;
+    if args.install || args.install_jump {
+        return install::run(&job, &tunnel);
+    }
+    print::run(&job, &tunnel)
+}
+
+impl Job<'_> {
+    /// The alias of the jump host, which must have an entry.
+    fn jump_alias(&self) -> Result<&str, Failure> {
+        let alias = &self.registry.onboarding().jump;
+        if self.registry.entry(alias) == Entry::None {
+            return Err(Failure {
+                exit: Exit::Config,
+                what: format!("the jump host '{alias}' has no entry in the OpenSSH config"),
+                hint: Some("run 'keytool init', which writes it".into()),
+            });
+        }
+        Ok(alias)
+    }
+
+    /// The account on the jump host that holds the tunnels.
+    fn jump_user(&self, default: &str) -> String {
+        self.args.jump_user.clone().unwrap_or_else(|| default.to_owned())
+    }
+
+    fn tunnel(&self) -> Result<Tunnel, Failure> {
+        let alias = self.jump_alias()?;
+        let host = self.registry.ssh_config().resolve(alias).map_err(failed)?;
+        let name = host_key::lookup_name(&host);
+        let mut host_keys = Vec::new();
+        for entry in host_key::entries(&host_key::known_hosts_files(&host)).map_err(failed)? {
+            if entry.marker == Marker::None && entry.is_about(&name) && !host_keys.contains(&entry.key) {
+                host_keys.push(entry.key);
+            }
+        }
+        let given = self.args.jump_address.as_ref();
+        let jump = Jump {
+            alias: alias.to_owned(),
+            hostname: given.map_or(&host.hostname, |given| &given.host).clone(),
+            // 22 where an address was given without one: the port of the collector's way may be another.
+            port: given.map_or(host.port, |given| given.port.unwrap_or(22)),
+            user: self.jump_user(&host.user),
+            host_keys,
+        };
+        Tunnel::new(self.pi.name.as_str(), self.pi.port, self.args.sshd_port, jump).map_err(failed)
+    }
+
+    /// Where the public half of the Pi's tunnel key is kept on this machine.
+    fn key_file(&self) -> PathBuf {
+        self.context.places.key(&format!("{}{TUNNEL_KEY}", self.pi.name))
+    }
+
+    /// The Pi's tunnel key, as far as it is known here.
+    fn known_key(&self) -> Result<Option<Key>, Failure> {
+        let kept = self.key_file();
+        match &self.args.key {
+            Some(file) => public_key(file).map(Some),
+            None if kept.exists() => public_key(&kept).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+fn public_key(file: &Path) -> Result<Key, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::because(Exit::Config, &format!("can't read {}", file.display()), &error))?;
+    // The script prints `key …`.
+    let line = text.trim().strip_prefix("key ").unwrap_or(text.trim());
+    Key::parse(line).map(|(key, _)| key).ok_or_else(|| Failure {
+        exit: Exit::Config,
+        what: format!("{} holds no public key", file.display()),
+        hint: Some("it is one line, 'ssh-ed25519 AAAA…', as the script on the Pi prints it".into()),
+    })
+}

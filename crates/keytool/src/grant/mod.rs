@@ -1,0 +1,167 @@
+//! Access for other people, for a time: lines of `authorized_keys` with `expiry-time`.
+//!
+//! Guarantees: only lines that carry our mark are ever replaced or removed; the end of a grant is written as the machine's own
+//! sshd reads it, in its zone, and only where its clock can be trusted to keep it. Leaves to others: the connection.
+//!
+//! `expiry-time` in UTC (`…Z`) would need OpenSSH 9.1 on the machine; without, it means the machine's zone, and any since 7.7
+//! understands it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use pipeline_core::error::{Class, Classified};
+use pipeline_core::ssh::SshError;
+
+use crate::authorized_keys::{AuthorizedKeys, Entry, Key, Options};
+use crate::shell::{Shell, ask};
+
+#[cfg(test)]
+mod tests;
+
+/// What the comment of our lines begins with.
+const MARK: &str = "keytool-grant ";
+
+/// How sshd writes a time.
+const STAMP: &str = "%Y%m%d%H%M%S";
+
+/// How wrong a machine's clock may be before it can't be trusted to end a grant.
+const TOLERANCE: Duration = Duration::from_secs(300);
+
+/// Somebody's access.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// His key.
+    pub key: Key,
+    /// The comment of his key.
+    pub who: String,
+    /// When it ends, on the machine's clock and in its zone; none where somebody has taken that out of the line.
+    pub end: Option<DateTime>,
+}
+
+/// A machine's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// What it shows, in its zone.
+    pub local: DateTime,
+    /// The moment that was asked about, in its zone.
+    pub end: DateTime,
+}
+
+/// Why nothing was granted.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantError {
+    /// The connection broke.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
+    /// The machine's answer makes no sense.
+    #[error("the machine can't tell its time: {0}")]
+    Noise(String),
+    /// Its clock is wrong, and it is the one that ends a grant.
+    #[error("the machine's clock is {} {}", words(*by), if *behind { "behind" } else { "ahead" })]
+    Clock {
+        /// How much.
+        by: Duration,
+        /// In which direction.
+        behind: bool,
+    },
+    /// The key is in a line that is not ours.
+    #[error("this key is let in already, by a line that keytool did not write")]
+    LetInAlready,
+}
+
+impl Classified for GrantError {
+    fn class(&self) -> Class {
+        match self {
+            GrantError::Ssh(error) => error.class(),
+            GrantError::Noise(_) => Class::Transient,
+            GrantError::Clock { .. } | GrantError::LetInAlready => Class::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            GrantError::Ssh(error) => return error.hint(),
+            GrantError::Noise(_) => "the login must be allowed to run commands, among them GNU or busybox date".into(),
+            GrantError::Clock { .. } => {
+                "set it right first ('timedatectl' says what is wrong): the machine's own sshd ends the access".into()
+            }
+            GrantError::LetInAlready => {
+                "sshd goes by the first line that fits: take that line out of ~/.ssh/authorized_keys first".into()
+            }
+        })
+    }
+}
+
+/// In the largest unit that says enough.
+fn words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..7_200 => format!("{} minutes", seconds / 60),
+        7_200..172_800 => format!("{} hours", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+impl Clock {
+    /// Asks a machine, and how it would write `end`.
+    pub fn ask(shell: &dyn Shell, end: Timestamp) -> Result<Clock, GrantError> {
+        Ok(Clock::look(shell, end)?.0)
+    }
+
+    /// The same, for a promise: an error where its clock is too far from `now`.
+    pub fn trusted(shell: &dyn Shell, end: Timestamp, now: Timestamp) -> Result<Clock, GrantError> {
+        let (clock, theirs) = Clock::look(shell, end)?;
+        let by = Duration::from_secs(theirs.abs_diff(now.as_second()));
+        if by > TOLERANCE {
+            return Err(GrantError::Clock { by, behind: theirs < now.as_second() });
+        }
+        Ok(clock)
+    }
+
+    fn look(shell: &dyn Shell, end: Timestamp) -> Result<(Clock, i64), GrantError> {
+        let second = end.as_second().to_string();
+        let answer = ask(shell, &[("e", second.as_bytes())], include_str!("clock.sh"), b"")?;
+        Clock::parse(&answer.word).ok_or(GrantError::Noise(answer.complaints))
+    }
+
+    fn parse(answer: &str) -> Option<(Clock, i64)> {
+        let [now, local, end] = answer.strip_prefix("clock ")?.split(' ').collect::<Vec<_>>().try_into().ok()?;
+        let stamp = |text| DateTime::strptime(STAMP, text).ok();
+        Some((Clock { local: stamp(local)?, end: stamp(end)? }, now.parse().ok()?))
+    }
+}
+
+impl Grant {
+    /// The grant that a line is, if it is one of ours.
+    pub fn of(entry: &Entry) -> Option<Grant> {
+        let who = entry.comment.strip_prefix(MARK)?.to_owned();
+        let end = entry.options.get("expiry-time").and_then(|end| DateTime::strptime(STAMP, end).ok());
+        Some(Grant { key: entry.key.clone(), who, end })
+    }
+
+    /// How long it lasts yet; none where it is over. One whose end somebody has removed lasts for ever.
+    pub fn left(&self, clock: &Clock) -> Option<Duration> {
+        let Some(end) = self.end else { return Some(Duration::MAX) };
+        Duration::try_from(end.duration_since(clock.local)).ok().filter(|left| !left.is_zero())
+    }
+}
+
+/// The grants of a file.
+pub fn all(keys: &AuthorizedKeys) -> Vec<Grant> {
+    keys.entries().iter().filter_map(Grant::of).collect()
+}
+
+/// With access for a key until `end`, in the place of an earlier grant for the same key.
+pub fn give(keys: &AuthorizedKeys, key: &Key, who: &str, end: DateTime) -> Result<AuthorizedKeys, GrantError> {
+    if keys.entries().iter().any(|entry| entry.key == *key && Grant::of(entry).is_none()) {
+        return Err(GrantError::LetInAlready);
+    }
+    let options = Options::default().value("expiry-time", &end.strftime(STAMP).to_string());
+    Ok(keys.set(&Entry { options, ..Entry::plain(key.clone(), &format!("{MARK}{who}")) }))
+}
+
+/// Without the grants that `unwanted` names.
+pub fn take(keys: &AuthorizedKeys, unwanted: impl Fn(&Grant) -> bool) -> AuthorizedKeys {
+    keys.without(|entry| Grant::of(entry).is_some_and(|grant| unwanted(&grant)))
+}

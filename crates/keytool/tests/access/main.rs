@@ -1,0 +1,7 @@
+//! `tunnel`, `grant`, `grants` and `revoke` on real sshds with accounts of their own; OpenSSH's own programs say whether it worked.
+
+#![allow(clippy::unwrap_used)]
+
+mod granting;
+mod scene;
+mod tunnelling;
