@@ -29,7 +29,7 @@ const QUEUED: usize = 1;
 
 /// A journaling file system commits what several threads wait for in one go, and a server answers several questions in the time of
 /// one.
-const MAX_SCOUTS: usize = 8;
+pub(super) const MAX_SCOUTS: usize = 8;
 
 /// What was done.
 pub(super) enum News {

@@ -27,8 +27,9 @@ use crate::wire::FetchEnd;
 const MAX_CONTENT_BYTES: u64 = 32 << 20;
 /// Files that are ready to be asked for or are being looked for.
 const MAX_READY: usize = 512;
-/// Signatures that are being made or wait to be sent, in bytes; one that is longer is there alone.
-const MAX_SIGNATURE_BYTES: u64 = 8 << 20;
+/// Signatures that are being made or wait to be sent, in bytes; one that is longer is there alone. Little in the tests of this room,
+/// so that small files have to wait for one another.
+pub(super) const MAX_SIGNATURE_BYTES: u64 = if cfg!(test) { 16 << 10 } else { 8 << 20 };
 const BATCH_BYTES: u64 = 64 << 20;
 const BATCH_AGE: Duration = Duration::from_secs(2);
 /// Content bytes between two [`Event::BytesReceived`].

@@ -9,12 +9,18 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::crew::{Crew, MAX_SCOUTS, News};
+use super::receiving::MAX_SIGNATURE_BYTES;
+use super::scout::{Errand, Reading, Scouted};
 use super::*;
+use crate::archive::Yields;
 use crate::config::{Config, Surroundings};
+use crate::entry::{Entry, Identity};
 use crate::event::RunReport;
 use crate::remote::agent::AgentRemote;
 use crate::remote::{Link, Options};
 use crate::run::{self, Setup};
+use crate::transfer::{Place, Transfer, Wanted};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -57,6 +63,17 @@ impl Scene {
         let setup =
             Setup { config: &self.config, devices: &devices, connect: &Local(longest), dry_run: false, delete: true };
         run::sync(&setup, observer, &Cancel::new()).unwrap()
+    }
+}
+
+/// Does something with the path of each file that begins to arrive.
+struct AsItBegins<F>(F);
+
+impl<F: Fn(&RelPath) + Send + Sync> Observer for AsItBegins<F> {
+    fn event(&self, event: &Event) {
+        if let Event::FileStarted { path, .. } = event {
+            (self.0)(path);
+        }
     }
 }
 
@@ -170,4 +187,74 @@ fn a_large_file_that_looks_edited_is_asked_for_once() {
         assert_eq!(report.counts.removed, 1);
         assert!(fs::read(&stored).unwrap() == *offered);
     }
+}
+
+/// Memory is for one signature at a time here. One that can't be made gives its share back, as does one that was sent.
+#[test]
+fn a_basis_that_ends_early_leaves_memory_for_the_next_signature() {
+    const BYTES: u64 = 3 << 20;
+    let scene = Scene::new();
+    let (offered, stored) = (scene.dir.path().join("pi/data"), scene.dir.path().join("storage/data"));
+    assert!(2 * crate::delta::parameters(BYTES).unwrap().signature_bytes(BYTES) > MAX_SIGNATURE_BYTES);
+    for name in ["a", "b", "short", "shorter"] {
+        File::create(stored.join(name)).unwrap().set_len(BYTES).unwrap();
+        let mut content = vec![0; usize::try_from(BYTES).unwrap()];
+        content[..100].fill(1);
+        fs::write(offered.join(name), content).unwrap();
+    }
+    // Somebody cuts them off after they were looked at, and before a signature is made.
+    let cut = AsItBegins(|path: &RelPath| {
+        if path.as_bytes().starts_with(b"short") {
+            File::options().write(true).open(stored.join(path.as_path())).unwrap().set_len(1).unwrap();
+        }
+    });
+    let report = scene.sync_told("pi", Duration::from_secs(60), &cut);
+    let counts = report.counts;
+    assert_eq!((&report.devices[0].outcome, counts.received, counts.versions), (&Outcome::Done, 4, 4), "{report:?}");
+    // Two came whole, and two as deltas.
+    assert!((2 * BYTES..3 * BYTES).contains(&counts.transferred_bytes), "{report:?}");
+}
+
+#[test]
+fn errands_that_no_scout_has_set_out_on_are_taken_back() {
+    let scene = Scene::new();
+    let (archive, catalog) = run::open(&scene.config).unwrap();
+    let (over, claims, name) = (Cancel::new(), Claims::default(), DeviceName::new("pi").unwrap());
+    let archive = archive.heeding(&over);
+    let staging = archive.staging(&name).unwrap();
+    let recorder = catalog.visit("pi", b"/data", 1).unwrap().recorder(0).unwrap();
+    let (transfer, building) = Transfer::new(&staging);
+    // Each scout has a file to read that has no end.
+    let stored = |number: usize| scene.dir.path().join(format!("storage/data/{number}"));
+    let errand = |number: usize| {
+        File::create(stored(number)).unwrap().set_len(1 << 40).unwrap();
+        let path = RelPath::new(number.to_string()).unwrap();
+        let place = archive.place("data/{path}", &name, b"data", &path).unwrap();
+        let place = Place { path: place, yields: Yields::Version, clash: false, again: false };
+        let identity = Identity { dev: 1, ino: 1, size: 1, mtime_ns: 1, ctime_ns: 1 };
+        Errand::Find(Box::new(Wanted::new(Entry { path, identity }, place, true)), Reading::Whole)
+    };
+    let is_read = |number: usize| {
+        let open = fs::read_dir("/proc/self/fd").unwrap().flatten().map(|fd| fs::read_link(fd.path()));
+        open.flatten().any(|path| path == stored(number))
+    };
+    std::thread::scope(|scope| {
+        let mut crew = Crew::start(scope, (&archive, &staging, &claims, &over), &name, recorder, building);
+        // Dropped before the crew, as in a visit: the builder ends with it.
+        let _transfer = transfer;
+        (0..11).for_each(|number| crew.send_out(errand(number)));
+        while !(0..MAX_SCOUTS).all(is_read) {
+            std::thread::yield_now();
+        }
+        assert_eq!(crew.scouting(), 11);
+        crew.recall();
+        assert_eq!(crew.scouting(), MAX_SCOUTS);
+        over.set();
+        for _ in 0..MAX_SCOUTS {
+            let news = crew.wait(LONG).unwrap();
+            assert!(matches!(news, Some(News::Scouted(Scouted::Stopped))));
+        }
+        assert_eq!(crew.scouting(), 0);
+        assert!(crew.poll().unwrap().is_none());
+    });
 }

@@ -7,7 +7,6 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 use crate::archive::{Archive, ArchivePath, Commit, PART_BYTES, Yields};
-use crate::cancel::Cancel;
 use crate::catalog::Noted;
 use crate::entry::{Identity, Prefix};
 use crate::path::DeviceName;
@@ -245,7 +244,7 @@ fn a_wish_to_stop_ends_what_is_being_built() {
     let signature = crate::delta::signature(&old[..], old.len() as u64).unwrap();
     let pieces = crate::delta::tests::delta_of(&signature, &changed[..]).unwrap();
     for (new, ask, content, staged) in [(changed, Ask::Delta, &pieces[..], 1), (grown, Ask::AfterHeld, &[7][..], 0)] {
-        let (mut place, cancel) = (Place::new(Some(&old)), Cancel::new());
+        let (mut place, cancel) = (Place::new(Some(&old)), crate::cancel::Cancel::new());
         place.archive = place.archive.heeding(&cancel);
         place.staging = place.archive.staging(&pi()).unwrap();
         place.transfer(|transfer, news| {
