@@ -23,11 +23,11 @@ use crate::places::Places;
 /// What kinds of keys can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KeyType {
-    /// Ed25519: short, fast, and what OpenSSH makes by default
+    /// Short, fast, and what OpenSSH makes by default
     Ed25519,
-    /// ECDSA on the curve P-256
+    /// On the curve P-256
     Ecdsa,
-    /// RSA with 3072 bits, for very old servers
+    /// 3072 bits, for very old servers
     Rsa,
 }
 
@@ -305,12 +305,17 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
 }
 
 fn parse_public(path: &Path, bytes: &[u8]) -> Result<PublicKey, KeyError> {
-    let text = std::str::from_utf8(bytes).map_err(|error| form(path, &error))?;
+    let text = String::from_utf8_lossy(bytes);
     PublicKey::from_openssh(text.trim()).map_err(|error| form(path, &error))
 }
 
-fn form(path: &Path, problem: &dyn std::error::Error) -> KeyError {
-    KeyError::Form { path: path.to_owned(), problem: problem.to_string() }
+fn form(path: &Path, error: &ssh_key::Error) -> KeyError {
+    let problem = match error {
+        // What the decoder says is for those who wrote it.
+        ssh_key::Error::Encoding(_) => "it is damaged, or in another form".into(),
+        error => error.to_string(),
+    };
+    KeyError::Form { path: path.to_owned(), problem }
 }
 
 fn written(metadata: &Metadata) -> SystemTime {

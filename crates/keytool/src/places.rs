@@ -53,6 +53,11 @@ impl Places {
         }
     }
 
+    /// A text with all such paths in it.
+    pub fn show_in(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.home.display()), "~/")
+    }
+
     /// The private key that is called `name`.
     pub fn key(&self, name: &str) -> PathBuf {
         self.ssh_dir.join(name)
@@ -88,5 +93,6 @@ pub mod tests {
         assert_eq!(places.show(&places.owned), "~/.ssh/config.d/pipeline.conf");
         assert_eq!(places.show("/etc/x".as_ref()), "/etc/x");
         assert_eq!(places.show(&places.home), "/home/bee");
+        assert_eq!(places.show_in("can't read /home/bee/x: /home/bees/y"), "can't read ~/x: /home/bees/y");
     }
 }

@@ -127,7 +127,7 @@ impl Ui {
         Err(Failure {
             exit: Exit::Usage,
             what: format!("nobody can be asked, because this is not a terminal: {question}"),
-            hint: Some(format!("give {instead}")),
+            hint: Some(format!("give {instead}, or run it on a terminal")),
         })
     }
 }

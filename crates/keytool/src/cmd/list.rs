@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use clap::Args;
+use pipeline_core::error::one_line;
 use program::exit::Exit;
 use program::failure::Failure;
 use program::words::duration;
@@ -87,7 +88,7 @@ fn row(pi: &Pi, known_hosts: &KnownHosts, places: &Places, now: SystemTime) -> R
     let (key, mut problem) = match key::load(&pi.key) {
         Ok(Some(key)) => (Some(key_row(&key, places, now)), mode_problem(&key, places)),
         Ok(None) => (None, Some(format!("no key {}", places.show(&pi.key)))),
-        Err(error) => (None, Some(pipeline_core::error::one_line(&error))),
+        Err(error) => (None, Some(places.show_in(&one_line(&error)))),
     };
     let entry = match &pi.entry {
         Entry::Ours => Some("keytool".into()),

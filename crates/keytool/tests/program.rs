@@ -1,0 +1,141 @@
+//! The program as its callers see it: help, lists, errors, questions. Black box; the golden files are in `snapshots`.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs::File;
+use std::time::{Duration, SystemTime};
+
+use support::terminal::Terminal;
+use support::{Home, good, ssh_keygen};
+
+#[test]
+fn help_of_every_command() {
+    let home = Home::new();
+    let top = home.ok(&["--help"]);
+    insta::assert_snapshot!("help", top);
+    let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.contains(&"add-pi"), "{names:?}");
+    for name in names.into_iter().filter(|name| *name != "help") {
+        insta::assert_snapshot!(format!("help_{name}"), home.ok(&[name, "--help"]));
+    }
+}
+
+/// A home with two Pis, whose keys are from the future, so that they have no age.
+fn two_pis() -> Home {
+    let home = Home::new();
+    home.ok(&["add-pi", "31,34", "--offline"]);
+    for id in ["31", "34"] {
+        let key = File::open(home.path(&format!(".ssh/raspberry{id}"))).unwrap();
+        key.set_modified(SystemTime::now() + Duration::from_secs(86_400)).unwrap();
+    }
+    home
+}
+
+/// What a key is known by, made alike.
+fn redacted(home: &Home, text: &str) -> String {
+    let fingerprint = |name: &str| {
+        let said = ssh_keygen(&["-lf"], &home.path(name));
+        said.split(' ').nth(1).unwrap().to_owned()
+    };
+    text.replace(&fingerprint(".ssh/raspberry31.pub"), "SHA256:31")
+        .replace(&fingerprint(".ssh/raspberry34.pub"), "SHA256:34")
+}
+
+#[test]
+fn the_list_tells_what_is_missing() {
+    let home = two_pis();
+    insta::assert_snapshot!("list_empty", Home::new().ok(&["list"]));
+    let pinned = format!("raspberry34 {}\n", home.read(".ssh/raspberry31.pub"));
+    home.write(".ssh/known_hosts", pinned, 0o600);
+    let config = home.read(".ssh/config");
+    home.write(".ssh/config", config + "Host raspberry7\n  IdentityFile ~/.ssh/seven\n", 0o600);
+    home.write(".ssh/raspberry31", home.read(".ssh/raspberry31"), 0o640);
+    let future = SystemTime::now() + Duration::from_secs(86_400);
+    File::open(home.path(".ssh/raspberry31")).unwrap().set_modified(future).unwrap();
+    home.write(".ssh/raspberry9", "not a key", 0o600);
+    insta::assert_snapshot!("list", home.ok(&["list"]));
+    let json = home.ok(&["list", "34", "7", "--json", "-q"]);
+    insta::assert_snapshot!("list_json", redacted(&home, &json));
+    insta::assert_snapshot!("fingerprints", redacted(&home, &home.ok(&["fingerprint", "31", "34"])));
+}
+
+/// Runs, compares, and looks at what must hold for every error.
+#[track_caller]
+fn golden(name: &str, home: &Home, args: &[&str], exit: i32) {
+    let output = home.run(args);
+    let seen = home.seen(&output);
+    insta::assert_snapshot!(name, seen);
+    assert_eq!(output.status.code(), Some(exit), "{seen}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(errors.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{seen}");
+    for never in ["os error", "Os {", "RUST_BACKTRACE", "panicked"] {
+        assert!(!seen.contains(never), "{never}: {seen}");
+    }
+}
+
+#[test]
+fn errors_say_what_is_wrong_and_what_to_do() {
+    let home = Home::new();
+    golden("error_not_an_id", &home, &["add-pi", "raspberry31", "--offline"], 2);
+    golden("error_empty_range", &home, &["list", "9-1"], 2);
+    golden("error_no_entry", &home, &["fingerprint", "31"], 78);
+    golden("error_no_config", &home, &["list", "--config", "missing.yaml"], 78);
+    golden("error_nobody_to_ask", &home, &["add-pi", "31", "--offline", "--passphrase"], 2);
+    home.write("p.yaml", "onboarding: { base_port: 65530 }\n", 0o600);
+    golden("error_no_port", &home, &["add-pi", "31", "--offline", "--config", "p.yaml"], 78);
+    home.write("q.yaml", "onbording: { base_port: 65530 }\n", 0o600);
+    golden("error_unknown_key", &home, &["list", "--config", "q.yaml"], 78);
+    home.write(".ssh/config", "Host x\n  Port nonsense\n", 0o600);
+    golden("error_bad_ssh_config", &home, &["list"], 78);
+    assert!(!home.path(".ssh/config.d").exists() && !home.path(".ssh/raspberry31").exists());
+}
+
+#[test]
+fn one_bad_key_does_not_stop_the_others() {
+    let home = Home::new();
+    home.write(".ssh/raspberry31", "not a key", 0o600);
+    home.ok(&["add-pi", "35", "--offline"]);
+    home.write(".ssh/raspberry32.pub", home.read(".ssh/raspberry35.pub"), 0o644);
+    home.ok(&["add-pi", "33", "--offline"]);
+    home.write(".ssh/raspberry33.pub", home.read(".ssh/raspberry35.pub"), 0o644);
+    let output = home.run(&["add-pi", "31-34", "--offline"]);
+    insta::assert_snapshot!("bad_keys", home.seen(&output));
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(home.read(".ssh/raspberry31"), "not a key");
+    assert!(home.ssh_g("raspberry34").contains("port 5034\n"));
+    // A public half that got lost comes back; the key stays.
+    let (private, public) = (home.read(".ssh/raspberry34"), home.read(".ssh/raspberry34.pub"));
+    std::fs::remove_file(home.path(".ssh/raspberry34.pub")).unwrap();
+    assert_eq!(home.ok(&["add-pi", "34", "--offline"]), "make public key ~/.ssh/raspberry34.pub\n");
+    assert_eq!((home.read(".ssh/raspberry34"), home.read(".ssh/raspberry34.pub")), (private, public));
+}
+
+#[test]
+fn a_passphrase_is_asked_for_twice_and_never_shown() {
+    const PASSPHRASE: &str = "drei Bienen";
+    let home = Home::new();
+    let mut terminal = Terminal::start(home.command(&["add-pi", "31", "--offline", "--passphrase"]));
+    terminal.wait_for("Passphrase of the new keys");
+    terminal.type_unseen(PASSPHRASE);
+    terminal.wait_for("Once more");
+    terminal.type_unseen(PASSPHRASE);
+    let (status, shown) = terminal.end();
+    assert!(status.success(), "{shown}");
+    assert!(!shown.contains(PASSPHRASE), "{shown}");
+
+    let private = home.path(".ssh/raspberry31");
+    assert!(!home.read(".ssh/raspberry31").contains(PASSPHRASE));
+    let mut keygen = std::process::Command::new("ssh-keygen");
+    keygen.args(["-y", "-P", PASSPHRASE, "-f"]).arg(&private);
+    assert_eq!(good(keygen), home.read(".ssh/raspberry31.pub"));
+    let without = std::process::Command::new("ssh-keygen").args(["-y", "-P", "", "-f"]).arg(&private).output().unwrap();
+    assert!(!without.status.success());
+    assert!(home.ok(&["list", "--json"]).contains("\"encrypted\": true"));
+    // Its public half is in the clear, even in the private file.
+    std::fs::remove_file(home.path(".ssh/raspberry31.pub")).unwrap();
+    home.ok(&["add-pi", "31", "--offline"]);
+    assert!(home.read(".ssh/raspberry31.pub").ends_with(" pipeline raspberry31\n"));
+}

@@ -1,0 +1,66 @@
+//! A person at a terminal.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::pty::{OpenptyResult, openpty};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+
+/// A program whose standard input and standard error are a terminal.
+pub struct Terminal {
+    child: Child,
+    person: File,
+    shown: Vec<u8>,
+}
+
+impl Terminal {
+    /// Starts it.
+    pub fn start(mut command: Command) -> Terminal {
+        let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+        let child = command
+            .env("TERM", "xterm")
+            .stdin(slave.try_clone().unwrap())
+            .stdout(Stdio::null())
+            .stderr(slave)
+            .spawn()
+            .unwrap();
+        // With it go our copies of the program's side: its end is then the end of what can be read.
+        drop(command);
+        Terminal { child, person: master.into(), shown: Vec::new() }
+    }
+
+    /// Waits until these words are shown, after all that was waited for before.
+    pub fn wait_for(&mut self, words: &str) {
+        while !self.text().contains(words) {
+            let mut buffer = [0; 1024];
+            match self.person.read(&mut buffer) {
+                Ok(0) => panic!("it ended, and showed: {}", self.text()),
+                Ok(length) => self.shown.extend(&buffer[..length]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("{error}: {}", self.text()),
+            }
+        }
+        self.shown.clear();
+    }
+
+    /// Types a line where it is not shown: once the program has asked for that.
+    pub fn type_unseen(&mut self, line: &str) {
+        while tcgetattr(&self.person).unwrap().local_flags.contains(LocalFlags::ECHO) {
+            std::thread::yield_now();
+        }
+        self.person.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Waits for its end, and gives what else was shown.
+    pub fn end(mut self) -> (ExitStatus, String) {
+        // A terminal whose other side is gone gives an error.
+        self.person.read_to_end(&mut self.shown).ok();
+        let status = self.child.wait().unwrap();
+        (status, self.text())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.shown).into_owned()
+    }
+}
