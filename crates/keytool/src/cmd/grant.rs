@@ -9,11 +9,12 @@ use pipeline_core::cancel::Cancel;
 use pipeline_core::config::duration as parse_duration;
 use program::exit::Exit;
 use program::failure::Failure;
+use program::signals::Received;
 use program::streams::Mark;
 use program::words::duration;
 use serde::Serialize;
 
-use super::{Context, failed, typed_ids};
+use super::{Context, failed, fleet, typed_ids};
 use crate::authorized_keys::{self, Key};
 use crate::grant::{self, Clock, Grant};
 use crate::key;
@@ -115,7 +116,8 @@ pub fn give(context: &Context, args: &GrantArgs) -> Result<Exit, Failure> {
     let end = Timestamp::try_from(SystemTime::from(now) + args.expires)
         .map_err(|error| Failure::because(Exit::Usage, "can't reckon when that ends", &error))?;
     let pis = context.registry()?.known(&typed_ids(&args.ids)?).map_err(failed)?;
-    let results = visits(context)?.each(&pis, |_, remote| {
+    let (visits, signal) = visits(context)?;
+    let results = visits.each(&pis, |_, remote| {
         let clock = Clock::trusted(remote, end, now).map_err(failed)?;
         grant::give(&authorized_keys::read(remote).map_err(failed)?, &key, &who, clock.end).map_err(failed)?;
         // Whatever has come in between: the line of somebody else stays.
@@ -124,7 +126,7 @@ pub fn give(context: &Context, args: &GrantArgs) -> Result<Exit, Failure> {
         Ok(clock.end)
     });
     tell(context, &pis, &results, |end| format!("{who} is let in until {}", show(*end)));
-    Ok(exit(results.iter().map(|result| result.as_ref().err())))
+    Ok(ended(&results, &signal))
 }
 
 /// `keytool grants`.
@@ -135,11 +137,12 @@ pub fn list(context: &Context, args: &GrantsArgs) -> Result<Exit, Failure> {
         texts => registry.known(&typed_ids(texts)?),
     };
     let pis = pis.map_err(failed)?;
-    let results = visits(context)?.each(&pis, |_, remote| {
+    let (visits, signal) = visits(context)?;
+    let results = visits.each(&pis, |_, remote| {
         let grants = grants(remote)?;
         Ok(grants.iter().map(|(grant, clock)| row(grant, clock)).collect::<Vec<Row>>())
     });
-    let exit = exit(results.iter().map(|result| result.as_ref().err()));
+    let exit = ended(&results, &signal);
     if args.json {
         let pis = pis.iter().zip(&results).map(|(pi, result)| OfPi {
             id: pi.id.to_string(),
@@ -169,7 +172,8 @@ pub fn take(context: &Context, args: &RevokeArgs) -> Result<Exit, Failure> {
     let key = args.whose.key.as_deref().map(public_key).transpose()?;
     let fingerprint = key.map(|(key, _)| key.fingerprint()).or_else(|| args.whose.fingerprint.clone());
     let pis = context.registry()?.known(&typed_ids(&args.ids)?).map_err(failed)?;
-    let results = visits(context)?.each(&pis, |_, remote| {
+    let (visits, signal) = visits(context)?;
+    let results = visits.each(&pis, |_, remote| {
         let unwanted: Vec<Key> = grants(remote)?
             .into_iter()
             .filter(|(grant, clock)| match &fingerprint {
@@ -187,11 +191,13 @@ pub fn take(context: &Context, args: &RevokeArgs) -> Result<Exit, Failure> {
         1 => "1 access taken back".into(),
         count => format!("{count} accesses taken back"),
     });
-    Ok(exit(results.iter().map(|result| result.as_ref().err())))
+    Ok(ended(&results, &signal))
 }
 
-fn visits(context: &Context) -> Result<Visits, Failure> {
-    Ok(Visits::new(&context.setup, context.ssh_config()?, &Cancel::default()))
+fn visits(context: &Context) -> Result<(Visits, Received), Failure> {
+    let cancel = Cancel::new();
+    let signal = fleet::listen(context, &cancel)?;
+    Ok((Visits::new(&context.setup, context.ssh_config()?, &cancel), signal))
 }
 
 fn public_key(file: &std::path::Path) -> Result<(Key, String), Failure> {
@@ -238,6 +244,14 @@ impl Row {
         };
         let until = self.until.as_deref().unwrap_or("-").replace('T', " ");
         vec![pi.name.to_string(), self.who.clone(), self.fingerprint.clone(), until, left]
+    }
+}
+
+/// What it comes to. A signal counts only where it stopped something.
+fn ended<T>(results: &[Result<T, Failure>], signal: &Received) -> Exit {
+    match exit(results.iter().map(|result| result.as_ref().err())) {
+        Exit::Done => Exit::Done,
+        exit => signal.exit().unwrap_or(exit),
     }
 }
 

@@ -297,7 +297,7 @@ fn alias(text: &str) -> Result<DeviceName, String> {
     DeviceName::new(text.to_owned()).map_err(|error| error.to_string())
 }
 
-fn fingerprint(text: &str) -> Result<String, String> {
+pub fn fingerprint(text: &str) -> Result<String, String> {
     is_fingerprint(text)
         .then(|| text.to_owned())
         .ok_or_else(|| "give a fingerprint like SHA256:…, 43 characters".into())

@@ -8,13 +8,17 @@ use program::failure::Failure;
 use program::streams::Mark;
 use zeroize::Zeroizing;
 
-use super::super::{Context, failed};
+use super::super::person::Asker;
+use super::super::{failed, fleet};
 use super::{Job, TUNNEL_KEY, print};
 use crate::authorized_keys::Key;
 use crate::changes::{Change, ChangeError, Original};
 use crate::local;
-use crate::onboard::fingerprints::{Fingerprints, is_fingerprint};
+use crate::onboard::batch::{Person as _, Question};
+use crate::onboard::error::OnboardError;
+use crate::onboard::fingerprints::Fingerprints;
 use crate::onboard::trust::{Verdict, judge};
+use crate::onboard::visit::Entrance;
 use crate::registry::Entry;
 use crate::shell::Remote;
 use crate::tunnel::{Admission, InstallError, Report, Service, Step, Tunnel, admit, dismiss, on_pi};
@@ -99,42 +103,36 @@ fn tell(job: &Job<'_>, tunnel: &Tunnel, key: &Key, report: &Report, service: Ser
     Ok(if refused.is_some() { Exit::Partial } else { Exit::Done })
 }
 
+type Secret = Zeroizing<String>;
+
 /// A Pi on the network that it is on now.
 struct Bench {
     remote: Remote,
     user: String,
-    password: Option<Zeroizing<String>>,
+    password: Option<Secret>,
 }
 
 impl Bench {
     /// Makes sure that it is the right box, and logs in. Its host key is pinned from then on.
     fn enter(job: &Job<'_>) -> Result<Bench, Failure> {
-        let (context, name) = (job.context, job.pi.name.to_string());
+        let name = job.pi.name.to_string();
         let target = job.bench_target()?;
         let shown = job.visits.access().host_keys(&target, &()).map_err(failed)?;
         let keys = accepted(job, &target, &shown)?;
         let user = target.host.user.clone();
-        let (connection, password) = match (&job.args.identity, job.args.password_stdin) {
-            (Some(identity), _) => {
-                let mut target = target.clone();
-                target.host.identity_files = vec![identity.clone()];
-                target.host.default_identities = false;
-                target.host.identities_only = true;
-                (job.log_in(&target, &keys, &Credentials::Config).map_err(failed)?, None)
-            }
-            (None, true) => job.by_password(&target, &keys, context.ui.secret_from_stdin()?)?,
+        let given = &job.args.entrance;
+        let by_asking = || job.enter(&target, &keys, job.asker(&user).entrance(&[&name])?);
+        let (remote, password) = match given.password_stdin || given.identity.is_some() {
+            true => by_asking()?,
             // Whatever key it lets in; a fresh card knows none.
-            (None, false) => match job.log_in(&target, &keys, &Credentials::Config) {
-                Ok(connection) => (connection, None),
-                Err(SshError::Auth { .. }) if context.ui.asks() => {
-                    let password = ask_password(context, &user, &name)?;
-                    job.by_password(&target, &keys, password)?
-                }
+            false => match job.log_in(&target, &keys, &Credentials::Config) {
+                Ok(remote) => (remote, None),
+                Err(SshError::Auth { .. }) => by_asking()?,
                 Err(error) => return Err(failed(error)),
             },
         };
         pin(job, &target, &keys)?;
-        Ok(Bench { remote: connection, user, password })
+        Ok(Bench { remote, user, password })
     }
 
     fn step(&self, job: &Job<'_>, tunnel: &Tunnel, step: Step) -> Result<Report, Failure> {
@@ -142,16 +140,13 @@ impl Bench {
         let run = |password| on_pi(&self.remote, tunnel, step, job.args.replace, password);
         let ran = match run(self.password.as_ref()) {
             Err(InstallError::SudoPassword) if job.context.ui.asks() => {
-                run(Some(&ask_password(job.context, &self.user, name)?))
+                let question = format!("Password of {} on {name}, for sudo", self.user);
+                run(Some(&job.context.ui.secret(&question, "--password-stdin")?))
             }
             ran => ran,
         };
         ran.map_err(|error| of(name, &error))
     }
-}
-
-fn ask_password(context: &Context, user: &str, name: &str) -> Result<Zeroizing<String>, Failure> {
-    context.ui.secret(&format!("Password of {user} on {name}"), "--password-stdin or --identity")
 }
 
 impl Job<'_> {
@@ -188,49 +183,55 @@ impl Job<'_> {
         Ok(self.visits.remote(connection))
     }
 
-    fn by_password(
+    /// Logs in as somebody said; the password besides, where there is one, for `sudo`.
+    fn enter(
         &self,
         target: &Target,
         keys: &[HostKey],
-        password: Zeroizing<String>,
-    ) -> Result<(Remote, Option<Zeroizing<String>>), Failure> {
-        let remote = self.log_in(target, keys, &Credentials::Password(password.clone())).map_err(failed)?;
-        Ok((remote, Some(password)))
+        entrance: Entrance,
+    ) -> Result<(Remote, Option<Secret>), Failure> {
+        match entrance {
+            Entrance::Key(identity) => {
+                let mut target = target.clone();
+                target.host.identity_files = vec![identity];
+                target.host.default_identities = false;
+                target.host.identities_only = true;
+                Ok((self.log_in(&target, keys, &Credentials::Config).map_err(failed)?, None))
+            }
+            Entrance::Password(credentials) => {
+                let remote = self.log_in(target, keys, &credentials).map_err(failed)?;
+                let Credentials::Password(password) = credentials else { return Ok((remote, None)) };
+                Ok((remote, Some(password)))
+            }
+        }
+    }
+
+    fn asker<'a>(&'a self, user: &'a str) -> Asker<'a> {
+        let instead = "--fingerprint SHA256:…";
+        Asker { ui: self.context.ui, given: &self.args.entrance, user, yes: true, instead }
     }
 }
 
 /// The host keys that the Pi may have: those that are pinned, given, or confirmed by whoever sits beside it.
 fn accepted(job: &Job<'_>, target: &Target, shown: &[HostKey]) -> Result<Vec<HostKey>, Failure> {
-    let (ui, name) = (job.context.ui, job.pi.name.as_str());
-    if let Some(bad) = job.args.fingerprint.iter().find(|fingerprint| !is_fingerprint(fingerprint)) {
-        return Err(Failure {
-            exit: Exit::Usage,
-            what: format!("'{bad}' is not a fingerprint"),
-            hint: Some("it is of the form SHA256:…, as 'ssh-keygen -lf' prints it".into()),
-        });
-    }
-    let others = others(job)?;
+    let name = job.pi.name.as_str();
     let given = &job.args.fingerprint;
     let listed = (!given.is_empty()).then(|| Fingerprints::of_one(name, given));
-    match judge(&target.host, shown, &others, listed.as_ref()).map_err(failed)? {
+    match judge(&target.host, shown, &others(job)?, listed.as_ref()).map_err(failed)? {
         Verdict::Pinned(keys) | Verdict::Listed(keys) => Ok(keys),
         Verdict::Unknown(keys) => {
-            ui.streams.say(&format!("{name} at {}:{} shows", target.host.hostname, target.host.port));
-            for key in &keys {
-                ui.streams.say(&format!("  {} {}", key.algorithm(), key.fingerprint()));
-            }
-            ui.streams.say("on the Pi itself, 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' shows the same");
-            if ui.confirm(&format!("Is that {name}?"), "--fingerprint SHA256:…")? {
+            let question = Question { host: name, keys: &keys, listed: false, facts: None };
+            if job.asker(&target.host.user).confirms(&question)? {
                 return Ok(keys);
             }
-            Err(Failure { exit: Exit::Config, what: format!("{name}: not confirmed"), hint: None })
+            Err(Failure { what: format!("{name}: not confirmed"), ..failed(OnboardError::Declined) })
         }
     }
 }
 
 /// The names of the other machines that known_hosts may have: those of the fleet, and those that have only their tunnel yet.
 fn others(job: &Job<'_>) -> Result<Vec<String>, Failure> {
-    let mut names = job.registry.names().map_err(failed)?;
+    let mut names = fleet::known_names(&job.registry)?;
     let files = std::fs::read_dir(&job.context.places.ssh_dir).into_iter().flatten().flatten();
     let with_tunnel = files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(TUNNEL_KEY)?.to_owned()));
     names.extend(with_tunnel);

@@ -9,9 +9,11 @@ use pipeline_core::ssh_config::Hop;
 use program::exit::Exit;
 use program::failure::Failure;
 
-use super::{Context, failed, typed_ids};
+use super::init::fingerprint;
+use super::person::EntranceArgs;
+use super::{Context, failed, fleet, typed_ids};
 use crate::authorized_keys::Key;
-use crate::registry::{Entry, Pi, Registry};
+use crate::registry::{Pi, Registry};
 use crate::tunnel::{Jump, Tunnel};
 use crate::visits::Visits;
 
@@ -57,15 +59,12 @@ pub struct TunnelArgs {
     /// Port of sshd on the Pi
     #[arg(long, value_name = "PORT", default_value_t = 22)]
     pub sshd_port: u16,
-    /// A host key that the Pi may show, in place of the question; may be given more than once
-    #[arg(long, value_name = "SHA256:…", requires = "install")]
+    /// Trust only the host key with this fingerprint, and ask nobody; may be given more than once
+    #[arg(long, value_name = "SHA256:…", requires = "install", value_parser = fingerprint)]
     pub fingerprint: Vec<String>,
-    /// Read the password of the login on the Pi from standard input
-    #[arg(long, requires = "install", conflicts_with = "identity")]
-    pub password_stdin: bool,
-    /// Log in to the Pi with this private key
-    #[arg(long, value_name = "FILE", requires = "install")]
-    pub identity: Option<PathBuf>,
+    /// How to get in.
+    #[command(flatten)]
+    pub entrance: EntranceArgs,
 }
 
 /// The texts of a tunnel.
@@ -119,15 +118,8 @@ pub fn run(context: &Context, args: &TunnelArgs) -> Result<Exit, Failure> {
 impl Job<'_> {
     /// The alias of the jump host, which must have an entry.
     fn jump_alias(&self) -> Result<&str, Failure> {
-        let alias = &self.registry.onboarding().jump;
-        if self.registry.entry(alias) == Entry::None {
-            return Err(Failure {
-                exit: Exit::Config,
-                what: format!("the jump host '{alias}' has no entry in the OpenSSH config"),
-                hint: Some("run 'keytool init', which writes it".into()),
-            });
-        }
-        Ok(alias)
+        fleet::require_jump(&self.registry)?;
+        Ok(&self.registry.onboarding().jump)
     }
 
     /// The account on the jump host that holds the tunnels.
