@@ -168,8 +168,8 @@ impl Observer for Asked {
 /// question brings the delta. What may be the same file is asked for by its digest.
 #[test]
 fn a_large_file_that_looks_edited_is_asked_for_once() {
-    const BYTES: usize = 65 << 20;
-    let basis: Vec<u8> = (0..BYTES as u32 / 4).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    const BYTES: u32 = 65 << 20;
+    let basis: Vec<u8> = (0..BYTES / 4).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let edited = [&basis[..1 << 20], b"edited", &basis[2 << 20..], b"and longer"].concat();
     let grown = [&basis[..], b"and longer"].concat();
     // What is offered, how often it is asked for, how many bytes may come, and versions.
