@@ -44,7 +44,7 @@ fleet: setup ## Keep a jump host and four Pis up on loopback, to play with; Ctrl
 	target/release/local-fleet up
 
 test: setup ## Build, then run every test, the end-to-end ones on real SSH servers included
-	@scripts/setup.sh busybox:busybox rdiff:rdiff ansible-inventory:ansible-core
+	@scripts/setup.sh busybox:busybox rdiff:rdiff ansible-inventory:ansible-core perl:perl-base unshare:util-linux
 	cargo build -p pipeline-cli
 	cargo build -p pipeline-agent
 	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace

@@ -36,8 +36,16 @@ pub struct Ended {
 /// # Panics
 /// Where it does not start, or writes what is not UTF-8.
 pub fn run(command: &mut Command) -> Ended {
+    run_with(command, Stdio::null())
+}
+
+/// The same with something to read.
+///
+/// # Panics
+/// As [`run`] does.
+pub fn run_with(command: &mut Command, stdin: Stdio) -> Ended {
     let shown = format!("{command:?}");
-    let output = match command.stdin(Stdio::null()).output() {
+    let output = match command.stdin(stdin).output() {
         Ok(output) => output,
         Err(error) => panic!("{shown}: {error}"),
     };

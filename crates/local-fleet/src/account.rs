@@ -1,6 +1,6 @@
 //! Users with passwords and homes of their own, for some programs only.
 //!
-//! A [`Room`] is a private mount namespace in which `/etc/passwd`, `shadow`, `group`, `nsswitch.conf` and PAM's service file for
+//! Such a program gets a room of its own: a private mount namespace in which `/etc/passwd`, `shadow`, `group`, `nsswitch.conf` and PAM's service file for
 //! `sshd` are others: so an unprivileged `sshd` checks a password with the real PAM against an account that this computer does
 //! not have, and its `~` is a directory of ours. Nothing outside the room changes, and the room goes with its last process.
 //!

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use tempfile::TempDir;
 
@@ -17,7 +18,6 @@ use crate::machine::Machine;
 use crate::port::Port;
 use crate::programs::{self, Programs, system};
 use crate::{Error, Result};
-use std::time::SystemTime;
 
 /// A running fleet. Dropping it ends every process and removes the directory.
 #[derive(Debug)]
@@ -134,22 +134,18 @@ impl Fleet {
 
     /// A program of this workspace, ready to be given its subcommand.
     ///
-    /// It has `--config` where it is `pipeline`, its own `$HOME`, and no other environment but a plain `PATH`, UTF-8 and `TERM`.
+    /// It has `--config` where it is `pipeline` and the collector is not fresh, its own `$HOME`, and no other environment but a plain `PATH`, UTF-8 and `TERM`.
     ///
     /// # Panics
     /// Where this workspace has no such program.
     pub fn command(&self, program: &str) -> Result<Command> {
-        let mut command = Command::new(self.programs.path(program)?);
+        let mut command = Command::new(self.ours(program)?);
         command.env_clear().env("PATH", programs::PATH).env("LANG", "C.UTF-8").env("HOME", self.path.join("home"));
         if let Some(terminal) = std::env::var_os("TERM") {
             command.env("TERM", terminal);
         }
-        if program == "pipeline" {
-            // It uploads the agent that lies beside it.
-            self.programs.path("pipeline-agent")?;
-            if !self.fresh {
-                command.arg("--config").arg(self.config_file());
-            }
+        if program == "pipeline" && !self.fresh {
+            command.arg("--config").arg(self.config_file());
         }
         Ok(command)
     }
@@ -159,13 +155,22 @@ impl Fleet {
     ///
     /// The environment is that of [`command`](Fleet::command). Needs user namespaces: see [`account`](crate::account).
     pub fn at_home(&self, program: &str) -> Result<Command> {
-        let path = if programs::is_ours(program) { self.programs.path(program)? } else { system(program)? };
+        let path = if programs::is_ours(program) { self.ours(program)? } else { system(program)? };
         let room = Room::new(&self.path.join("home.etc"), &Account::without_password("collector", &self.home()))?;
         let (unshare, args) = room.door(&path)?;
         let mut command = Command::new(unshare);
         command.args(args).env_clear().env("PATH", programs::PATH).env("LANG", "C.UTF-8");
         command.env("HOME", self.home()).env("USER", "collector").env("LOGNAME", "collector");
         Ok(command)
+    }
+
+    /// The path of a program of this workspace.
+    fn ours(&self, program: &str) -> Result<PathBuf> {
+        if matches!(program, "pipeline" | "keytool") {
+            // It uploads the agent that lies beside it.
+            self.programs.path("pipeline-agent")?;
+        }
+        self.programs.path(program)
     }
 
     /// `ssh` to a machine, as a person would call it.
