@@ -116,6 +116,11 @@ fn an_agent_that_the_card_has_spoilt_is_put_there_anew() {
     for spoilt in [Vec::new(), vec![0; whole.len()], whole[..4096].to_vec()] {
         // As long as an agent runs, its file can't be written to.
         eventually("the agent ends", || std::fs::write(&installed(&fleet)[0], &spoilt).is_ok());
+        // A look finds a way without it, and leaves that to others.
+        let recorder = Recorder::default();
+        assert_eq!(scan(&mut *connector.connect(&device, &recorder, Intent::Look).unwrap()), [b"a.jpg"]);
+        assert_eq!(recorder.count(|event| matches!(event, Event::FellBack { .. })), 1);
+        assert!(std::fs::read(&installed(&fleet)[0]).unwrap() == spoilt);
         let recorder = Recorder::default();
         assert_eq!(scan(&mut *connector.connect(&device, &recorder, Intent::Change).unwrap()), [b"a.jpg"]);
         assert_eq!(recorder.count(|event| matches!(event, Event::AgentInstalled { .. })), 1);

@@ -150,9 +150,13 @@ impl Connector {
         let Started { lane, origin } = deployment.start(source(device))?;
         match (self.greet(device, lane, connection), origin) {
             // A card that lost power while it wrote: the name is right and the content is not.
-            (Err(Greeting::NoAgent(_)), Origin::Found) if intent == Intent::Change => {
-                self.greet(device, deployment.reinstall(source(device))?, connection).map_err(SshError::from)
-            }
+            (Err(Greeting::NoAgent(_)), Origin::Found) => match intent {
+                Intent::Change => {
+                    self.greet(device, deployment.reinstall(source(device))?, connection).map_err(SshError::from)
+                }
+                // It is as good as none, and as easily put there.
+                Intent::Look => Err(DeployError::NotThere.into()),
+            },
             (Err(Greeting::NoAgent(words)), Origin::Bound) => Err(DeployError::Bound(words).into()),
             (Err(Greeting::Failed(RemoteError::Refused(words))), Origin::Bound) => {
                 Err(DeployError::Bound(words).into())
