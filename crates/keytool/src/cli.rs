@@ -6,11 +6,14 @@ use clap::{Args, Parser, Subcommand};
 use program::environment::ColorWhen;
 
 use crate::cmd::add_pi::AddPiArgs;
+use crate::cmd::check::CheckArgs;
 use crate::cmd::fingerprint::FingerprintArgs;
 use crate::cmd::grant::{GrantArgs, GrantsArgs, RevokeArgs};
 use crate::cmd::init::InitArgs;
 use crate::cmd::inventory::InventoryArgs;
 use crate::cmd::list::ListArgs;
+use crate::cmd::remove_pi::RemovePiArgs;
+use crate::cmd::rotate::RotateArgs;
 use crate::cmd::ssh_config::SshConfigArgs;
 use crate::cmd::tunnel::TunnelArgs;
 
@@ -59,6 +62,12 @@ pub enum Command {
     List(ListArgs),
     /// Show the fingerprints of a Pi's key and of its pinned host keys
     Fingerprint(FingerprintArgs),
+    /// Look whether keys, entries, host keys and logins are as they must be
+    Check(CheckArgs),
+    /// Give Pis new keys; the new one works before the old one is removed
+    Rotate(RotateArgs),
+    /// Remove Pis: their entry, host key and key here, the public key there
+    RemovePi(RemovePiArgs),
     /// Print the entries of the OpenSSH config
     SshConfig(SshConfigArgs),
     /// Set up a Pi's reverse tunnel, or print what somebody has to put where

@@ -16,6 +16,7 @@ mod local;
 mod onboard;
 mod places;
 mod registry;
+mod rotation;
 mod shell;
 mod ssh_config;
 mod tunnel;

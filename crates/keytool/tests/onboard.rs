@@ -200,3 +200,63 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
     assert_eq!(content(&scene.fleet.home()), before);
     assert_eq!(authorized(pi), format!("{FOREIGN}\n{}", public_key(&scene, "raspberry31")));
 }
+
+#[test]
+fn one_that_is_not_what_it_should_be_keeps_no_other() {
+    let fleet = Fleet::builder().pis(3).offline(1).ids(&[31, 34, 35, 36]).cloned(35, 31);
+    let scene = Scene::new(fleet);
+    scene.init(&[]).expect(0);
+
+    // Two cards of one image in one batch: nobody can tell which of them is the copy.
+    let all = scene.add_pi(&["31", "34", "35", "36"], PI_PASSWORD).expect(3);
+    let text = all.text();
+    assert!(
+        text.contains("'raspberry31' shows ssh-ed25519 SHA256:") && text.contains("of 'raspberry35' too"),
+        "{text}"
+    );
+    assert!(text.contains("sudo dpkg-reconfigure openssh-server"), "{text}");
+    assert!(text.contains("raspberry36"), "{text}");
+    for (id, lines) in [(31, 0), (34, 1), (35, 0)] {
+        assert_eq!(authorized(scene.fleet.pi(id)).lines().count(), lines, "{id}");
+        assert_eq!(scene.home(&format!(".ssh/raspberry{id}")).exists(), lines == 1, "{id}");
+    }
+    scene.ssh(&["raspberry34", "true"]).expect(0);
+
+    // And one after the other.
+    scene.add_pi(&["31"], PI_PASSWORD).expect(0);
+    scene.add_pi(&["35"], PI_PASSWORD).expect(3).says(&["which is the host key of 'raspberry31' too", "known_hosts:"]);
+    scene.add_pi(&["36"], PI_PASSWORD).expect(4).says(&["raspberry36", "the device is off"]);
+
+    // Another machine answers in the place of 34: it gets no password, and stays out.
+    let known_hosts = scene.home(".ssh/known_hosts");
+    let pinned = fs::read_to_string(&known_hosts).unwrap();
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-R", "raspberry34", "-f"]).arg(&known_hosts);
+    run(keygen, "").expect(0);
+    let wrong = "raspberry34 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0kt/FwBgh/P55Xn63t1yKc6G332TZpyanZM2lRXOLS\n";
+    fs::write(&known_hosts, fs::read_to_string(&known_hosts).unwrap() + wrong).unwrap();
+    scene.add_pi(&["34"], PI_PASSWORD).expect(3).says(&["'raspberry34' shows ssh-ed25519", "known_hosts:"]);
+    scene.keytool(&["fingerprint", "34"], "").expect(3).says(&["shown now, not pinned", "pinned for it"]);
+    let json = scene.keytool(&["check", "--json"], "").expect(3).stdout();
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let pi = |name: &str| report["pis"].as_array().unwrap().iter().find(|pi| pi["name"] == name).unwrap().clone();
+    assert_eq!(report["schema"], 1);
+    assert_eq!(
+        (&pi("raspberry34")["host_key"], &pi("raspberry34")["login"]),
+        (&false.into(), &serde_json::Value::Null)
+    );
+    assert_eq!((&pi("raspberry31")["reachable"], &pi("raspberry31")["login"]), (&true.into(), &true.into()));
+    assert!(!json.contains("PRIVATE"), "{json}");
+    fs::write(&known_hosts, pinned).unwrap();
+    scene.keytool(&["check", "31", "34"], "").expect(0).says(&["works", "right"]);
+
+    // Without the jump host nothing can be reached.
+    let impatient = scene.home("impatient.yaml");
+    let config = fs::read_to_string(scene.fleet.config_file()).unwrap();
+    fs::write(&impatient, config + "timeouts: { connect: 1s, idle: 5s }\n").unwrap();
+    scene.fleet.jump().stop();
+    let check = ["--config", impatient.to_str().unwrap(), "check", "31", "34"];
+    let down = scene.keytool(&check, "").expect(4).says(&["awsbox"]);
+    assert_eq!(down.text().matches("error:").count(), 1, "{}", down.text());
+    scene.fleet.jump().cont();
+}

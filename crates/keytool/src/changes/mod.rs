@@ -40,6 +40,7 @@ enum Act {
     CreateLater { path: PathBuf, mode: u32, content: Maker },
     Replace { original: Original, mode: u32, content: Vec<u8> },
     MoveAside { from: PathBuf, to: PathBuf },
+    Supersede { new: PathBuf, path: PathBuf, old: PathBuf },
 }
 
 /// Makes content when it is needed: a key costs time, and a dry run must not make one.
@@ -86,6 +87,12 @@ impl Change {
         Change { words, act: Act::MoveAside { from: from.to_owned(), to: to.to_owned() } }
     }
 
+    /// A file takes another's place, which keeps a name: at every instant `path` is there and is the one or the other.
+    pub fn supersede(new: &Path, path: &Path, old: &Path, places: &Places) -> Change {
+        let words = format!("put {} in the place of {}", places.show(new), places.show(path));
+        Change { words, act: Act::Supersede { new: new.to_owned(), path: path.to_owned(), old: old.to_owned() } }
+    }
+
     /// What it does, in one line for people.
     pub fn words(&self) -> &str {
         &self.words
@@ -101,6 +108,7 @@ impl Change {
             }
             Act::Replace { original, mode, content } => write::replace(original, *mode, content),
             Act::MoveAside { from, to } => write::move_aside(from, to),
+            Act::Supersede { new, path, old } => write::supersede(new, path, old),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -59,6 +59,24 @@ pub(super) fn move_aside(from: &Path, to: &Path) -> Result<(), ChangeError> {
         _ => ChangeError::Write { path: from.to_owned(), source: error },
     })?;
     sync_dir_of(to).map_err(|source| ChangeError::Write { path: to.to_owned(), source })
+}
+
+/// Gives what is at `path` the second name `old`, unless it has it already, and puts `new` in its place.
+pub(super) fn supersede(new: &Path, path: &Path, old: &Path) -> Result<(), ChangeError> {
+    let failed = |source| ChangeError::Write { path: path.to_owned(), source };
+    match std::fs::hard_link(path, old) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let (one, other) = (path.metadata().map_err(failed)?, old.metadata().map_err(failed)?);
+            if (one.dev(), one.ino()) != (other.dev(), other.ino()) {
+                return Err(ChangeError::Exists { path: old.to_owned() });
+            }
+        }
+        Err(source) => return Err(ChangeError::Write { path: old.to_owned(), source }),
+    }
+    sync_dir_of(path).map_err(failed)?;
+    std::fs::rename(new, path).map_err(failed)?;
+    sync_dir_of(path).map_err(failed)
 }
 
 /// Hidden, in the same directory, and always the same: what an interrupted keytool left is taken for the next try. The lock

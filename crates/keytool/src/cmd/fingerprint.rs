@@ -1,12 +1,18 @@
 //! `keytool fingerprint`: what to compare, in OpenSSH's form.
 
 use clap::Args;
+use pipeline_core::cancel::Cancel;
+use pipeline_core::error::Class;
+use pipeline_core::path::DeviceName;
 use program::exit::Exit;
 use program::failure::Failure;
+use ssh_key::PublicKey;
 
-use super::{Context, failed, typed_ids};
+use super::{Context, failed, fleet, typed_ids};
 use crate::key;
 use crate::known_hosts::KnownHosts;
+use crate::onboard::row::{Problem, Row};
+use crate::registry::Pi;
 
 /// Options of `keytool fingerprint`.
 #[derive(Debug, Args)]
@@ -14,35 +20,83 @@ pub struct FingerprintArgs {
     /// Numbers of Pis: 31, 1-50 or 31,34
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<String>,
+    /// Say what this machine knows; do not ask the Pis
+    #[arg(long)]
+    pub offline: bool,
     /// Draw the pictures that `ssh-keygen -lv` draws
     #[arg(long)]
     pub randomart: bool,
 }
 
 pub fn run(context: &Context, args: &FingerprintArgs) -> Result<Exit, Failure> {
-    let pis = context.registry()?.known(&typed_ids(&args.ids)?).map_err(failed)?;
+    let registry = context.registry()?;
+    let pis = registry.known(&typed_ids(&args.ids)?).map_err(failed)?;
     let known_hosts = KnownHosts::load(&context.places).map_err(failed)?;
-    let say = |line: &str| context.ui.streams.say(line);
-    let mut exit = Exit::Done;
-    for pi in pis {
-        match key::load(&pi.key) {
-            Ok(Some(key)) => {
-                say(&format!("{} key {} ({})", pi.name, key.fingerprint(), key.kind()));
-                if args.randomart {
-                    key::randomart(&key.public).lines().for_each(say);
-                }
-            }
-            Ok(None) => say(&format!("{} key none: {} is not there", pi.name, context.places.show(&pi.key))),
-            Err(error) => {
-                context.ui.streams.warning(&failed(error));
-                exit = exit.worse(Exit::Partial);
-            }
-        }
-        let pinned = known_hosts.keys(pi.name.as_str());
-        pinned.iter().for_each(|key| say(&format!("{} host {} ({})", pi.name, key.fingerprint(), key.algorithm())));
-        if pinned.is_empty() {
-            say(&format!("{} host none: no host key is pinned", pi.name));
-        }
+    let cancel = Cancel::new();
+    let signal = fleet::listen(context, &cancel)?;
+    let access = fleet::access(context, &registry, &cancel);
+    let mut asked = Vec::new();
+    for pi in &pis {
+        asked.push((fleet::target(&registry, pi)?, None, Row::new(None, pi.name.as_str())));
     }
-    Ok(exit)
+    if !args.offline {
+        fleet::each(&mut asked, context.setup.jobs, |(target, shown, row)| match access.host_keys(target, &()) {
+            Ok(keys) => *shown = Some(keys),
+            Err(error) => row.problem = Some(Problem::of(&error)),
+        });
+    }
+    let mut rows = Vec::new();
+    for (pi, (target, shown, mut row)) in pis.iter().zip(asked) {
+        own_key(context, args, pi, &mut row);
+        let pinned = known_hosts.keys(&target.known_as());
+        for key in &pinned {
+            let word = match &shown {
+                Some(shown) if shown.contains(key) => "pinned, and shown now",
+                _ => "pinned",
+            };
+            say(context, args, &pi.name, "host", word, &key.openssh());
+        }
+        if pinned.is_empty() {
+            context.ui.streams.say(&format!("{} host none: no host key is pinned", pi.name));
+        }
+        for key in shown.iter().flatten().filter(|key| !pinned.contains(key)) {
+            say(context, args, &pi.name, "host", "shown now, not pinned", &key.openssh());
+        }
+        // One kind may be pinned and another not; none in common is another machine, or one that was set up anew.
+        let differs = shown.is_some_and(|shown| !pinned.is_empty() && !shown.iter().any(|key| pinned.contains(&key)));
+        if differs {
+            row.problem = Some(Problem {
+                class: Class::HostKey,
+                what: format!("{} shows none of the host keys that are pinned for it", pi.name),
+                hint: Some(format!(
+                    "either it was set up anew or another machine answers in its place; once you know, 'keytool remove-pi {0}' \
+                     and 'keytool add-pi {0}' take it in again",
+                    pi.id
+                )),
+            });
+        }
+        rows.push(row);
+    }
+    Ok(fleet::conclude(context, &rows, Some(&signal)))
+}
+
+fn own_key(context: &Context, args: &FingerprintArgs, pi: &Pi, row: &mut Row) {
+    match key::load(&pi.key) {
+        Ok(Some(key)) => say(context, args, &pi.name, "key", "", &key.line()),
+        Ok(None) => {
+            context.ui.streams.say(&format!("{} key none: {} is not there", pi.name, context.places.show(&pi.key)));
+        }
+        Err(error) => row.problem = Some(Problem::of(&error)),
+    }
+}
+
+/// One line in OpenSSH's form, and the picture.
+fn say(context: &Context, args: &FingerprintArgs, name: &DeviceName, what: &str, remark: &str, line: &str) {
+    let Ok(public) = PublicKey::from_openssh(line) else { return };
+    let remark = if remark.is_empty() { String::new() } else { format!(", {remark}") };
+    let (fingerprint, kind) = (key::fingerprint(&public), key::kind(&public));
+    context.ui.streams.say(&format!("{name} {what} {fingerprint} ({kind}{remark})"));
+    if args.randomart {
+        key::randomart(&public).lines().for_each(|line| context.ui.streams.say(line));
+    }
 }

@@ -1,6 +1,6 @@
 //! What commands that connect have in common: the way to a machine, and what is told of many.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use pipeline_core::cancel::Cancel;
 use pipeline_core::config::AgentMode;
@@ -117,6 +117,27 @@ pub fn conclude(context: &Context, rows: &[Row], signal: Option<&Received>) -> E
             context.ui.error(&failure);
         }
     }
+    exit(rows, signal)
+}
+
+/// What the command comes to.
+pub fn exit(rows: &[Row], signal: Option<&Received>) -> Exit {
     let outcomes = outcomes(rows);
     Exit::of_visits(outcomes.iter().map(|outcome| (outcome, 0)), None, signal.and_then(Received::exit))
+}
+
+/// Does something to each, at most `jobs` at once.
+pub fn each<T: Send>(items: &mut [T], jobs: usize, work: impl Fn(&mut T) + Sync) {
+    let workers = jobs.clamp(1, items.len().max(1));
+    let queue = Mutex::new(items.iter_mut());
+    let next = || queue.lock().unwrap_or_else(|e| e.into_inner()).next();
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(item) = next() {
+                    work(item);
+                }
+            });
+        }
+    });
 }

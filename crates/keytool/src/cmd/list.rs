@@ -1,6 +1,6 @@
 //! `keytool list`: the Pis as this machine knows them. Asks nobody.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use pipeline_core::error::one_line;
@@ -32,12 +32,12 @@ const SCHEMA: u32 = 1;
 #[derive(Debug, Serialize)]
 struct List {
     schema: u32,
-    pis: Vec<Row>,
+    pis: Vec<Local>,
 }
 
-/// One Pi, without secrets.
+/// One Pi as this machine knows it, without secrets.
 #[derive(Debug, Serialize)]
-pub struct Row {
+pub struct Local {
     /// Its number.
     id: String,
     /// Its alias in the OpenSSH config.
@@ -70,7 +70,7 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
     };
     let known_hosts = KnownHosts::load(&context.places).map_err(failed)?;
     let now = SystemTime::now();
-    let rows: Vec<Row> = pis.map_err(failed)?.iter().map(|pi| row(pi, &known_hosts, &context.places, now)).collect();
+    let rows: Vec<Local> = pis.map_err(failed)?.iter().map(|pi| row(pi, &known_hosts, &context.places, now)).collect();
     if args.json {
         context.ui.json(&List { schema: SCHEMA, pis: rows })?;
         return Ok(Exit::Done);
@@ -79,12 +79,13 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
         context.ui.streams.say("no Pis yet: 'keytool add-pi 31' adds one");
         return Ok(Exit::Done);
     }
-    let cells: Vec<Vec<String>> = rows.iter().map(Row::cells).collect();
+    let cells: Vec<Vec<String>> = rows.iter().map(Local::cells).collect();
     context.ui.table(&["id", "host", "port", "key", "age", "entry", "host key", "problem"], &cells);
     Ok(Exit::Done)
 }
 
-fn row(pi: &Pi, known_hosts: &KnownHosts, places: &Places, now: SystemTime) -> Row {
+/// What this machine knows of a Pi.
+pub fn row(pi: &Pi, known_hosts: &KnownHosts, places: &Places, now: SystemTime) -> Local {
     let (key, mut problem) = match key::load(&pi.key) {
         Ok(Some(key)) => (Some(key_row(&key, places, now)), mode_problem(&key, places)),
         Ok(None) => (None, Some(format!("no key {}", places.show(&pi.key)))),
@@ -98,7 +99,7 @@ fn row(pi: &Pi, known_hosts: &KnownHosts, places: &Places, now: SystemTime) -> R
     if entry.is_none() {
         problem.get_or_insert_with(|| format!("no entry: 'keytool add-pi {}' writes it", pi.id));
     }
-    Row {
+    Local {
         id: pi.id.to_string(),
         name: pi.name.to_string(),
         port: pi.port,
@@ -123,10 +124,45 @@ fn key_row(key: &Key, places: &Places, now: SystemTime) -> KeyRow {
     }
 }
 
-impl Row {
+impl Local {
+    /// Its number.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its alias in the OpenSSH config.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its entry is.
+    pub fn entry(&self) -> Option<&str> {
+        self.entry.as_deref()
+    }
+
+    /// What kind of key there is for it.
+    pub fn key_kind(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.kind.as_str())
+    }
+
+    /// How old that key is.
+    pub fn key_age(&self) -> Option<Duration> {
+        self.key.as_ref().map(|key| Duration::from_secs(key.age_seconds))
+    }
+
+    /// Whether a host key is pinned.
+    pub fn is_pinned(&self) -> bool {
+        !self.host_keys.is_empty()
+    }
+
+    /// What is not as it must be.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
     fn cells(&self) -> Vec<String> {
         let dash = || "-".to_owned();
-        let age = self.key.as_ref().map(|key| duration(std::time::Duration::from_secs(key.age_seconds)));
+        let age = self.key_age().map(duration);
         vec![
             self.id.clone(),
             self.name.clone(),

@@ -18,6 +18,7 @@ use crate::registry::{Id, Registry, ids};
 use crate::ui::Ui;
 
 pub mod add_pi;
+pub mod check;
 pub mod fingerprint;
 mod fleet;
 pub mod grant;
@@ -25,6 +26,8 @@ pub mod init;
 pub mod inventory;
 pub mod list;
 pub mod person;
+pub mod remove_pi;
+pub mod rotate;
 pub mod ssh_config;
 pub mod tunnel;
 
@@ -41,6 +44,9 @@ pub fn main() -> Exit {
             Command::AddPi(args) => add_pi::run(&context, &args),
             Command::List(args) => list::run(&context, &args),
             Command::Fingerprint(args) => fingerprint::run(&context, &args),
+            Command::Check(args) => check::run(&context, &args),
+            Command::Rotate(args) => rotate::run(&context, &args),
+            Command::RemovePi(args) => remove_pi::run(&context, &args),
             Command::SshConfig(args) => ssh_config::run(&context, &args),
             Command::Tunnel(args) => tunnel::run(&context, &args),
             Command::Grant(args) => grant::give(&context, &args),

@@ -2,6 +2,7 @@
 //!
 //! What only waits for machines is done for many at once; what a person answers, one after the other.
 
+use std::borrow::BorrowMut;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -22,6 +23,7 @@ use crate::authorized_keys::{self, Entry, Key};
 use crate::bound_agent;
 use crate::facts::Facts;
 use crate::key;
+use crate::shell::Remote;
 
 /// What a person is to say yes or no to.
 #[derive(Debug)]
@@ -116,6 +118,12 @@ impl Case {
     /// Whether a login that may run commands is there.
     pub fn may_run_commands(&self) -> bool {
         self.login.as_ref().is_some_and(|login| login.facts.is_some())
+    }
+
+    /// A login that may run commands.
+    pub fn shell(&self) -> Result<&Remote, OnboardError> {
+        let login = self.login.as_ref().filter(|login| login.facts.is_some());
+        login.map(|login| &login.remote).ok_or(OnboardError::Bound)
     }
 
     /// Whether our own key is let in already.
@@ -213,8 +221,12 @@ impl Batch<'_> {
     }
 
     /// Does something to every machine that nothing keeps out, many at once. An error keeps a machine out.
-    pub fn each(&self, cases: &mut [Case], work: impl Fn(&mut Case) -> Result<(), OnboardError> + Sync) {
-        let open: Vec<&mut Case> = cases.iter_mut().filter(|case| case.is_open()).collect();
+    pub fn each<C: BorrowMut<Case> + Send>(
+        &self,
+        cases: &mut [C],
+        work: impl Fn(&mut Case) -> Result<(), OnboardError> + Sync,
+    ) {
+        let open: Vec<&mut Case> = cases.iter_mut().map(BorrowMut::borrow_mut).filter(|case| case.is_open()).collect();
         let workers = self.jobs.clamp(1, open.len().max(1));
         let queue = Mutex::new(open.into_iter());
         let next = || queue.lock().unwrap_or_else(|e| e.into_inner()).next();
@@ -252,7 +264,7 @@ fn install_one(case: &Case, restrict: Option<&Restrict<'_>>) -> Result<bool, Onb
 }
 
 /// The line for our own key.
-fn own_entry(private: &Path) -> Result<Entry, OnboardError> {
+pub fn own_entry(private: &Path) -> Result<Entry, OnboardError> {
     let key = key::load(private)?.ok_or_else(|| OnboardError::NoKey(private.to_owned()))?;
     let line = key.line();
     let (key, comment) = Key::parse(&line).ok_or_else(|| OnboardError::NoKey(private.to_owned()))?;

@@ -26,6 +26,9 @@ pub enum OnboardError {
     /// The agent of a key that is bound to it could not be put there.
     #[error(transparent)]
     BoundAgent(#[from] BoundAgentError),
+    /// Nobody vouched for its host key yet.
+    #[error("no host key of '{0}' is pinned")]
+    NotPinned(String),
     /// The person said no.
     #[error("not confirmed")]
     Declined,
@@ -55,7 +58,7 @@ impl Classified for OnboardError {
             OnboardError::BoundAgent(error) => error.class(),
             OnboardError::Key(error) => error.class(),
             OnboardError::Visit(error) => error.class(),
-            OnboardError::Declined => Class::HostKey,
+            OnboardError::Declined | OnboardError::NotPinned(_) => Class::HostKey,
             OnboardError::NoKey(_) | OnboardError::Source | OnboardError::Bound => Class::Config,
         }
     }
@@ -70,6 +73,7 @@ impl Classified for OnboardError {
             OnboardError::Visit(error) => error.hint(),
             OnboardError::NoKey(_) => Some("run it again: the pair is made where it is missing".into()),
             OnboardError::Source => None,
+            OnboardError::NotPinned(_) => Some("'keytool add-pi' asks for it".into()),
             OnboardError::Declined => Some(
                 "compare with what 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' says on the machine itself"
                     .into(),

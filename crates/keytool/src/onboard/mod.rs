@@ -18,3 +18,5 @@ pub mod fingerprints;
 pub mod row;
 pub mod trust;
 pub mod visit;
+
+pub use error::OnboardError;

@@ -96,6 +96,13 @@ impl Visitor<'_> {
         self.login(self.log_in(machine, keys, entrance)?, false)
     }
 
+    /// Whether a key is let in.
+    pub fn try_key(&self, machine: &Machine, verdict: &Verdict, key: &Entrance) -> Result<(), OnboardError> {
+        let (Verdict::Pinned(keys) | Verdict::Listed(keys) | Verdict::Unknown(keys)) = verdict;
+        self.log_in(machine, keys, key)?;
+        Ok(())
+    }
+
     fn log_in(&self, machine: &Machine, keys: &[HostKey], entrance: &Entrance) -> Result<Arc<Connection>, SshError> {
         let mut target = machine.target.clone();
         let credentials = match entrance {

@@ -1,0 +1,153 @@
+//! `keytool remove-pi`: what `add-pi` did, undone: there, where the Pi can be reached, and here.
+
+use clap::Args;
+use pipeline_core::cancel::Cancel;
+use pipeline_core::error::{Class, Classified};
+use program::exit::Exit;
+use program::failure::Failure;
+
+use super::{Context, failed, fleet, typed_ids};
+use crate::authorized_keys::{self, AuthorizedKeysError};
+use crate::changes::Change;
+use crate::known_hosts::KnownHosts;
+use crate::local::LocalError;
+use crate::onboard::batch::{Batch, Case, own_entry};
+use crate::onboard::row::{Problem, Row, Step};
+use crate::onboard::visit::{Machine, Visitor};
+use crate::registry::{Entry, Pi, Registry};
+use crate::rotation;
+use crate::ssh_config::Owned;
+
+/// Options of `keytool remove-pi`.
+#[derive(Debug, Args)]
+pub struct RemovePiArgs {
+    /// Numbers of Pis: 31, 1-50 or 31,34
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<String>,
+    /// Change this machine only; connect nowhere
+    #[arg(long)]
+    pub offline: bool,
+    /// Say what would be changed, here and there; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
+    let registry = context.registry()?;
+    let ids = typed_ids(&args.ids)?;
+    let pis = ids.into_iter().map(|id| registry.pi(id)).collect::<Result<Vec<Pi>, _>>().map_err(failed)?;
+    let cancel = Cancel::new();
+    let mut cases = Vec::new();
+    for pi in &pis {
+        let target = fleet::target(&registry, pi)?;
+        let machine = Machine { name: pi.name.clone(), target, key: pi.key.clone() };
+        cases.push(Case::new(Some(pi.id.to_string()), machine));
+    }
+    let signal = fleet::listen(context, &cancel)?;
+    // Without a key there is no line there that it could be about.
+    if !args.offline {
+        there(context, args, &registry, &mut cases, &cancel);
+    }
+    let stamp = rotation::stamp();
+    let editor = context.editor(args.dry_run);
+    for (case, pi) in cases.iter_mut().zip(&pis).filter(|(case, _)| case.is_open()) {
+        if cancel.is_set() {
+            break;
+        }
+        if let Entry::HandWritten { file, line, .. } = &pi.entry {
+            let place = format!("{}:{line}", context.places.show(file));
+            case.row.notes.push(format!("the entry of your own in {place} stays as it is"));
+        }
+        match editor.perform(|| decide(context, case, pi, &stamp)) {
+            Ok(words) if words.is_empty() => case.row.notes.push("nothing to do here: nothing of it is there".into()),
+            Ok(words) => case.row.notes.extend(words),
+            Err(error) => case.fail(Problem::of(&error)),
+        }
+    }
+    let rows: Vec<Row> = cases.into_iter().map(|case| case.row).collect();
+    for row in &rows {
+        row.notes.iter().for_each(|note| context.ui.streams.say(&format!("{}: {note}", row.host)));
+    }
+    if args.dry_run {
+        context.ui.streams.say("nothing was changed: this is what would be");
+    }
+    Ok(fleet::conclude(context, &rows, Some(&signal)))
+}
+
+/// Takes our lines out of `authorized_keys`, as far as machines can be reached and let us. What can't be done is noted, and keeps
+/// nobody here: a Pi that was lost must be removable too.
+fn there(context: &Context, args: &RemovePiArgs, registry: &Registry, cases: &mut [Case], cancel: &Cancel) {
+    let access = fleet::access(context, registry, cancel);
+    let batch = Batch {
+        visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel },
+        jobs: context.setup.jobs,
+        others: &[],
+        listed: None,
+    };
+    let mut with_key: Vec<&mut Case> = cases.iter_mut().filter(|case| case.machine.key.exists()).collect();
+    batch.each(&mut with_key, |case| {
+        let removed = remove_line(&batch, case, args.dry_run);
+        let left = |why: String| format!("its line in authorized_keys there was left: {why}");
+        match removed {
+            Ok(Line::Removed) => {
+                case.row.installed = Step::Done;
+                let done = if args.dry_run { "remove the public key" } else { "removed the public key" };
+                case.row.notes.push(format!("{done} from ~/.ssh/authorized_keys there"));
+            }
+            Ok(Line::None) => {}
+            Ok(Line::Bound) => case.row.notes.push(left("the key is bound to the agent".into())),
+            // Half done would be worse than not begun: with the key gone from here nobody could end it.
+            Err(error) if must_be_told(&error) => return Err(error),
+            Err(error) => case.row.notes.push(left(pipeline_core::error::one_line(&error))),
+        }
+        Ok(())
+    });
+}
+
+fn must_be_told(error: &crate::onboard::OnboardError) -> bool {
+    use crate::onboard::OnboardError::Install;
+    error.class() == Class::Interrupted
+        || matches!(error, Install(error) if !matches!(error, AuthorizedKeysError::Ssh(_)))
+}
+
+/// What became of our line.
+enum Line {
+    Removed,
+    None,
+    Bound,
+}
+
+fn remove_line(batch: &Batch<'_>, case: &mut Case, dry_run: bool) -> Result<Line, crate::onboard::OnboardError> {
+    let shown = batch.visitor.shown(&case.machine)?;
+    let verdict = batch.visitor.judge(&case.machine, &shown, &[], None)?;
+    let Some(login) = batch.visitor.with_own_key(&case.machine, &verdict)? else { return Ok(Line::None) };
+    if login.facts.is_none() {
+        return Ok(Line::Bound);
+    }
+    let own = own_entry(&case.machine.key)?.key;
+    if dry_run {
+        return Ok(Line::Removed);
+    }
+    let removed = authorized_keys::edit(&login.remote, |keys| keys.without(|entry| entry.key == own))?;
+    Ok(if removed { Line::Removed } else { Line::None })
+}
+
+/// Entry, pinned host keys and key pair.
+fn decide(context: &Context, case: &Case, pi: &Pi, stamp: &str) -> Result<Vec<Change>, LocalError> {
+    let places = &context.places;
+    let mut changes = Vec::new();
+    let mut owned = Owned::load(places)?;
+    owned.remove(pi.name.as_str());
+    changes.extend(owned.change(places));
+    if !matches!(pi.entry, Entry::HandWritten { .. }) {
+        let mut known_hosts = KnownHosts::load(places)?;
+        known_hosts.forget(&case.machine.target.known_as());
+        changes.extend(known_hosts.change(places));
+    }
+    // A name that only one Pi can have; a key that an entry of the user's own names is his.
+    if !matches!(pi.entry, Entry::HandWritten { has_key: true, .. }) {
+        let aside = rotation::with(&pi.key, &format!(".removed-{stamp}"));
+        changes.extend(rotation::aside(&pi.key, &aside, places));
+    }
+    Ok(changes)
+}

@@ -1,0 +1,166 @@
+//! `keytool rotate`: new keys in the place of old ones. The new one is let in and tried before the old one is shut out.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use pipeline_core::cancel::Cancel;
+use program::exit::Exit;
+use program::failure::Failure;
+
+use super::person::{Asker, EntranceArgs};
+use super::{Context, failed, fleet, typed_ids};
+use crate::authorized_keys::{self, Entry, Key};
+use crate::key::{self, KeyType, NewKey};
+use crate::local::LocalError;
+use crate::onboard::OnboardError;
+use crate::onboard::batch::{Batch, Case};
+use crate::onboard::row::{Problem, Row, Step};
+use crate::onboard::trust::Verdict;
+use crate::onboard::visit::{Entrance, Machine, Visitor};
+use crate::rotation::{self, Rotation, Stage};
+
+/// Options of `keytool rotate`.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// Numbers of Pis: 31, 1-50 or 31,34
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<String>,
+    /// How to get in, where the old key may not change its own line.
+    #[command(flatten)]
+    pub entrance: EntranceArgs,
+    /// Say what would be changed, here and there; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Kind of new keys [default: `key_type` of the configuration, else ed25519]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<KeyType>,
+}
+
+pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
+    let registry = context.registry()?;
+    let pis = registry.known(&typed_ids(&args.ids)?).map_err(failed)?;
+    let rotations: BTreeMap<&str, Rotation> = pis.iter().map(|pi| (pi.name.as_str(), Rotation::of(&pi.key))).collect();
+    if args.dry_run {
+        preview(context, &rotations);
+        return Ok(Exit::Done);
+    }
+    // A pair of which one half is in its place is no pair: that comes first.
+    let editor = context.editor(false);
+    let swap = |rotation: &Rotation| editor.perform(|| Ok::<_, LocalError>(rotation.swap(&context.places)));
+    for rotation in rotations.values().filter(|rotation| rotation.stage() == Stage::Swap) {
+        swap(rotation).map_err(failed)?;
+    }
+
+    let cancel = Cancel::new();
+    let access = fleet::access(context, &registry, &cancel);
+    let batch = Batch {
+        visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel: &cancel },
+        jobs: context.setup.jobs,
+        others: &[],
+        listed: None,
+    };
+    let mut cases = Vec::new();
+    for pi in &pis {
+        let target = fleet::target(&registry, pi)?;
+        let machine = Machine { name: pi.name.clone(), target, key: pi.key.clone() };
+        let mut case = Case::new(Some(pi.id.to_string()), machine);
+        if let Err(problem) = has_key(&case) {
+            case.fail(problem);
+        }
+        cases.push(case);
+    }
+    batch.look(&mut cases);
+    batch.each(&mut cases, |case| match case.verdict {
+        Some(Verdict::Pinned(_)) => Ok(()),
+        _ => Err(OnboardError::NotPinned(case.name().to_owned())),
+    });
+    let user = &registry.onboarding().user;
+    let asker = Asker { ui: context.ui, given: &args.entrance, user, yes: false, instead: "nothing" };
+    batch.enter(&mut cases, &asker, |case| !case.may_run_commands())?;
+
+    // From here on something is written.
+    let signal = fleet::listen(context, &cancel)?;
+    let kind = args.kind.unwrap_or_else(|| KeyType::of_config(&registry.onboarding().key_type));
+    // One after the other: all of them need the lock.
+    let here = |cases: &mut [Case], work: &dyn Fn(&Rotation, &str) -> Result<Vec<String>, LocalError>| {
+        for case in cases.iter_mut().filter(|case| case.is_open() && !cancel.is_set()) {
+            if let Err(error) = work(&rotations[case.name()], case.machine.name.as_str()) {
+                case.fail(Problem::of(&error));
+            }
+        }
+    };
+    here(&mut cases, &|rotation, name| match rotation.stage() {
+        Stage::Offer => {
+            let making = NewKey { kind, comment: format!("pipeline {name}"), passphrase: None };
+            editor.perform(|| Ok(key::ensure(&rotation.new, &making, &context.places)?))
+        }
+        Stage::Swap | Stage::Retire => Ok(Vec::new()),
+    });
+    batch.each(&mut cases, |case| offer(&batch, case, &rotations[case.name()]));
+    here(&mut cases, &|rotation, _| swap(rotation));
+    let connector = fleet::connector(context, &cancel)?;
+    batch.each(&mut cases, |case| batch.test(case, &connector, None));
+    batch.each(&mut cases, |case| retire(case, &rotations[case.name()]));
+    let stamp = rotation::stamp();
+    here(&mut cases, &|rotation, _| editor.perform(|| Ok(rotation.set_aside(&stamp, &context.places))));
+
+    let rows: Vec<Row> = cases.into_iter().map(|case| case.row).collect();
+    for row in rows.iter().filter(|row| row.problem.is_none()) {
+        let rotation = &rotations[row.host.as_str()];
+        let fingerprint = key::load(&rotation.key).ok().flatten().map(|key| key.fingerprint()).unwrap_or_default();
+        let old = context.places.show(&rotation::with(&rotation.key, &format!(".retired-{stamp}")));
+        context.ui.streams.say(&format!("{}: new key {fingerprint}; the old one lies at {old}", row.host));
+    }
+    Ok(fleet::conclude(context, &rows, Some(&signal)))
+}
+
+fn has_key(case: &Case) -> Result<(), Problem> {
+    match key::load(&case.machine.key) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(Problem::of(&OnboardError::NoKey(case.machine.key.clone()))),
+        Err(error) => Err(Problem::of(&error)),
+    }
+}
+
+/// Has the new key let in, with what the old one may do, and tries it. After a failure the old one is let in as before.
+fn offer(batch: &Batch<'_>, case: &mut Case, rotation: &Rotation) -> Result<(), OnboardError> {
+    if rotation.stage() != Stage::Offer {
+        return Ok(());
+    }
+    let (old, new) = (line(&rotation.key)?, line(&rotation.new)?);
+    authorized_keys::edit(case.shell()?, |keys| {
+        let options = keys.entry(&old.key).map(|entry| entry.options).unwrap_or_default();
+        keys.ensure(&Entry { options, ..new.clone() })
+    })?;
+    case.row.installed = Step::Done;
+    let verdict = case.verdict.as_ref().ok_or_else(|| OnboardError::NotPinned(case.name().to_owned()))?;
+    batch.visitor.try_key(&case.machine, verdict, &Entrance::Key(rotation.new.clone()))
+}
+
+/// Shuts the old key out. After a failure both are let in.
+fn retire(case: &mut Case, rotation: &Rotation) -> Result<(), OnboardError> {
+    let Some(old) = rotation.retired()? else { return Ok(()) };
+    let old = Key::parse(&old.to_openssh().unwrap_or_default())
+        .map(|(key, _)| key)
+        .ok_or_else(|| OnboardError::NoKey(rotation.old.clone()))?;
+    authorized_keys::edit(case.shell()?, |keys| keys.without(|entry| entry.key == old))?;
+    Ok(())
+}
+
+fn line(private: &std::path::Path) -> Result<Entry, OnboardError> {
+    crate::onboard::batch::own_entry(private)
+}
+
+fn preview(context: &Context, rotations: &BTreeMap<&str, Rotation>) {
+    let say = |words: &str| context.ui.streams.say(words);
+    for (name, rotation) in rotations {
+        let show = |path: &std::path::Path| context.places.show(path);
+        if rotation.stage() == Stage::Offer {
+            say(&format!("make key {}", show(&rotation.new)));
+            say(&format!("append its public half to authorized_keys on {name}, and try it"));
+            say(&format!("put {} in the place of {}", show(&rotation.new), show(&rotation.key)));
+        }
+        say(&format!("remove the old key from authorized_keys on {name}, and set it aside here"));
+    }
+    say("nothing was changed: this is what would be");
+}

@@ -1,0 +1,106 @@
+//! A key pair that takes another's place, as files of this machine tell how far it is.
+//!
+//! | `31.new` | `31` | `31.old` | how far |
+//! |---|---|---|---|
+//! | | in use | | nothing was begun |
+//! | made | in use | | the new one is being let in, and tried |
+//! | | new | in use before | the old one is still let in |
+//!
+//! Guarantees: at every instant the key in use is there and is one that was let in when it was tried; whoever is killed between two
+//! rows is in one of them, or between the two halves of a pair, which [`Rotation::swap`] finishes. Nothing is ever deleted.
+
+use std::path::{Path, PathBuf};
+
+use crate::changes::Change;
+use crate::key::{self, Key, KeyError, public_path};
+use crate::places::Places;
+
+/// The names of the pairs.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// The one that entries name.
+    pub key: PathBuf,
+    /// The one that is to take its place.
+    pub new: PathBuf,
+    /// The one that had its place.
+    pub old: PathBuf,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The new pair is to be made, let in and tried.
+    Offer,
+    /// The private half of the new pair is in its place, and the public one is not.
+    Swap,
+    /// The old pair is to be shut out.
+    Retire,
+}
+
+impl Rotation {
+    /// Of the pair whose private half is `key`.
+    pub fn of(key: &Path) -> Rotation {
+        Rotation { key: key.to_owned(), new: with(key, ".new"), old: with(key, ".old") }
+    }
+
+    /// How far it is.
+    pub fn stage(&self) -> Stage {
+        match (self.new.exists(), public_path(&self.new).exists(), self.old.exists() || public_path(&self.old).exists())
+        {
+            (true, _, _) => Stage::Offer,
+            (false, true, true) => Stage::Swap,
+            (false, false, true) => Stage::Retire,
+            (false, _, false) => Stage::Offer,
+        }
+    }
+
+    /// Puts the new pair in the place of the old one, as far as it is not there. In between there is no public half: ssh makes up
+    /// for that, and would offer a key that it can't sign for if it were the other pair's.
+    pub fn swap(&self, places: &Places) -> Vec<Change> {
+        let (new_public, public, old_public) = (public_path(&self.new), public_path(&self.key), public_path(&self.old));
+        let mut changes = Vec::new();
+        if self.new.exists() {
+            if public.exists() {
+                changes.push(Change::move_aside(&public, &old_public, places));
+            }
+            changes.push(Change::supersede(&self.new, &self.key, &self.old, places));
+        }
+        if new_public.exists() {
+            changes.push(Change::move_aside(&new_public, &public, places));
+        }
+        changes
+    }
+
+    /// The pair that had the place.
+    pub fn retired(&self) -> Result<Option<ssh_key::PublicKey>, KeyError> {
+        let public = public_path(&self.old);
+        if public.exists() {
+            return key::load_public(&public).map(Some);
+        }
+        Ok(key::load(&self.old)?.map(|Key { public, .. }| public))
+    }
+
+    /// Gives the old pair a name that no rotation looks for. `stamp` tells it from others.
+    pub fn set_aside(&self, stamp: &str, places: &Places) -> Vec<Change> {
+        aside(&self.old, &with(&self.key, &format!(".retired-{stamp}")), places)
+    }
+}
+
+/// A pair gets another name, as far as it is there: first the private half.
+pub fn aside(from: &Path, to: &Path, places: &Places) -> Vec<Change> {
+    let halves = [(from.to_owned(), to.to_owned()), (public_path(from), public_path(to))];
+    let there = halves.into_iter().filter(|(from, _)| from.symlink_metadata().is_ok());
+    there.map(|(from, to)| Change::move_aside(&from, &to, places)).collect()
+}
+
+/// A time that file names can carry.
+pub fn stamp() -> String {
+    jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+/// A path with something added to the name.
+pub fn with(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
