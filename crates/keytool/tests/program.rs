@@ -59,7 +59,7 @@ fn the_list_tells_what_is_missing() {
     insta::assert_snapshot!("list", home.ok(&["list"]));
     let json = home.ok(&["list", "34", "7", "--json", "-q"]);
     insta::assert_snapshot!("list_json", redacted(&home, &json));
-    insta::assert_snapshot!("fingerprints", redacted(&home, &home.ok(&["fingerprint", "31", "34"])));
+    insta::assert_snapshot!("fingerprints", redacted(&home, &home.ok(&["fingerprint", "--offline", "31", "34"])));
 }
 
 /// Runs, compares, and looks at what must hold for every error.
@@ -81,7 +81,7 @@ fn errors_say_what_is_wrong_and_what_to_do() {
     let home = Home::new();
     golden("error_not_an_id", &home, &["add-pi", "raspberry31", "--offline"], 2);
     golden("error_empty_range", &home, &["list", "9-1"], 2);
-    golden("error_no_entry", &home, &["fingerprint", "31"], 78);
+    golden("error_no_entry", &home, &["fingerprint", "--offline", "31"], 78);
     golden("error_no_config", &home, &["list", "--config", "missing.yaml"], 78);
     golden("error_nobody_to_ask", &home, &["add-pi", "31", "--offline", "--passphrase"], 2);
     home.write("p.yaml", "onboarding: { base_port: 65530 }\n", 0o600);
