@@ -87,3 +87,45 @@ fn in_words(said: &str) -> String {
         _ => "the list is not complete".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::sync::{Arc, Mutex};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::cancel::Cancel;
+    use crate::remote::{Link, Options};
+
+    /// The words are said after the answer, and before the end: as two streams may have it.
+    #[test]
+    fn a_list_that_is_not_complete_says_why() {
+        const LONG: Duration = Duration::from_secs(20);
+        for (said, expected) in [
+            ("find: ./a: Input/output error\nexit status 0", "the list is not complete: input/output error"),
+            ("exit status 0", "the list is not complete"),
+        ] {
+            let (stream, mut theirs) = UnixStream::pair().unwrap();
+            let errors = Arc::new(Mutex::new(Vec::new()));
+            let link = Link { stream, errors: errors.clone(), guard: Box::new(()) };
+            let options = Options { idle: LONG, bandwidth: None, until: Instant::now() + LONG, cancel: Cancel::new() };
+            let mut script = Script::new(link, &options).unwrap();
+            let speaking = std::thread::spawn(move || {
+                theirs.write_all(format!("{}\nE 1\0\0", shell::MARK).as_bytes()).unwrap();
+                errors.lock().unwrap().extend_from_slice(said.as_bytes());
+            });
+            let mut items = Vec::new();
+            read(&mut script, &mut |item| {
+                items.push(item);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(items, [Scanned::Unreadable(None, expected.into())]);
+            speaking.join().unwrap();
+        }
+    }
+}
