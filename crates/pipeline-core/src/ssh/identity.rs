@@ -1,7 +1,8 @@
 //! Private keys on disk: may this file be used, and what is in it?
 //!
 //! Guarantees that a key which others can read is refused, as OpenSSH refuses it, and that every way in which a file can't be
-//! used has its own [`KeyProblem`]. Only looks at the envelope: libssh2 does the rest. Passphrases are never asked for.
+//! used has its own [`KeyProblem`]. Only looks at the envelope: libssh2 does the rest. Passphrases are never asked for. What was
+//! read of a private key is erased from memory when dropped, and no `Debug` shows it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -10,19 +11,26 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 /// Larger than any private key.
 const MAX_KEY_BYTES: u64 = 128 * 1024;
 
 /// One `IdentityFile`.
-#[derive(Debug)]
 pub struct Identity {
     /// Where it is.
     pub path: PathBuf,
     /// The public key, as in the protocol, where it can be known without the private one.
     pub public: Option<Vec<u8>>,
     /// The private key as text, or why it can't be used. The ssh agent may hold it nevertheless.
-    pub private: Result<String, KeyProblem>,
+    pub private: Result<Zeroizing<String>, KeyProblem>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let private = self.private.as_ref().map(|_| "…");
+        f.debug_struct("Identity").field("path", &self.path).field("private", &private).finish_non_exhaustive()
+    }
 }
 
 /// Why a private key can't be used.
@@ -69,16 +77,19 @@ impl Identity {
     }
 }
 
-fn read(path: &Path) -> Result<String, KeyProblem> {
+fn read(path: &Path) -> Result<Zeroizing<String>, KeyProblem> {
     let unreadable = |error: io::Error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => KeyProblem::Missing,
         _ => KeyProblem::Unreadable(error),
     };
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_KEY_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
-    let text = String::from_utf8(bytes).map_err(|_| KeyProblem::NotAKey)?;
+    // Large enough from the beginning: a buffer that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(MAX_KEY_BYTES).unwrap_or(usize::MAX)));
+    file.take(MAX_KEY_BYTES).read_to_string(&mut text).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => KeyProblem::NotAKey,
+        _ => unreadable(error),
+    })?;
     // As OpenSSH has it: the mode matters where the file is one's own. A public key may be seen by anybody.
     let own = metadata.uid() == rustix::process::getuid().as_raw();
     if own && metadata.mode() & 0o077 != 0 && text.contains("PRIVATE KEY-----") {
@@ -122,8 +133,9 @@ fn pem(text: &str) -> Option<(&str, &str)> {
 
 /// OpenSSH's own form: the `PROTOCOL.key` file of its sources.
 fn openssh(body: &str) -> Option<Envelope> {
-    let base64: String = body.split_ascii_whitespace().collect();
-    let bytes = STANDARD.decode(base64).ok()?;
+    let mut base64 = Zeroizing::new(String::with_capacity(body.len()));
+    base64.extend(body.split_ascii_whitespace());
+    let bytes = Zeroizing::new(STANDARD.decode(&*base64).ok()?);
     let rest = bytes.strip_prefix(b"openssh-key-v1\0")?;
     let (cipher, rest) = string(rest)?;
     let (_kdf, rest) = string(rest)?;
@@ -181,8 +193,10 @@ mod tests {
     fn every_form_is_recognised() {
         let openssh = made_by_ssh_keygen(&["-t", "ed25519", "-N", ""]);
         let identity = Identity::load(&openssh.1);
+        let shown = format!("{identity:?}");
         assert_eq!(identity.public.unwrap(), public_of(&openssh.1));
-        assert!(identity.private.is_ok());
+        let private = identity.private.unwrap();
+        assert!(shown.contains("Ok") && private.lines().all(|line| !shown.contains(line)), "{shown}");
 
         for form in ["PEM", "PKCS8"] {
             let plain = made_by_ssh_keygen(&["-t", "ecdsa", "-m", form, "-N", ""]);
