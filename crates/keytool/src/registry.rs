@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use pipeline_core::config::Onboarding;
 use pipeline_core::error::{Class, Classified};
 use pipeline_core::path::DeviceName;
+use pipeline_core::ssh::host_key::lookup_name;
 use pipeline_core::ssh_config::{SshConfig, SshConfigError};
 
 use crate::changes::ChangeError;
@@ -204,6 +205,14 @@ impl Registry {
             Some(pi) => Err(RegistryError::Unknown { name: pi.name.clone() }),
             None => Ok(pis),
         }
+    }
+
+    /// The name under which known_hosts has the keys of a Pi: its alias, unless an entry of the user's says otherwise.
+    pub fn known_as(&self, pi: &Pi) -> Result<String, RegistryError> {
+        Ok(match &pi.entry {
+            Entry::HandWritten { .. } => lookup_name(&self.ssh_config.resolve(pi.name.as_str())?),
+            Entry::Ours | Entry::None => pi.name.to_string(),
+        })
     }
 
     /// Every Pi that has an entry, or at least a key, by number.

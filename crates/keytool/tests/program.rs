@@ -62,6 +62,22 @@ fn the_list_tells_what_is_missing() {
     insta::assert_snapshot!("fingerprints", redacted(&home, &home.ok(&["fingerprint", "--offline", "31", "34"])));
 }
 
+#[test]
+fn pins_are_looked_up_where_the_ssh_config_says() {
+    let home = two_pis();
+    let key = home.read(".ssh/raspberry34.pub");
+    home.write(".ssh/fleet_hosts", format!("raspberry31 {key}[10.0.0.7]:2222 {key}"), 0o600);
+    assert!(home.ok(&["list", "31"]).contains(" not pinned"), "that file plays no part yet");
+    let config = home.read(".ssh/config");
+    let own = "Host raspberry7\n  HostName 10.0.0.7\n  Port 2222\nHost *\n  UserKnownHostsFile ~/.ssh/fleet_hosts\n";
+    home.write(".ssh/config", config + own, 0o600);
+    for id in ["31", "7"] {
+        assert!(!home.ok(&["list", id]).contains(" not pinned"), "{id}");
+        assert!(home.ok(&["fingerprint", "--offline", id]).contains(" (ED25519 256, pinned)\n"), "{id}");
+    }
+    assert!(home.ok(&["list", "34"]).contains(" not pinned"));
+}
+
 /// Runs, compares, and looks at what must hold for every error.
 #[track_caller]
 fn golden(name: &str, home: &Home, args: &[&str], exit: i32) {
@@ -111,6 +127,23 @@ fn one_bad_key_does_not_stop_the_others() {
     std::fs::remove_file(home.path(".ssh/raspberry34.pub")).unwrap();
     assert_eq!(home.ok(&["add-pi", "34", "--offline"]), "make public key ~/.ssh/raspberry34.pub\n");
     assert_eq!((home.read(".ssh/raspberry34"), home.read(".ssh/raspberry34.pub")), (private, public));
+}
+
+#[test]
+fn a_person_who_presses_ctrl_c_gets_the_terminal_back() {
+    let home = Home::new();
+    let mut terminal = Terminal::start(home.command(&["add-pi", "31", "--offline", "--passphrase"]));
+    terminal.wait_for("Passphrase of the new keys: ");
+    terminal.type_unseen("one");
+    terminal.wait_for("Once more: ");
+    terminal.type_unseen("another");
+    terminal.wait_for("They differ; try again.");
+    terminal.wait_for("Passphrase of the new keys: ");
+    terminal.press_ctrl_c();
+    let (status, shown) = terminal.end();
+    assert_eq!(status.code(), Some(130), "{shown}");
+    assert!(shown.contains("stopped by the person who was asked"), "{shown}");
+    assert!(!home.path(".ssh").exists());
 }
 
 #[test]

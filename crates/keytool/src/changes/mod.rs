@@ -15,6 +15,7 @@ mod original;
 mod tests;
 mod write;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -26,14 +27,12 @@ pub use original::Original;
 
 use lock::Lock;
 
-/// One change, not made yet.
-#[derive(Debug)]
+/// One change, not made yet. What it writes may be secret.
 pub struct Change {
     words: String,
     act: Act,
 }
 
-#[derive(Debug)]
 enum Act {
     MakeDir { path: PathBuf, mode: u32 },
     Create { path: PathBuf, mode: u32, content: Zeroizing<Vec<u8>> },
@@ -46,9 +45,9 @@ enum Act {
 /// Makes content when it is needed: a key costs time, and a dry run must not make one.
 struct Maker(Box<dyn Fn() -> Result<Zeroizing<Vec<u8>>, String>>);
 
-impl std::fmt::Debug for Maker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Maker")
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Change").field(&self.words).finish()
     }
 }
 

@@ -66,8 +66,11 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     let signal = fleet::listen(context, &cancel)?;
     let connector = fleet::connector(context, &cancel)?;
     let now = SystemTime::now();
-    let mut found: Vec<Found> =
-        pis.iter().map(|pi| here(pi, list::row(pi, &known_hosts, &context.places, now))).collect();
+    let mut found: Vec<Found> = Vec::new();
+    for pi in &pis {
+        let host_keys = known_hosts.keys(&registry.known_as(pi).map_err(failed)?);
+        found.push(here(pi, list::row(pi, &host_keys, &context.places, now)));
+    }
     let mut work: Vec<(&Pi, &mut Found)> = pis.iter().zip(&mut found).collect();
     fleet::each(&mut work, context.setup.jobs, |(pi, found)| there(pi, &connector, found));
     let rows: Vec<Outcome> = found.iter().map(outcome).collect();

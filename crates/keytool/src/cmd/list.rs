@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use pipeline_core::error::one_line;
+use pipeline_core::ssh::host_key::HostKey;
 use program::exit::Exit;
 use program::failure::Failure;
 use program::words::duration;
@@ -70,7 +71,11 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
     };
     let known_hosts = KnownHosts::load(&context.places).map_err(failed)?;
     let now = SystemTime::now();
-    let rows: Vec<Local> = pis.map_err(failed)?.iter().map(|pi| row(pi, &known_hosts, &context.places, now)).collect();
+    let mut rows = Vec::new();
+    for pi in pis.map_err(failed)? {
+        let host_keys = known_hosts.keys(&registry.known_as(&pi).map_err(failed)?);
+        rows.push(row(&pi, &host_keys, &context.places, now));
+    }
     if args.json {
         context.ui.json(&List { schema: SCHEMA, pis: rows })?;
         return Ok(Exit::Done);
@@ -85,7 +90,7 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
 }
 
 /// What this machine knows of a Pi.
-pub fn row(pi: &Pi, known_hosts: &KnownHosts, places: &Places, now: SystemTime) -> Local {
+pub fn row(pi: &Pi, host_keys: &[&HostKey], places: &Places, now: SystemTime) -> Local {
     let (key, mut problem) = match key::load(&pi.key) {
         Ok(Some(key)) => (Some(key_row(&key, places, now)), mode_problem(&key, places)),
         Ok(None) => (None, Some(format!("no key {}", places.show(&pi.key)))),
@@ -105,7 +110,7 @@ pub fn row(pi: &Pi, known_hosts: &KnownHosts, places: &Places, now: SystemTime) 
         port: pi.port,
         entry,
         key,
-        host_keys: known_hosts.keys(pi.name.as_str()).iter().map(|key| key.fingerprint()).collect(),
+        host_keys: host_keys.iter().map(|key| key.fingerprint()).collect(),
         problem,
     }
 }

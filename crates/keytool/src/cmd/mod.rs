@@ -86,7 +86,9 @@ impl Context {
         };
         let places = Places::new(&surroundings, &setup);
         let config_file = found.unwrap_or_else(|| environment.user_config());
-        Ok(Context { ui, surroundings, config_file, setup, places })
+        let mut context = Context { ui, surroundings, config_file, setup, places };
+        context.places.use_known_hosts_of(&context.ssh_config()?, &context.setup.onboarding);
+        Ok(context)
     }
 
     /// The OpenSSH config as it is now; an empty one where there is none yet.

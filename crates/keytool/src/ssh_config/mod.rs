@@ -57,7 +57,8 @@ impl Entry {
     }
 }
 
-/// A path as one word of an OpenSSH config.
+/// A path as one word of an OpenSSH config, where `%` begins a token.
 fn quoted(path: &str) -> String {
-    if path.contains([' ', '\t', '#', '\'']) { format!("\"{path}\"") } else { path.to_owned() }
+    let path = path.replace('%', "%%");
+    if path.contains([' ', '\t', '#', '\'']) { format!("\"{path}\"") } else { path }
 }

@@ -42,7 +42,7 @@ impl Owned {
             let (keyword, value) = split(line);
             match keyword.to_ascii_lowercase().as_str() {
                 "host" => {
-                    let alias = DeviceName::new(value).ok().map(|name| name.to_string());
+                    let alias = DeviceName::new(value.trim_matches('"')).ok().map(|name| name.to_string());
                     owned.blocks.push(Block { alias, text: line.to_owned() });
                 }
                 "match" => owned.blocks.push(Block { alias: None, text: line.to_owned() }),

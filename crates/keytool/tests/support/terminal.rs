@@ -41,7 +41,9 @@ impl Terminal {
                 Err(error) => panic!("{error}: {}", self.text()),
             }
         }
-        self.shown.clear();
+        let end = self.text().find(words).map_or(0, |at| at + words.len());
+        // What came after it is still to be looked at.
+        self.shown.drain(..end);
     }
 
     /// Types a line where it is not shown: once the program has asked for that.
@@ -50,6 +52,17 @@ impl Terminal {
             std::thread::yield_now();
         }
         self.person.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Gives up where the program waits for keys.
+    pub fn press_ctrl_c(&mut self) {
+        while tcgetattr(&self.person).unwrap().local_flags.contains(LocalFlags::ECHO) {
+            std::thread::yield_now();
+        }
+        self.person.write_all(b"\x03").unwrap();
+        while !tcgetattr(&self.person).unwrap().local_flags.contains(LocalFlags::ECHO) {
+            std::thread::yield_now();
+        }
     }
 
     /// Waits for its end, and gives what else was shown.

@@ -3,10 +3,12 @@
 //! Guarantees: nobody is asked where there is no terminal, and the error then names the option that answers; what is typed as a
 //! password is not shown, and is zeroised.
 
-use std::io::{self, IsTerminal, Read};
+mod hidden;
+
+use std::io::{self, IsTerminal};
 
 use dialoguer::theme::SimpleTheme;
-use dialoguer::{Confirm, Input, Password};
+use dialoguer::{Confirm, Input};
 use program::environment::Environment;
 use program::exit::Exit;
 use program::failure::Failure;
@@ -25,9 +27,6 @@ pub struct Ui {
     pub streams: Streams,
     asks: bool,
 }
-
-/// No password is longer; a file that was piped in by mistake is.
-const MAX_PASSWORD: u64 = 4096;
 
 impl Ui {
     /// On the standard streams.
@@ -54,7 +53,7 @@ impl Ui {
             .with_prompt(question)
             .default(false)
             .interact()
-            .map_err(|error| broken(&error))
+            .map_err(|dialoguer::Error::IO(error)| broken(&error))
     }
 
     /// A line of text.
@@ -64,41 +63,41 @@ impl Ui {
         if let Some(default) = default {
             input = input.default(default.to_owned());
         }
-        input.interact_text().map_err(|error| broken(&error))
+        input.interact_text().map_err(|dialoguer::Error::IO(error)| broken(&error))
     }
 
     /// A password.
     pub fn secret(&self, question: &str, instead: &str) -> Result<Zeroizing<String>, Failure> {
         self.somebody(question, instead)?;
-        let asked = Password::with_theme(&SimpleTheme).with_prompt(question).allow_empty_password(true).interact();
-        asked.map(Zeroizing::new).map_err(|error| broken(&error))
+        hidden::ask(question).map_err(|error| broken(&error))
     }
 
-    /// A password that is to be set, twice.
+    /// A password that is to be set, twice, and not empty.
     pub fn new_secret(&self, question: &str, instead: &str) -> Result<Zeroizing<String>, Failure> {
-        self.somebody(question, instead)?;
-        let asked = Password::with_theme(&SimpleTheme)
-            .with_prompt(question)
-            .with_confirmation("Once more", "They differ; try again")
-            .interact();
-        asked.map(Zeroizing::new).map_err(|error| broken(&error))
+        loop {
+            let secret = self.secret(question, instead)?;
+            if secret.is_empty() {
+                self.streams.err.output.line("It must not be empty; try again.");
+            } else if *self.secret("Once more", instead)? == *secret {
+                return Ok(secret);
+            } else {
+                self.streams.err.output.line("They differ; try again.");
+            }
+        }
     }
 
     /// The first line of standard input, for `--password-stdin`.
     pub fn secret_from_stdin(&self) -> Result<Zeroizing<String>, Failure> {
-        let mut text = Zeroizing::new(String::new());
-        io::stdin()
-            .take(MAX_PASSWORD)
-            .read_to_string(&mut text)
+        let line = hidden::first_line()
             .map_err(|error| Failure::because(Exit::Config, "can't read the password from standard input", &error))?;
-        match text.lines().next() {
-            Some(line) if !line.is_empty() => Ok(Zeroizing::new(line.to_owned())),
-            _ => Err(Failure {
+        if line.is_empty() {
+            return Err(Failure {
                 exit: Exit::Usage,
                 what: "no password came on standard input".into(),
                 hint: Some("pipe it in: keytool … --password-stdin < FILE".into()),
-            }),
+            });
         }
+        Ok(line)
     }
 
     /// A table with a line of headings; not with `-q`.
@@ -143,8 +142,7 @@ impl Tell for Ui {
 }
 
 /// The terminal went away, or somebody pressed Ctrl-C.
-fn broken(error: &dialoguer::Error) -> Failure {
-    let dialoguer::Error::IO(error) = error;
+fn broken(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::Interrupted => {
             Failure { exit: Exit::Interrupted, what: "stopped by the person who was asked".into(), hint: None }

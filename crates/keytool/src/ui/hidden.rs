@@ -1,0 +1,158 @@
+//! A line that is typed and not shown.
+//!
+//! Guarantees that the terminal is given back as it was, Ctrl-C included, and that what was typed is zeroised. RACE: a signal from
+//! elsewhere ends the program at once and leaves the terminal silent, as it does with `ssh`; `stty sane` mends it.
+
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+/// No password is longer; a file that was piped in by mistake is.
+pub(super) const MAX_BYTES: usize = 4096;
+
+const INTERRUPT: u8 = 0x03;
+const END: u8 = 0x04;
+const BACKSPACE: u8 = 0x08;
+const KILL_LINE: u8 = 0x15;
+const DELETE: u8 = 0x7f;
+
+/// A terminal that shows nothing, as long as this lives.
+struct Silent<T: AsFd> {
+    terminal: T,
+    before: Termios,
+}
+
+impl<T: AsFd> Silent<T> {
+    fn new(terminal: T) -> io::Result<Silent<T>> {
+        let before = tcgetattr(&terminal)?;
+        let mut silent = before.clone();
+        // Keys one by one, Ctrl-C among them: as a signal it would end us before we could give the terminal back.
+        silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
+        // What was typed before is forgotten: it was shown.
+        tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent)?;
+        Ok(Silent { terminal, before })
+    }
+}
+
+impl<T: AsFd> Drop for Silent<T> {
+    fn drop(&mut self) {
+        // A terminal that went away needs nothing.
+        tcsetattr(&self.terminal, SetArg::TCSAFLUSH, &self.before).ok();
+    }
+}
+
+/// Shows the question on standard error and reads a line of standard input, which is a terminal.
+pub(super) fn ask(question: &str) -> io::Result<Zeroizing<String>> {
+    debug_assert!(io::stdin().is_terminal());
+    let mut error = io::stderr();
+    // Silent first: whoever answers as soon as the question is there is not shown.
+    let silent = Silent::new(rustix::stdio::stdin())?;
+    write!(error, "{question}: ")?;
+    error.flush()?;
+    let typed = keys(Bare);
+    drop(silent);
+    writeln!(error)?;
+    typed
+}
+
+/// Edits a line key by key.
+fn keys(mut input: impl Read) -> io::Result<Zeroizing<String>> {
+    // Never grows: a copy that is left behind would not be zeroised.
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_BYTES));
+    let mut key = Zeroizing::new([0]);
+    loop {
+        match input.read(&mut *key) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+        }
+        match key[0] {
+            b'\n' | b'\r' => return text(&line),
+            INTERRUPT => return Err(ErrorKind::Interrupted.into()),
+            END if line.is_empty() => return Err(ErrorKind::UnexpectedEof.into()),
+            END => return text(&line),
+            KILL_LINE => line.clear(),
+            // A character may be several bytes.
+            BACKSPACE | DELETE => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
+            byte if line.len() < MAX_BYTES => line.push(byte),
+            _ => return Err(ErrorKind::InvalidInput.into()),
+        }
+    }
+}
+
+/// The first line of standard input, without its end.
+pub(super) fn first_line() -> io::Result<Zeroizing<String>> {
+    first_line_of(Bare)
+}
+
+fn first_line_of(mut input: impl Read) -> io::Result<Zeroizing<String>> {
+    let mut line = Zeroizing::new(vec![0; MAX_BYTES]);
+    let mut length = 0;
+    while length < MAX_BYTES && !line[..length].contains(&b'\n') {
+        match input.read(&mut line[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let end = line[..length].iter().position(|byte| *byte == b'\n').unwrap_or(length);
+    text(line[..end].strip_suffix(b"\r").unwrap_or(&line[..end]))
+}
+
+fn text(line: &[u8]) -> io::Result<Zeroizing<String>> {
+    let text = std::str::from_utf8(line).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8"))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// Standard input without the standard library's buffer, which keeps what went through it.
+struct Bare;
+
+impl Read for Bare {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(rustix::stdio::stdin(), buffer)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_can_be_mended_while_it_is_typed() {
+        let table: [(&[u8], Result<&str, ErrorKind>); 9] = [
+            (b"honey\n", Ok("honey")),
+            (b"honey\r", Ok("honey")),
+            (b"hon\x7f\x08ney\x04", Ok("hney")),
+            ("bl\u{fc}\u{7f}ue\n".as_bytes(), Ok("blue")),
+            (b"\x7fwrong\x15right\n", Ok("right")),
+            (b"ho\x03ney\n", Err(ErrorKind::Interrupted)),
+            (b"\x04", Err(ErrorKind::UnexpectedEof)),
+            (b"hon", Err(ErrorKind::UnexpectedEof)),
+            (b"\xff\n", Err(ErrorKind::InvalidData)),
+        ];
+        for (typed, expected) in table {
+            let read = keys(typed).map_err(|error| error.kind());
+            assert_eq!(
+                read.as_ref().map(|line| line.as_str()).map_err(|kind| *kind),
+                expected,
+                "{}",
+                typed.escape_ascii()
+            );
+        }
+        assert!(keys([b'x'; MAX_BYTES + 1].as_slice()).is_err());
+    }
+
+    #[test]
+    fn the_first_line_alone_is_the_password() {
+        let table: [(&[u8], &str); 5] =
+            [(b"honey\nmore", "honey"), (b"honey\r\n", "honey"), (b"honey", "honey"), (b"", ""), (b" a b \n", " a b ")];
+        for (piped, expected) in table {
+            assert_eq!(first_line_of(piped).unwrap().as_str(), expected);
+        }
+        assert_eq!(first_line_of([b'x'; 9000].as_slice()).unwrap().len(), MAX_BYTES);
+    }
+}
