@@ -25,6 +25,23 @@ const fn power(base: u32, mut exponent: usize) -> u32 {
 
 /// The weak sum of one block.
 pub fn weak(block: &[u8]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        #[allow(unsafe_code)]
+        // SAFETY: the processor has the instructions that it is compiled for.
+        return unsafe { of_strands_avx2(block) };
+    }
+    of_strands(block)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn of_strands_avx2(block: &[u8]) -> u32 {
+    of_strands(block)
+}
+
+#[inline(always)]
+fn of_strands(block: &[u8]) -> u32 {
     const STRIDE: u32 = power(MULTIPLIER, STRANDS);
     let (rows, rest) = block.as_chunks::<STRANDS>();
     let mut strands = [0_u32; STRANDS];
@@ -144,7 +161,8 @@ mod tests {
     #[test]
     fn many_strands_make_the_same_sum() {
         for bytes in (0..100).chain([767, 768, 2048, 9999]) {
-            assert_eq!(weak(&content()[..bytes]), one_by_one(&content()[..bytes]), "{bytes}");
+            let expected = one_by_one(&content()[..bytes]);
+            assert_eq!((weak(&content()[..bytes]), of_strands(&content()[..bytes])), (expected, expected), "{bytes}");
         }
         // Zeros count.
         assert_ne!(weak(&[0; 100]), weak(&[0; 101]));

@@ -5,7 +5,7 @@
 //! ([`super::commit`]).
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
 use std::sync::Arc;
 
 use rustix::fd::BorrowedFd;
@@ -58,7 +58,9 @@ impl Held {
     ///
     /// Reading it ends with [`Stopped`](crate::cancel::Stopped) where nobody waits for it any more.
     pub fn basis(&self) -> Result<Reader<File>, ArchiveError> {
-        open(&self.store, &self.path).map(|file| self.store.reader(file))
+        let path = self.path.as_rel_path();
+        let file = self.store.root.open_file(path, OFlags::RDONLY, Mode::empty());
+        file.map(|file| self.store.reader(file)).map_err(|e| unusable(&self.store, path, e))
     }
 
     /// Reads and hashes its first bytes. As with [`basis`](Held::basis), nothing vouches for them.
@@ -89,18 +91,6 @@ impl Held {
     }
 }
 
-/// See [`super::Archive::unexamined`].
-pub(super) fn unexamined(store: &Store, path: &ArchivePath) -> Result<(Reader<File>, u64), ArchiveError> {
-    let file = open(store, path)?;
-    let bytes = file.metadata().map_err(|e| store.failed("look at", path.as_rel_path(), e))?.len();
-    Ok((store.reader(file), bytes))
-}
-
-fn open(store: &Store, path: &ArchivePath) -> Result<File, ArchiveError> {
-    let path = path.as_rel_path();
-    store.root.open_file(path, OFlags::RDONLY, Mode::empty()).map_err(|e| unusable(store, path, e))
-}
-
 /// See [`super::Archive::held`].
 pub(super) fn held(store: &Arc<Store>, path: &ArchivePath, prefix: Prefix) -> Result<Option<Held>, ArchiveError> {
     let stamp = match store.root.stat(path.as_rel_path()) {
@@ -117,6 +107,15 @@ pub(super) fn held(store: &Arc<Store>, path: &ArchivePath, prefix: Prefix) -> Re
 
 /// See [`super::Archive::examine`].
 pub(super) fn examine(store: &Arc<Store>, path: &ArchivePath) -> Result<Option<Held>, ArchiveError> {
+    Ok(examine_with(store, path, |_, _| ())?.map(|(held, ())| held))
+}
+
+/// See [`super::Archive::examine_with`].
+pub(super) fn examine_with<T>(
+    store: &Arc<Store>,
+    path: &ArchivePath,
+    see: impl FnOnce(&mut dyn Read, u64) -> T,
+) -> Result<Option<(Held, T)>, ArchiveError> {
     let at = path.as_rel_path();
     let opened = store.root.parent(at).and_then(|(dir, name)| open_regular(rustix::fd::AsFd::as_fd(&dir), name));
     let file = match opened {
@@ -128,23 +127,34 @@ pub(super) fn examine(store: &Arc<Store>, path: &ArchivePath) -> Result<Option<H
     // what never got there.
     file.sync_all().map_err(|e| store.failed("sync", at, e))?;
     forget_cached(&file);
-    let (prefix, stamp) = read(store, &file, at)?;
+    let (prefix, stamp, seen) = read_with(store, &file, at, see)?;
     let (store, path) = (store.clone(), path.clone());
-    Ok(Some(Held { store, path, prefix, stamp, origin: Origin::Examined, read: true }))
+    Ok(Some((Held { store, path, prefix, stamp, origin: Origin::Examined, read: true }, seen)))
 }
 
 /// Reads and hashes a file that looks the same before and after.
 pub(super) fn read(store: &Store, file: &File, path: &RelPath) -> Result<(Prefix, Stamp), ArchiveError> {
+    read_with(store, file, path, |_, _| ()).map(|(prefix, stamp, ())| (prefix, stamp))
+}
+
+/// The same, while somebody else sees what is read, of so many bytes.
+fn read_with<T>(
+    store: &Store,
+    file: &File,
+    path: &RelPath,
+    see: impl FnOnce(&mut dyn Read, u64) -> T,
+) -> Result<(Prefix, Stamp, T), ArchiveError> {
     let stamp = || fstat(file).map(|stat| Stamp::of(&stat)).map_err(|e| store.failed("look at", path, e));
     let before = stamp()?;
-    let (digest, bytes) = store.digest(file).map_err(|e| match e.raw_os_error().map(Errno::from_raw_os_error) {
+    let read = store.digest_with(file, |content| see(content, before.bytes()));
+    let (digest, bytes, seen) = read.map_err(|e| match e.raw_os_error().map(Errno::from_raw_os_error) {
         Some(errno) => unusable(store, path, errno),
         None => store.failed("read", path, e),
     })?;
     if stamp()? != before || before.bytes() != bytes {
         return Err(ArchiveError::Unsteady { path: path.clone() });
     }
-    Ok((Prefix { bytes, digest }, before))
+    Ok((Prefix { bytes, digest }, before, seen))
 }
 
 /// Opens a file that may be anything; none where it is no regular file.

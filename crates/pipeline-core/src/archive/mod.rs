@@ -41,7 +41,7 @@ mod tests;
 mod versions;
 mod workers;
 
-use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub use self::names::NameRules;
 pub use self::prepare::{Arrived, Became, Prepared, Superseded};
 pub use self::staging::{PART_BYTES, Part, Staging};
 use self::store::Store;
-use crate::cancel::{Cancel, Reader};
+use crate::cancel::Cancel;
 use crate::catalog::Noted;
 use crate::digest::Digest;
 use crate::entry::Prefix;
@@ -222,9 +222,14 @@ impl Archive {
         held::examine(&self.store, path)
     }
 
-    /// Opens the file at an archive path to be read, of so many bytes: nothing vouches for them. Like [`Held::basis`].
-    pub fn unexamined(&self, path: &ArchivePath) -> Result<(Reader<File>, u64), ArchiveError> {
-        held::unexamined(&self.store, path)
+    /// The same, while `see` sees the bytes as they are read, with how many there will be: one reading serves two. Nothing vouches for
+    /// them before the end, which may be an error.
+    pub fn examine_with<T>(
+        &self,
+        path: &ArchivePath,
+        see: impl FnOnce(&mut dyn Read, u64) -> T,
+    ) -> Result<Option<(Held, T)>, ArchiveError> {
+        held::examine_with(&self.store, path, see)
     }
 
     /// Fails if there is no room for so much more. A file system that does not count is taken at its word when it is full.

@@ -22,7 +22,7 @@ use crate::archive::lying::Listing;
 use crate::archive::marker::Marker;
 use crate::archive::probe::FileSystem;
 use crate::cancel::{Cancel, Reader};
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::path::{DeviceName, RelPath};
 use crate::rooted::Rooted;
 
@@ -162,10 +162,24 @@ impl Store {
 
     /// Digest and length of what the file holds now: with `read_back`, on disk or server, not in memory.
     pub fn digest(&self, file: &File) -> std::io::Result<(Digest, u64)> {
+        self.digest_with(file, |_| ()).map(|(digest, bytes, ())| (digest, bytes))
+    }
+
+    /// The same, while somebody else sees as much as he likes of what is read.
+    pub fn digest_with<T>(
+        &self,
+        file: &File,
+        see: impl FnOnce(&mut dyn Read) -> T,
+    ) -> std::io::Result<(Digest, u64, T)> {
         if self.read_back {
             forget_cached(file);
         }
-        self.digest_of(file)
+        let mut content = Hashed { inner: self.reader(file), hasher: Hasher::new() };
+        let seen = see(&mut content);
+        let Hashed { inner, mut hasher } = content;
+        hasher.update_from(inner, &mut vec![0; READ_BYTES])?;
+        let (digest, bytes) = hasher.finish();
+        Ok((digest, bytes, seen))
     }
 
     /// Digest and length of all that comes.
@@ -183,6 +197,20 @@ impl Store {
         let room = self.held.fetch_add(1, Ordering::Relaxed) < self.max_held;
         let hold = Hold(self.opened.clone());
         room.then_some(hold)
+    }
+}
+
+/// Hashes what is read.
+struct Hashed<R> {
+    inner: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let bytes = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..bytes]);
+        Ok(bytes)
     }
 }
 

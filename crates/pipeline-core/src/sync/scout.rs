@@ -3,7 +3,7 @@
 //! All of it reads the storage, up to the whole of a large file, so it is done beside the visit. Changes nothing there, but that
 //! staging forgets a part that can't be the beginning of the file.
 
-use std::thread::Builder;
+use std::io::Read;
 
 use super::SyncError;
 use crate::archive::{Archive, ArchiveError, PART_BYTES, Staging};
@@ -105,23 +105,12 @@ fn find(archive: &Archive, staging: &Staging, wanted: &mut Wanted, reading: Read
     Ok(())
 }
 
-/// Reads what lies at a place once for its digest and once, meanwhile, for its signature: what the one has read the other need not
-/// wait for.
+/// Makes the signature of what lies at a place of what is read for its digest.
 fn examine_and_sign(archive: &Archive, wanted: &mut Wanted) -> Result<(), ArchiveError> {
-    let path = &wanted.place.path;
-    let sign = || {
-        let (basis, bytes) = archive.unexamined(path).ok()?;
-        Some((delta::signature(basis, bytes).ok()?, bytes))
-    };
-    let (held, signed) = std::thread::scope(|scope| {
-        let signing = Builder::new().name("signature".into()).spawn_scoped(scope, sign);
-        let held = archive.examine(path);
-        // A panic there has been reported; what it was to make is made when it is asked for.
-        (held, signing.ok().and_then(|signing| signing.join().ok().flatten()))
-    });
-    wanted.held = held?;
-    let bytes = wanted.held.as_ref().map(|held| held.prefix().bytes);
-    wanted.signature = signed.filter(|&(_, signed)| bytes == Some(signed)).map(|(signature, _)| signature);
+    let sign = |content: &mut dyn Read, bytes| delta::signature(content, bytes).ok();
+    let (held, signature) = archive.examine_with(&wanted.place.path, sign)?.unzip();
+    // What could not be read, or was not so long, is an error of the examination.
+    (wanted.held, wanted.signature) = (held, signature.flatten());
     Ok(())
 }
 
