@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -121,6 +122,20 @@ impl Scene {
         let list = self.fingerprints();
         let fixed = ["add-pi", "--fingerprints", list.to_str().unwrap(), "--password-stdin"];
         self.keytool(&[&fixed, args].concat(), password)
+    }
+
+    /// Runs it under strace, which kills it when it enters this call for the `count`th time. False where it never did.
+    fn killed(&self, args: &[&str], call: &str, count: u32) -> bool {
+        let program = self.fleet.command("keytool").unwrap();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "signal=none", "-e"]).arg(format!("trace={call}"));
+        strace.arg("-e").arg(format!("inject={call}:signal=KILL:when={count}")).arg("--").arg(program.get_program());
+        strace.args(args).env_clear().env("HOME", self.fleet.home());
+        let ended = run(strace, PI_PASSWORD);
+        // strace ends as the program did.
+        let killed = ended.output.status.signal() == Some(9);
+        assert!(killed || ended.output.status.success(), "{}", ended.text());
+        killed
     }
 
     /// OpenSSH's own client with what keytool wrote and nothing else.
@@ -259,4 +274,150 @@ fn one_that_is_not_what_it_should_be_keeps_no_other() {
     let down = scene.keytool(&check, "").expect(4).says(&["awsbox"]);
     assert_eq!(down.text().matches("error:").count(), 1, "{}", down.text());
     scene.fleet.jump().cont();
+}
+
+/// What a line of `authorized_keys` lets its key do.
+fn options_of(line: &str) -> &str {
+    line.split_once("ssh-ed25519").unwrap().0
+}
+
+#[test]
+fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
+    let scene = Scene::new(Fleet::builder().pis(2).ids(&[31, 34]));
+    scene.init(&[]).expect(0);
+    let (bound, plain) = (scene.fleet.pi(31), scene.fleet.pi(34));
+    let source = bound.source();
+    let restrict = ["--restrict", source.to_str().unwrap()];
+
+    scene.add_pi(&[&["31"], &restrict[..]].concat(), PI_PASSWORD).expect(0);
+    let line = authorized(bound);
+    assert!(line.starts_with("restrict,command=\"exec ~/.local/lib/pipeline/pipeline-agent serve --root '"), "{line}");
+    let touched = bound.home().join("touched");
+    scene.ssh(&["raspberry31", &format!("touch {}", touched.display())]);
+    assert!(!touched.exists(), "the key runs commands");
+    // The agent answers; nothing is left to do, and no password is needed.
+    scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(0);
+    scene.keytool(&["check", "31"], "").expect(0).says(&["works"]);
+    assert_eq!(authorized(bound), line);
+    // It can't change its own line, so somebody else has to get in.
+    scene.keytool(&["rotate", "31"], "").expect(2).says(&["nobody can be asked", "--password-stdin"]);
+    scene.keytool(&["rotate", "31", "--password-stdin"], PI_PASSWORD).expect(0);
+    let rotated = authorized(bound);
+    assert_eq!((options_of(&rotated), rotated.lines().count()), (options_of(&line), 1));
+    assert_ne!(rotated, line);
+    scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(0);
+
+    // Killed before any step, the key in use is let in, and the next rotation ends the work.
+    account::authorize(&plain.home(), FOREIGN).unwrap();
+    scene.add_pi(&["34"], PI_PASSWORD).expect(0);
+    let mut kills = 0;
+    for call in ["renameat2", "linkat", "rename"] {
+        for count in 1.. {
+            let before = public_key(&scene, "raspberry34");
+            let killed = scene.killed(&["rotate", "34"], call, count);
+            scene.ssh(&["raspberry34", "true"]).expect(0);
+            scene.keytool(&["rotate", "34"], "").expect(0).says(&["new key SHA256:"]);
+            let after = public_key(&scene, "raspberry34");
+            assert_ne!(before, after, "{call} {count}");
+            assert_eq!(authorized(plain), format!("{FOREIGN}\n{after}"), "{call} {count}");
+            if !killed {
+                break;
+            }
+            kills += 1;
+        }
+    }
+    // Both halves of the new pair, of the swap and of what is set aside; the second name of the old one; its replacement.
+    assert_eq!(kills, 8);
+    let names =
+        fs::read_dir(scene.home(".ssh")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = names.filter(|name| name.contains(".new") || name.contains(".old")).collect();
+    assert!(left.is_empty(), "{left:?}");
+
+    // One that is let in nowhere takes no place: the Pi's disk is full, or its authorized_keys is not ours.
+    let before = public_key(&scene, "raspberry34");
+    let keys = plain.home().join(".ssh/authorized_keys");
+    fs::remove_file(&keys).unwrap();
+    fs::create_dir(&keys).unwrap();
+    scene.keytool(&["rotate", "34", "--password-stdin"], PI_PASSWORD).expect(3).says(&["is not a file"]);
+    assert_eq!(public_key(&scene, "raspberry34"), before);
+    fs::remove_dir(&keys).unwrap();
+    account::authorize(&plain.home(), &format!("{FOREIGN}\n{before}")).unwrap();
+
+    scene.keytool(&["remove-pi", "34", "--dry-run"], "").expect(0).says(&["remove entry raspberry34"]);
+    assert_eq!(authorized(plain), format!("{FOREIGN}\n{before}"));
+    scene.keytool(&["remove-pi", "31", "34"], "").expect(0).says(&["was left: the key is bound to the agent"]);
+    assert_eq!(authorized(plain), format!("{FOREIGN}\n"));
+    assert_eq!(fs::read_to_string(scene.home(".ssh/config.d/pipeline.conf")).unwrap().matches("Host ").count(), 1);
+    assert!(!scene.home(".ssh/raspberry34").exists());
+    scene.keytool(&["check"], "").expect(0);
+    scene.keytool(&["remove-pi", "34"], "").expect(0).says(&["nothing to do here"]);
+}
+
+/// In a namespace of its own: a small disk below `~/.ssh`, filled up, then given room again.
+const FULL_DISK: &str = r#"
+    cp -a "$HOME/.ssh" "$HOME/kept" && mount -t tmpfs -o size=64k tmpfs "$HOME/.ssh" && cp -a "$HOME/kept/." "$HOME/.ssh" || exit 99
+    head -c 1000000 /dev/zero > "$HOME/.ssh/filler" 2> /dev/null
+    printf %s "$PASSWORD" | "$@"; echo "full: exit $?"
+    cat "$PI/.ssh/authorized_keys"; echo "(end)"; ls "$HOME/.ssh"
+    rm "$HOME/.ssh/filler"
+    printf %s "$PASSWORD" | "$@"; echo "with room: exit $?"
+"#;
+
+#[test]
+fn killed_or_without_room_at_any_step_the_next_run_ends_the_work() {
+    let scene = Scene::new(Fleet::builder().pis(1).ids(&[31]));
+    scene.init(&[]).expect(0);
+    let pi = scene.fleet.pi(31);
+    let (home, start) = (scene.fleet.home(), scene.fleet.root().join("start"));
+    let copy = |from: &Path, to: &Path| {
+        if to.exists() {
+            fs::remove_dir_all(to).unwrap();
+        }
+        let mut cp = Command::new("cp");
+        cp.arg("-a").arg(from).arg(to);
+        run(cp, "").expect(0);
+    };
+    copy(&home, &start);
+    let list = scene.fingerprints();
+    let args = ["add-pi", "31", "--fingerprints", list.to_str().unwrap(), "--password-stdin"];
+    let mut kills = std::collections::BTreeMap::new();
+    // Files here, and steps there: each lane of a connection is a pair of sockets, and each step has threads of its own. strace
+    // counts for each thread by itself.
+    for call in ["renameat2", "rename", "socketpair", "clone3"] {
+        for count in 1.. {
+            copy(&start, &home);
+            account::authorize(&pi.home(), FOREIGN).unwrap();
+            if !scene.killed(&args, call, count) {
+                break;
+            }
+            let installed = authorized(pi);
+            assert!(installed == FOREIGN || installed.starts_with(&format!("{FOREIGN}\n")), "{installed}");
+            if !scene.home(".ssh/raspberry31.pub").exists() {
+                assert_eq!(installed, FOREIGN, "{call} {count}");
+            }
+            scene.keytool(&args, PI_PASSWORD).expect(0);
+            assert_eq!(authorized(pi), format!("{FOREIGN}\n{}", public_key(&scene, "raspberry31")), "{call} {count}");
+            *kills.entry(call).or_insert(0) += 1;
+        }
+    }
+    // A pair; known_hosts and the entries.
+    assert_eq!((kills["renameat2"], kills["rename"]), (2, 2));
+    assert!(kills["socketpair"] >= 3 && kills["clone3"] >= 5, "{kills:?}");
+    scene.ssh(&["raspberry31", "true"]).expect(0);
+
+    copy(&start, &home);
+    account::authorize(&pi.home(), FOREIGN).unwrap();
+    let program = scene.fleet.command("keytool").unwrap();
+    let mut shell = Command::new("unshare");
+    shell.args(["--user", "--map-root-user", "--mount", "--", "sh", "-c", FULL_DISK, "sh"]);
+    shell.arg(program.get_program()).args(args).env("HOME", &home).env("PI", pi.home()).env("PASSWORD", PI_PASSWORD);
+    let ended = run(shell, "").expect(0);
+    let (full, room) = ended.stdout().split_once("(end)").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    assert!(
+        full.contains("full: exit 5") && full.contains(FOREIGN) && !full.contains("raspberry31\n"),
+        "{}",
+        ended.text()
+    );
+    assert!(room.contains("with room: exit 0"), "{}", ended.text());
+    assert_eq!(authorized(pi).lines().count(), FOREIGN.lines().count() + 1);
 }
