@@ -82,7 +82,12 @@ impl Rotation {
 
     /// Gives the old pair a name that no rotation looks for. `stamp` tells it from others.
     pub fn set_aside(&self, stamp: &str, places: &Places) -> Vec<Change> {
-        aside(&self.old, &with(&self.key, &format!(".retired-{stamp}")), places)
+        aside(&self.old, &self.aside(stamp), places)
+    }
+
+    /// Where the old pair lies in the end.
+    pub fn aside(&self, stamp: &str) -> PathBuf {
+        with(&self.key, &format!(".retired-{stamp}"))
     }
 }
 

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use pipeline_core::cancel::Cancel;
+use pipeline_core::ssh::SshError;
 use program::exit::Exit;
 use program::failure::Failure;
 
 use super::person::{Asker, EntranceArgs};
 use super::{Context, failed, fleet, typed_ids};
 use crate::authorized_keys::{self, Entry, Key};
+use crate::changes::{Change, Editor};
 use crate::key::{self, KeyType, NewKey};
 use crate::local::LocalError;
 use crate::onboard::OnboardError;
-use crate::onboard::batch::{Batch, Case};
+use crate::onboard::batch::{Batch, Case, own_entry};
 use crate::onboard::row::{Problem, Row, Step};
 use crate::onboard::trust::Verdict;
 use crate::onboard::visit::{Entrance, Machine, Visitor};
@@ -39,19 +41,24 @@ pub struct RotateArgs {
 pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
     let pis = registry.known(&typed_ids(&args.ids)?).map_err(failed)?;
-    let rotations: BTreeMap<&str, Rotation> = pis.iter().map(|pi| (pi.name.as_str(), Rotation::of(&pi.key))).collect();
+    let rotations: Rotations = pis.iter().map(|pi| (pi.name.to_string(), Rotation::of(&pi.key))).collect();
     if args.dry_run {
         preview(context, &rotations);
         return Ok(Exit::Done);
     }
-    // A pair of which one half is in its place is no pair: that comes first.
-    let editor = context.editor(false);
-    let swap = |rotation: &Rotation| editor.perform(|| Ok::<_, LocalError>(rotation.swap(&context.places)));
-    for rotation in rotations.values().filter(|rotation| rotation.stage() == Stage::Swap) {
-        swap(rotation).map_err(failed)?;
-    }
-
     let cancel = Cancel::new();
+    let here = Here { editor: context.editor(false), rotations: &rotations, cancel: &cancel };
+    let mut cases = Vec::new();
+    for pi in &pis {
+        let target = fleet::target(&registry, pi)?;
+        let machine = Machine { name: pi.name.clone(), target, key: pi.key.clone() };
+        cases.push(Case::new(Some(pi.id.to_string()), machine));
+    }
+    // Of a swap that was interrupted one half is left.
+    here.each(&mut cases, |rotation, _| match rotation.stage() {
+        Stage::Swap => Ok(rotation.swap(&context.places)),
+        Stage::Offer | Stage::Retire => Ok(Vec::new()),
+    });
     let access = fleet::access(context, &registry, &cancel);
     let batch = Batch {
         visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel: &cancel },
@@ -59,59 +66,80 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
         others: &[],
         listed: None,
     };
-    let mut cases = Vec::new();
-    for pi in &pis {
-        let target = fleet::target(&registry, pi)?;
-        let machine = Machine { name: pi.name.clone(), target, key: pi.key.clone() };
-        let mut case = Case::new(Some(pi.id.to_string()), machine);
-        if let Err(problem) = has_key(&case) {
-            case.fail(problem);
-        }
-        cases.push(case);
-    }
-    batch.look(&mut cases);
-    batch.each(&mut cases, |case| match case.verdict {
-        Some(Verdict::Pinned(_)) => Ok(()),
-        _ => Err(OnboardError::NotPinned(case.name().to_owned())),
-    });
-    let user = &registry.onboarding().user;
-    let asker = Asker { ui: context.ui, given: &args.entrance, user, yes: false, instead: "nothing" };
-    batch.enter(&mut cases, &asker, |case| !case.may_run_commands())?;
+    get_in(context, args, &batch, &mut cases, &registry.onboarding().user)?;
 
     // From here on something is written.
     let signal = fleet::listen(context, &cancel)?;
     let kind = args.kind.unwrap_or_else(|| KeyType::of_config(&registry.onboarding().key_type));
-    // One after the other: all of them need the lock.
-    let here = |cases: &mut [Case], work: &dyn Fn(&Rotation, &str) -> Result<Vec<String>, LocalError>| {
-        for case in cases.iter_mut().filter(|case| case.is_open() && !cancel.is_set()) {
-            if let Err(error) = work(&rotations[case.name()], case.machine.name.as_str()) {
-                case.fail(Problem::of(&error));
-            }
-        }
-    };
-    here(&mut cases, &|rotation, name| match rotation.stage() {
+    here.each(&mut cases, |rotation, name| match rotation.stage() {
         Stage::Offer => {
             let making = NewKey { kind, comment: format!("pipeline {name}"), passphrase: None };
-            editor.perform(|| Ok(key::ensure(&rotation.new, &making, &context.places)?))
+            Ok(key::ensure(&rotation.new, &making, &context.places)?)
         }
         Stage::Swap | Stage::Retire => Ok(Vec::new()),
     });
     batch.each(&mut cases, |case| offer(&batch, case, &rotations[case.name()]));
-    here(&mut cases, &|rotation, _| swap(rotation));
+    here.each(&mut cases, |rotation, _| Ok(rotation.swap(&context.places)));
     let connector = fleet::connector(context, &cancel)?;
     batch.each(&mut cases, |case| batch.test(case, &connector, None));
     batch.each(&mut cases, |case| retire(case, &rotations[case.name()]));
     let stamp = rotation::stamp();
-    here(&mut cases, &|rotation, _| editor.perform(|| Ok(rotation.set_aside(&stamp, &context.places))));
+    here.each(&mut cases, |rotation, _| Ok(rotation.set_aside(&stamp, &context.places)));
 
     let rows: Vec<Row> = cases.into_iter().map(|case| case.row).collect();
     for row in rows.iter().filter(|row| row.problem.is_none()) {
         let rotation = &rotations[row.host.as_str()];
         let fingerprint = key::load(&rotation.key).ok().flatten().map(|key| key.fingerprint()).unwrap_or_default();
-        let old = context.places.show(&rotation::with(&rotation.key, &format!(".retired-{stamp}")));
+        let old = context.places.show(&rotation.aside(&stamp));
         context.ui.streams.say(&format!("{}: new key {fingerprint}; the old one lies at {old}", row.host));
     }
     Ok(fleet::conclude(context, &rows, Some(&signal)))
+}
+
+/// By alias.
+type Rotations = BTreeMap<String, Rotation>;
+
+/// Changes to files of this machine, for one Pi after the other: all of them need the lock.
+struct Here<'a> {
+    editor: Editor,
+    rotations: &'a Rotations,
+    cancel: &'a Cancel,
+}
+
+impl Here<'_> {
+    /// Makes what `decide` says for every Pi that nothing keeps out. A failure keeps it out.
+    fn each(&self, cases: &mut [Case], decide: impl Fn(&Rotation, &str) -> Result<Vec<Change>, LocalError>) {
+        for case in cases.iter_mut().filter(|case| case.is_open()) {
+            let rotation = &self.rotations[case.name()];
+            if self.cancel.is_set() {
+                case.fail(Problem::of(&SshError::Stopped));
+            } else if let Err(error) = self.editor.perform(|| decide(rotation, case.name())) {
+                case.fail(Problem::of(&error));
+            }
+        }
+    }
+}
+
+/// Logs in to all of them, with a login that may change `authorized_keys`.
+fn get_in(
+    context: &Context,
+    args: &RotateArgs,
+    batch: &Batch<'_>,
+    cases: &mut [Case],
+    user: &str,
+) -> Result<(), Failure> {
+    for case in cases.iter_mut().filter(|case| case.is_open()) {
+        if let Err(problem) = has_key(case) {
+            case.fail(problem);
+        }
+    }
+    batch.look(cases);
+    batch.each(cases, |case| match case.verdict {
+        Some(Verdict::Pinned(_)) => Ok(()),
+        _ => Err(OnboardError::NotPinned(case.name().to_owned())),
+    });
+    let asker = Asker { ui: context.ui, given: &args.entrance, user, yes: false, instead: "nothing" };
+    batch.enter(cases, &asker, |case| !case.may_run_commands())
 }
 
 fn has_key(case: &Case) -> Result<(), Problem> {
@@ -127,7 +155,7 @@ fn offer(batch: &Batch<'_>, case: &mut Case, rotation: &Rotation) -> Result<(), 
     if rotation.stage() != Stage::Offer {
         return Ok(());
     }
-    let (old, new) = (line(&rotation.key)?, line(&rotation.new)?);
+    let (old, new) = (own_entry(&rotation.key)?, own_entry(&rotation.new)?);
     authorized_keys::edit(case.shell()?, |keys| {
         let options = keys.entry(&old.key).map(|entry| entry.options).unwrap_or_default();
         keys.ensure(&Entry { options, ..new.clone() })
@@ -147,11 +175,7 @@ fn retire(case: &mut Case, rotation: &Rotation) -> Result<(), OnboardError> {
     Ok(())
 }
 
-fn line(private: &std::path::Path) -> Result<Entry, OnboardError> {
-    crate::onboard::batch::own_entry(private)
-}
-
-fn preview(context: &Context, rotations: &BTreeMap<&str, Rotation>) {
+fn preview(context: &Context, rotations: &Rotations) {
     let say = |words: &str| context.ui.streams.say(words);
     for (name, rotation) in rotations {
         let show = |path: &std::path::Path| context.places.show(path);
