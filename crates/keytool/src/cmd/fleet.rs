@@ -120,10 +120,11 @@ pub fn conclude(context: &Context, rows: &[Row], signal: Option<&Received>) -> E
     exit(rows, signal)
 }
 
-/// What the command comes to.
+/// What the command comes to. A machine that was named and is away was not served: other than in a sync, that is no success.
 pub fn exit(rows: &[Row], signal: Option<&Received>) -> Exit {
     let outcomes = outcomes(rows);
-    Exit::of_visits(outcomes.iter().map(|outcome| (outcome, 0)), None, signal.and_then(Received::exit))
+    let exit = Exit::of_visits(outcomes.iter().map(|outcome| (outcome, 0)), None, signal.and_then(Received::exit));
+    if exit == Exit::Done && rows.iter().any(|row| row.problem.is_some()) { Exit::Partial } else { exit }
 }
 
 /// Does something to each, at most `jobs` at once.
@@ -140,4 +141,32 @@ pub fn each<T: Send>(items: &mut [T], jobs: usize, work: impl Fn(&mut T) + Sync)
             });
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline_core::error::Class;
+
+    use super::*;
+    use crate::onboard::row::Problem;
+
+    #[test]
+    fn the_exit_code_tells_of_each_machine() {
+        let row = |class: Option<Class>| {
+            let problem = class.map(|class| Problem { class, what: "x".into(), hint: None });
+            Row { problem, ..Row::new(None, "pi") }
+        };
+        let (done, away, bad) = (None, Some(Class::Unreachable), Some(Class::HostKey));
+        let table = [
+            (vec![done, done], Exit::Done),
+            (vec![done, away], Exit::Partial),
+            (vec![away, away], Exit::Unreachable),
+            (vec![away, bad], Exit::Partial),
+            (vec![], Exit::Done),
+        ];
+        for (classes, code) in table {
+            let rows: Vec<Row> = classes.iter().copied().map(row).collect();
+            assert_eq!(exit(&rows, None), code, "{classes:?}");
+        }
+    }
 }
