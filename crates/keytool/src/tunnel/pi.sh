@@ -91,32 +91,38 @@ log_in() {
     fi
 }
 
+# Keeps a unit that is not ours, or not this device's.
+put_aside() {
+    if [ -e "$unit" ] && ! grep -q "^Description=Reverse tunnel of $device " "$unit"; then
+        cp -p "$unit" "$unit.old"
+    fi
+}
+
 service() {
     [ -s "$id" ] || fail "there is no key yet"
     known_hosts >"$dir/known_hosts.new"
     settle "$dir/known_hosts"
     mkdir -p "${unit%/*}"
     unit >"$unit.new"
+    verb=start
+    if ! cmp -s "$unit.new" "$unit"; then
+        verb=restart
+    fi
     if [ -n "$root" ]; then
+        put_aside
         settle "$unit"
         systemctl --root="$root" enable "$account.service" >/dev/null
         echo "service enabled"
         return
     fi
     log_in
-    verb=start
-    if ! cmp -s "$unit.new" "$unit"; then
-        # The tunnel that runs may be the only way to this Pi: it goes only for one that is known to work.
-        if [ "$login" = refused ] && systemctl is-active --quiet "$account.service"; then
-            rm -f "$unit.new"
-            echo "service kept"
-            return
-        fi
-        if [ -e "$unit" ]; then
-            cp -p "$unit" "$unit.old"
-        fi
-        verb=restart
+    # The tunnel that runs may be the only way to this Pi: it goes only for one that is known to work.
+    if [ "$verb $login" = "restart refused" ] && systemctl is-active --quiet "$account.service"; then
+        rm -f "$unit.new"
+        echo "service kept"
+        return
     fi
+    put_aside
     settle "$unit"
     systemctl daemon-reload
     systemctl enable "$account.service" >/dev/null
