@@ -21,15 +21,16 @@ help: ## List the targets
 setup: ## Install the system packages that are missing (apt), check the Rust version
 	@scripts/setup.sh
 
-build: setup ## Build pipeline and the agents for every kind of device, to be installed
-	cargo build --release --locked -p pipeline-cli
+build: setup ## Build pipeline, keytool and the agents for every kind of device, to be installed
+	cargo build --release --locked -p pipeline-cli -p keytool
 	@scripts/agents.sh
 
 # Builds nothing, so that it can run as root where root has no Rust.
 install: ## Install what `make build` built, and the systemd units, below PREFIX (/usr/local)
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/pipeline
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/pipeline target/release/keytool
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/pipeline/agents dist/agents/pipeline-agent-*
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline docs/*.md examples/pipeline.yaml LICENSE-*
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline docs/*.md examples/pipeline.yaml \
+		systemd/device/ssh-tunnel.service LICENSE-*
 	for unit in pipeline-sync.service pipeline-sync.timer; do \
 		sed 's#/usr/\(bin/pipeline\|share/doc\)#$(PREFIX)/\1#' systemd/$$unit | \
 			install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
@@ -45,7 +46,7 @@ fleet: setup ## Keep a jump host and four Pis up on loopback, to play with; Ctrl
 
 test: setup ## Build, then run every test, the end-to-end ones on real SSH servers included
 	@scripts/setup.sh busybox:busybox rdiff:rdiff ansible-inventory:ansible-core perl:perl-base unshare:util-linux
-	cargo build -p pipeline-cli
+	cargo build -p pipeline-cli -p keytool
 	cargo build -p pipeline-agent
 	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace
 
