@@ -17,6 +17,7 @@ use pipeline_core::error::{Class, Classified, one_line};
 use pipeline_core::ssh::auth::AuthError;
 use pipeline_core::ssh::command::{CommandError, MAX_OUTPUT_BYTES};
 use pipeline_core::ssh::host_key::{HostKeyError, Marker, entries, others_with};
+use pipeline_core::ssh::mux::OpenError;
 use pipeline_core::ssh::patience::Patience;
 use pipeline_core::ssh::{Access, Connection, Credentials, HostKey, SshError, Trust, access};
 use ssh_fixture::*;
@@ -171,13 +172,16 @@ fn nothing_secret_goes_to_another_machine() {
         Err(SshError::HostKey { source, .. }) => assert!(matches!(*source, HostKeyError::Revoked { .. }), "{source}"),
         other => panic!("{:?}", other.err()),
     }
-    assert!(log(fleet.pi(31)).contains("Connection closed by"), "the log tells of what is refused");
+    // The look at its keys, and these two.
+    let ended = |line: &str| line.contains("Connection closed by") && line.ends_with("[preauth]");
+    eventually("the end of all three", || log(fleet.pi(31)).lines().filter(|line| ended(line)).count() >= 3);
     assert!(!log(fleet.pi(31)).contains("userauth-request"), "{}", log(fleet.pi(31)));
 
     // That is how it would have looked.
     fs::remove_file(fleet.home().join("known_hosts")).unwrap();
     access.log_in(&pi, Trust::Exactly(&shown), &password(PI_PASSWORD), &()).unwrap();
-    assert!(log(fleet.pi(31)).contains("userauth-request for user pi service ssh-connection method password"));
+    let asked = "userauth-request for user pi service ssh-connection method password";
+    eventually("a request in the log", || log(fleet.pi(31)).contains(asked));
 }
 
 #[test]
@@ -238,7 +242,8 @@ fn a_command_has_all_its_input_and_an_end() {
     assert!(matches!(error, CommandError::TooMuchOutput), "{error}");
     let soon = Patience::new(Duration::from_millis(300), &Cancel::new());
     let error = failure(pi.run("sleep 1000", b"", &soon));
-    assert!(matches!(error, CommandError::TimedOut), "{error}");
+    // On a very busy computer it has not even begun by then.
+    assert!(matches!(error, CommandError::TimedOut | CommandError::NotStarted(OpenError::TimedOut)), "{error}");
     let stopped = Cancel::new();
     stopped.set();
     let outcome = pi.run("sleep 1000", b"", &Patience::new(LONG, &stopped));
@@ -265,5 +270,5 @@ fn a_machine_that_hangs_is_given_up() {
     let error = impatient.log_in(&target, Trust::Exactly(&keys), &password(PI_PASSWORD), &()).err().unwrap();
     assert!(matches!(error, SshError::NoBanner { .. }), "{}", one_line(&error));
     fleet.pi(31).cont();
-    assert!(pi.run("true", b"", &patience()).unwrap().success());
+    eventually("life", || pi.run("true", b"", &patience()).is_ok_and(|output| output.success()));
 }
