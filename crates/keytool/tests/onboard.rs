@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use local_fleet::{Fleet, Machine, account};
+use support::terminal::Terminal;
 
 const JUMP_PASSWORD: &str = "open sesame, bitte schön";
 const PI_PASSWORD: &str = "raspberry-7f3a";
@@ -94,17 +97,28 @@ impl Scene {
         run(command, stdin)
     }
 
+    /// What `init` must be told here.
+    fn init_args(&self) -> Vec<String> {
+        let (port, base_port) = (self.fleet.jump().port().to_string(), self.fleet.base_port().to_string());
+        let (source, storage) = (self.fleet.pis()[0].source(), self.fleet.storage());
+        let args = ["init", "--host", "127.0.0.1", "--port", &port, "--user", account::JUMP_USER];
+        let config = ["--base-port", &base_port, "--source", source.to_str().unwrap()];
+        let storage = ["--storage", storage.to_str().unwrap()];
+        [&args[..], &config, &storage].concat().iter().map(|&arg| arg.to_owned()).collect()
+    }
+
     /// Sets the jump host up.
     fn init(&self, more: &[&str]) -> Ended {
-        let port = self.fleet.jump().port().to_string();
-        let base_port = self.fleet.base_port().to_string();
-        let fingerprint = fingerprint(self.fleet.jump());
-        let (source, storage) = (self.fleet.pis()[0].source(), self.fleet.storage());
-        let mut args = vec!["init", "--host", "127.0.0.1", "--port", &port, "--user", account::JUMP_USER];
-        args.extend(["--base-port", &base_port, "--fingerprint", &fingerprint, "--password-stdin"]);
-        args.extend(["--source", source.to_str().unwrap(), "--storage", storage.to_str().unwrap()]);
-        args.extend(more);
-        self.keytool(&args, JUMP_PASSWORD)
+        let (args, fingerprint) = (self.init_args(), fingerprint(self.fleet.jump()));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.keytool(&[&args[..], &["--fingerprint", &fingerprint, "--password-stdin"], more].concat(), JUMP_PASSWORD)
+    }
+
+    /// Starts it for somebody who sits there.
+    fn at_terminal(&self, args: &[String]) -> Terminal {
+        let mut command = self.fleet.command("keytool").unwrap();
+        command.args(args);
+        Terminal::start(command)
     }
 
     /// A list of the Pis' own fingerprints.
@@ -182,7 +196,22 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
     assert_eq!(content(&scene.fleet.home()), []);
     assert_eq!(authorized(jump), "");
 
-    scene.init(&[]).expect(0).says(&["awsbox", "is ready"]);
+    // A person who says no: the password was not even asked for.
+    let mut terminal = scene.at_terminal(&scene.init_args());
+    terminal.wait_for(&fingerprint(jump));
+    terminal.wait_for("Is this awsbox?");
+    terminal.press(b'n');
+    let (status, shown) = terminal.end();
+    assert!(status.code() == Some(3) && shown.contains("not confirmed") && !shown.contains("Password"), "{shown}");
+    assert_eq!(content(&scene.fleet.home()), []);
+    // And one who says yes.
+    let mut terminal = scene.at_terminal(&scene.init_args());
+    terminal.wait_for("Is this awsbox?");
+    terminal.press(b'y');
+    terminal.wait_for("Password of data-pipeline-svc on awsbox");
+    terminal.type_unseen(JUMP_PASSWORD);
+    let (status, shown) = terminal.end();
+    assert!(status.success() && !shown.contains(JUMP_PASSWORD), "{shown}");
     assert_eq!(authorized(jump), public_key(&scene, "awsbox"));
     scene.ssh(&["awsbox", "true"]).expect(0);
     let before = content(&scene.fleet.home());
@@ -201,6 +230,19 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
     assert_eq!(content(&scene.fleet.home()), before);
     assert_eq!(authorized(pi), FOREIGN);
 
+    for (key, code) in [(b'n', 3), (b'y', 0)] {
+        let mut terminal = scene.at_terminal(&["add-pi".to_owned(), "34".to_owned()]);
+        terminal.wait_for("Password of pi on raspberry34");
+        terminal.type_unseen(PI_PASSWORD);
+        for shown in [&fingerprint(scene.fleet.pi(34)), "hostname", "Is this raspberry34?"] {
+            terminal.wait_for(shown);
+        }
+        assert_eq!(authorized(scene.fleet.pi(34)), "");
+        assert_eq!(content(&scene.fleet.home()), before);
+        terminal.press(key);
+        let (status, shown) = terminal.end();
+        assert!(status.code() == Some(code) && !shown.contains(PI_PASSWORD), "{shown}");
+    }
     scene.add_pi(&["31", "34"], PI_PASSWORD).expect(0).says(&["raspberry31", "raspberry34", "done"]);
     assert_eq!(authorized(pi), format!("{FOREIGN}\n{}", public_key(&scene, "raspberry31")));
     assert_eq!(authorized(scene.fleet.pi(34)), public_key(&scene, "raspberry34"));
@@ -308,21 +350,30 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(0);
 
     // Killed before any step, the key in use is let in, and the next rotation ends the work.
-    account::authorize(&plain.home(), FOREIGN).unwrap();
-    scene.add_pi(&["34"], PI_PASSWORD).expect(0);
+    // Taken in by a key that is let in there already.
+    let admin = scene.fleet.root().join("admin");
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "admin", "-f"]).arg(&admin);
+    run(keygen, "").expect(0);
+    let public = fs::read_to_string(admin.with_extension("pub")).unwrap();
+    let theirs = format!("{FOREIGN}\n{}", public.trim_end());
+    account::authorize(&plain.home(), &theirs).unwrap();
+    let list = scene.fingerprints();
+    let by_key = ["--fingerprints", list.to_str().unwrap(), "--identity", admin.to_str().unwrap()];
+    scene.keytool(&[&["add-pi", "34"], &by_key[..]].concat(), "").expect(0);
+    assert_eq!(authorized(plain), format!("{theirs}\n{}", public_key(&scene, "raspberry34")));
     let mut kills = 0;
     for call in ["renameat2", "linkat", "rename"] {
         for count in 1.. {
             let before = public_key(&scene, "raspberry34");
-            let killed = scene.killed(&["rotate", "34"], call, count);
+            if !scene.killed(&["rotate", "34"], call, count) {
+                break;
+            }
             scene.ssh(&["raspberry34", "true"]).expect(0);
             scene.keytool(&["rotate", "34"], "").expect(0).says(&["new key SHA256:"]);
             let after = public_key(&scene, "raspberry34");
             assert_ne!(before, after, "{call} {count}");
-            assert_eq!(authorized(plain), format!("{FOREIGN}\n{after}"), "{call} {count}");
-            if !killed {
-                break;
-            }
+            assert_eq!(authorized(plain), format!("{theirs}\n{after}"), "{call} {count}");
             kills += 1;
         }
     }
@@ -341,12 +392,12 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     scene.keytool(&["rotate", "34", "--password-stdin"], PI_PASSWORD).expect(3).says(&["is not a file"]);
     assert_eq!(public_key(&scene, "raspberry34"), before);
     fs::remove_dir(&keys).unwrap();
-    account::authorize(&plain.home(), &format!("{FOREIGN}\n{before}")).unwrap();
+    account::authorize(&plain.home(), &format!("{theirs}\n{before}")).unwrap();
 
     scene.keytool(&["remove-pi", "34", "--dry-run"], "").expect(0).says(&["remove entry raspberry34"]);
-    assert_eq!(authorized(plain), format!("{FOREIGN}\n{before}"));
+    assert_eq!(authorized(plain), format!("{theirs}\n{before}"));
     scene.keytool(&["remove-pi", "31", "34"], "").expect(0).says(&["was left: the key is bound to the agent"]);
-    assert_eq!(authorized(plain), format!("{FOREIGN}\n"));
+    assert_eq!(authorized(plain), format!("{theirs}\n"));
     assert_eq!(fs::read_to_string(scene.home(".ssh/config.d/pipeline.conf")).unwrap().matches("Host ").count(), 1);
     assert!(!scene.home(".ssh/raspberry34").exists());
     scene.keytool(&["check"], "").expect(0);

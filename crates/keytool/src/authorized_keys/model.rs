@@ -44,11 +44,6 @@ impl Key {
         Some((Key(key), comment))
     }
 
-    /// `ssh-ed25519` and the like.
-    pub fn algorithm(&self) -> &str {
-        self.0.algorithm()
-    }
-
     /// In OpenSSH's form: `SHA256:…`.
     pub fn fingerprint(&self) -> String {
         self.0.fingerprint()

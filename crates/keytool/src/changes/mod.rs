@@ -111,7 +111,8 @@ impl Change {
         }
     }
 
-    fn is_dir(&self) -> bool {
+    /// Whether it makes a directory.
+    pub fn is_dir(&self) -> bool {
         matches!(self.act, Act::MakeDir { .. })
     }
 }

@@ -22,7 +22,6 @@ use crate::onboard::row::{Row, Step};
 use crate::onboard::trust::Verdict;
 use crate::onboard::visit::{Machine, Visitor};
 use crate::registry::{Entry as Known, Registry};
-use crate::ssh_config::{self, Entry, Owned};
 use crate::yaml::{self, Wanted};
 
 /// Options of `keytool init`.
@@ -80,8 +79,8 @@ struct Jump {
     alias: DeviceName,
     target: Target,
     key: PathBuf,
-    /// Of the user's own: respected and not touched.
-    by_hand: bool,
+    /// Where its entry is; one of the user's own is respected and not touched.
+    entry: Known,
 }
 
 pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
@@ -123,8 +122,9 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     }
     let user = &jump.target.host.user;
     let asker = Asker { ui: context.ui, given: &args.entrance, user, yes: true, instead: "--fingerprint SHA256:…" };
-    batch.enter(&mut cases, &asker, |case| !case.has_own_login())?;
+    // Nobody has vouched for the machine yet: it gets no password before.
     batch.confirm(&mut cases, &asker)?;
+    batch.enter(&mut cases, &asker, |case| !case.has_own_login())?;
     // From here on something is written.
     let signal = fleet::listen(context, &cancel)?;
     let [case] = &mut cases;
@@ -132,7 +132,7 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
         let (has_key, is_pinned) = known(case);
         let step = |is_there| if is_there { Step::Kept } else { Step::Done };
         (case.row.key, case.row.host_key) = (step(has_key), step(is_pinned));
-        case.row.config = step(registry.entry(jump.alias.as_str()) != Known::None);
+        case.row.config = step(jump.entry != Known::None);
         editor.perform(decide(case.accepted().to_vec())).map_err(failed)?.iter().for_each(|words| say(words));
         batch.each(&mut cases, |case| batch.install(case, None));
         let connector = fleet::connector(context, &cancel)?;
@@ -160,7 +160,6 @@ fn jump(context: &Context, args: &InitArgs, registry: &Registry) -> Result<Jump,
     let entry = registry.entry(alias.as_str());
     let mut via = registry.ssh_config().route(alias.as_str()).map_err(failed)?;
     let Some(mut host) = via.pop() else { return Err(nowhere(&alias)) };
-    let by_hand = matches!(entry, Known::HandWritten { .. });
     if let Known::HandWritten { file, line, .. } = &entry {
         let place = format!("{}:{line}", context.places.show(file));
         context.ui.streams.say(&format!("{alias} has an entry of your own in {place}, which stays as it is"));
@@ -208,7 +207,7 @@ fn jump(context: &Context, args: &InitArgs, registry: &Registry) -> Result<Jump,
         (host.default_identities, host.identities_only) = (false, true);
     }
     let key = host.identity_files.first().cloned().ok_or_else(|| nowhere(&alias))?;
-    Ok(Jump { alias, target: Target { host, via }, key, by_hand })
+    Ok(Jump { alias, target: Target { host, via }, key, entry })
 }
 
 fn nowhere(alias: &DeviceName) -> Failure {
@@ -236,17 +235,18 @@ fn passphrase(context: &Context, args: &InitArgs) -> Result<Option<Zeroizing<Str
 
 /// Key, pinned host key and entry of the jump host.
 fn decide(context: &Context, jump: &Jump, making: &NewKey, keys: &[HostKey]) -> Result<Vec<Change>, LocalError> {
-    let places = &context.places;
-    let mut changes = local::pins(&[(jump.target.known_as(), keys.to_vec())], places)?;
-    changes.extend(key::ensure(&jump.key, making, places)?);
-    if !jump.by_hand {
-        let mut owned = Owned::load(places)?;
-        let host = &jump.target.host;
-        let identity = local::identity_file(&jump.key, places);
-        owned.set(&Entry::of_jump(&jump.alias, &host.hostname, host.port, &host.user, &identity));
-        changes.extend(owned.change(places));
-        changes.extend(ssh_config::include(places)?);
-    }
+    let host = &jump.target.host;
+    let wanted = local::Jump {
+        alias: jump.alias.clone(),
+        hostname: host.hostname.clone(),
+        port: host.port,
+        user: host.user.clone(),
+        key: jump.key.clone(),
+    };
+    let mut changes = local::pins(&[(jump.target.known_as(), keys.to_vec())], &context.places)?;
+    // The directories are in both.
+    let entry = local::jump(&wanted, &jump.entry, making, &context.places)?;
+    changes.extend(entry.into_iter().filter(|change| !change.is_dir()));
     Ok(changes)
 }
 

@@ -1,4 +1,4 @@
-//! What became of one machine, as the table and `--json` show it.
+//! What became of one machine, as the table shows it.
 
 use std::fmt;
 
@@ -7,8 +7,7 @@ use pipeline_core::event::Outcome;
 use serde::Serialize;
 
 /// What became of one part of the work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Step {
     /// It was not its turn.
     #[default]
@@ -21,17 +20,6 @@ pub enum Step {
     Planned,
     /// It failed.
     Failed,
-}
-
-impl Step {
-    /// Of changes that were made, or would be in a dry run.
-    pub fn of_changes(words: &[String], dry_run: bool) -> Step {
-        match (words.is_empty(), dry_run) {
-            (true, _) => Step::Kept,
-            (false, true) => Step::Planned,
-            (false, false) => Step::Done,
-        }
-    }
 }
 
 /// As in the table.
@@ -71,7 +59,7 @@ impl Problem {
 }
 
 /// What became of one machine.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Row {
     /// Its number; none for the jump host.
     pub id: Option<String>,

@@ -54,6 +54,14 @@ impl Terminal {
         self.person.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
+    /// Presses one key where the program waits for one.
+    pub fn press(&mut self, key: u8) {
+        while tcgetattr(&self.person).unwrap().local_flags.contains(LocalFlags::ECHO) {
+            std::thread::yield_now();
+        }
+        self.person.write_all(&[key]).unwrap();
+    }
+
     /// Gives up where the program waits for keys.
     pub fn press_ctrl_c(&mut self) {
         while tcgetattr(&self.person).unwrap().local_flags.contains(LocalFlags::ECHO) {
