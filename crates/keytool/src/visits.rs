@@ -3,6 +3,7 @@
 //! Guarantees that every login goes by the OpenSSH config and the pinned host keys alone, and that a Pi that fails or is away
 //! keeps no other. Leaves to others: what is done there.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use pipeline_core::ssh_config::SshConfig;
 use program::exit::Exit;
 use program::failure::Failure;
 
+use crate::onboard::visit::Entrance;
 use crate::registry::Pi;
 use crate::shell::Remote;
 
@@ -25,13 +27,19 @@ pub struct Visits {
     access: Access,
     jobs: usize,
     cancel: Cancel,
+    entrance: Option<Entrance>,
 }
 
 impl Visits {
     /// Connects nowhere yet.
     pub fn new(setup: &Setup, ssh_config: SshConfig, cancel: &Cancel) -> Visits {
         let options = Options { timeouts: setup.timeouts, cancel: cancel.clone() };
-        Visits { access: Access::new(ssh_config, options), jobs: setup.jobs, cancel: cancel.clone() }
+        Visits { access: Access::new(ssh_config, options), jobs: setup.jobs, cancel: cancel.clone(), entrance: None }
+    }
+
+    /// By another way than with our own key, which may be bound to the agent.
+    pub fn by(self, entrance: Option<Entrance>) -> Visits {
+        Visits { entrance, ..self }
     }
 
     /// What connections are made with.
@@ -41,9 +49,13 @@ impl Visits {
 
     /// A login that runs commands.
     pub fn log_in(&self, target: &Target) -> Result<Remote, SshError> {
-        self.access
-            .log_in(target, Trust::KnownHosts, &Credentials::Config, &())
-            .map(|connection| self.remote(connection))
+        let (target, credentials) = match &self.entrance {
+            None => (target.clone(), Credentials::Config),
+            Some(Entrance::Password(password)) => (target.clone(), password.clone()),
+            Some(Entrance::Key(identity)) => (with_identity(target, identity), Credentials::Config),
+        };
+        let connection = self.access.log_in(&target, Trust::KnownHosts, &credentials, &())?;
+        Ok(self.remote(connection))
     }
 
     /// Runs commands over a connection.
@@ -77,6 +89,15 @@ impl Visits {
         // Every one has its result: the threads ended when the queue was empty.
         results.into_iter().flatten().collect()
     }
+}
+
+/// The same machine, by this key and no other.
+pub fn with_identity(target: &Target, identity: &Path) -> Target {
+    let mut target = target.clone();
+    target.host.identity_files = vec![identity.to_owned()];
+    target.host.default_identities = false;
+    target.host.identities_only = true;
+    target
 }
 
 /// How a command ends that did something on each of several machines.

@@ -14,10 +14,12 @@ use program::streams::Mark;
 use program::words::duration;
 use serde::Serialize;
 
+use super::person::{Asker, EntranceArgs};
 use super::{Context, failed, fleet, typed_ids};
 use crate::authorized_keys::{self, Key};
 use crate::grant::{self, Clock, Grant};
 use crate::key;
+use crate::onboard::batch::Person as _;
 use crate::registry::Pi;
 use crate::shell::{Remote, one_line};
 use crate::visits::{Visits, exit};
@@ -34,6 +36,9 @@ pub struct GrantArgs {
     /// For how long: 12h, 7d, 1d12h
     #[arg(long, value_name = "DURATION", value_parser = expiry)]
     pub expires: Duration,
+    /// How to get in, where our own key may not change who is let in.
+    #[command(flatten)]
+    pub entrance: EntranceArgs,
 }
 
 /// Options of `keytool grants`.
@@ -45,6 +50,9 @@ pub struct GrantsArgs {
     /// Write the list to standard output as JSON
     #[arg(long)]
     pub json: bool,
+    /// How to get in, where our own key may not look.
+    #[command(flatten)]
+    pub entrance: EntranceArgs,
 }
 
 /// Options of `keytool revoke`.
@@ -56,6 +64,9 @@ pub struct RevokeArgs {
     /// Whose access ends.
     #[command(flatten)]
     pub whose: Whose,
+    /// How to get in, where our own key may not change who is let in.
+    #[command(flatten)]
+    pub entrance: EntranceArgs,
 }
 
 /// Whose access ends.
@@ -116,7 +127,7 @@ pub fn give(context: &Context, args: &GrantArgs) -> Result<Exit, Failure> {
     let end = Timestamp::try_from(SystemTime::from(now) + args.expires)
         .map_err(|error| Failure::because(Exit::Usage, "can't reckon when that ends", &error))?;
     let pis = context.registry()?.known(&typed_ids(&args.ids)?).map_err(failed)?;
-    let (visits, signal) = visits(context)?;
+    let (visits, signal) = visits(context, &args.entrance, &pis)?;
     let results = visits.each(&pis, |_, remote| {
         let clock = Clock::trusted(remote, end, now).map_err(failed)?;
         grant::give(&authorized_keys::read(remote).map_err(failed)?, &key, &who, clock.end).map_err(failed)?;
@@ -137,7 +148,7 @@ pub fn list(context: &Context, args: &GrantsArgs) -> Result<Exit, Failure> {
         texts => registry.known(&typed_ids(texts)?),
     };
     let pis = pis.map_err(failed)?;
-    let (visits, signal) = visits(context)?;
+    let (visits, signal) = visits(context, &args.entrance, &pis)?;
     let results = visits.each(&pis, |_, remote| {
         let grants = grants(remote)?;
         Ok(grants.iter().map(|(grant, clock)| row(grant, clock)).collect::<Vec<Row>>())
@@ -172,7 +183,7 @@ pub fn take(context: &Context, args: &RevokeArgs) -> Result<Exit, Failure> {
     let key = args.whose.key.as_deref().map(public_key).transpose()?;
     let fingerprint = key.map(|(key, _)| key.fingerprint()).or_else(|| args.whose.fingerprint.clone());
     let pis = context.registry()?.known(&typed_ids(&args.ids)?).map_err(failed)?;
-    let (visits, signal) = visits(context)?;
+    let (visits, signal) = visits(context, &args.entrance, &pis)?;
     let results = visits.each(&pis, |_, remote| {
         let unwanted: Vec<Key> = grants(remote)?
             .into_iter()
@@ -194,10 +205,19 @@ pub fn take(context: &Context, args: &RevokeArgs) -> Result<Exit, Failure> {
     Ok(ended(&results, &signal))
 }
 
-fn visits(context: &Context) -> Result<(Visits, Received), Failure> {
+fn visits(context: &Context, given: &EntranceArgs, pis: &[Pi]) -> Result<(Visits, Received), Failure> {
+    let entrance = match given.password_stdin || given.identity.is_some() {
+        true => {
+            let user = &context.setup.onboarding.user;
+            let asker = Asker { ui: context.ui, given, user, yes: false, instead: "" };
+            let names: Vec<&str> = pis.iter().map(|pi| pi.name.as_str()).collect();
+            Some(asker.entrance(&names)?)
+        }
+        false => None,
+    };
     let cancel = Cancel::new();
     let signal = fleet::listen(context, &cancel)?;
-    Ok((Visits::new(&context.setup, context.ssh_config()?, &cancel), signal))
+    Ok((Visits::new(&context.setup, context.ssh_config()?, &cancel).by(entrance), signal))
 }
 
 fn public_key(file: &std::path::Path) -> Result<(Key, String), Failure> {

@@ -74,15 +74,18 @@ impl Classified for GrantError {
     fn class(&self) -> Class {
         match self {
             GrantError::Ssh(error) => error.class(),
-            GrantError::Noise(_) => Class::Transient,
-            GrantError::Clock { .. } | GrantError::LetInAlready => Class::Config,
+            GrantError::Noise(_) | GrantError::Clock { .. } | GrantError::LetInAlready => Class::Config,
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
             GrantError::Ssh(error) => return error.hint(),
-            GrantError::Noise(_) => "the login must be allowed to run commands, among them GNU or busybox date".into(),
+            GrantError::Noise(_) => {
+                "the login must be allowed to run commands, date among them; where our key is bound to one, give --password-stdin or \
+                 --identity"
+                    .into()
+            }
             GrantError::Clock { .. } => {
                 "set it right first ('timedatectl' says what is wrong): the machine's own sshd ends the access".into()
             }

@@ -5,7 +5,7 @@ use std::fs;
 use local_fleet::Fleet;
 use serde_json::Value;
 
-use crate::scene::{FOREIGN, Scene};
+use crate::scene::{FOREIGN, PI_PASSWORD, Scene};
 
 #[test]
 fn a_login_after_its_end_fails_and_nobody_else_notices() {
@@ -73,6 +73,17 @@ fn a_login_after_its_end_fails_and_nobody_else_notices() {
     assert_eq!(scene.authorized_keys(&pi.home()), before);
     let (code, said) = scene.run(&["revoke", "31", "--all"], "");
     assert!(code == 0 && said.contains("nothing to take back"), "{said}");
+
+    // Where our own key may do one thing only, somebody who may do more lets her in.
+    let (foreign, ours_line) = before.split_at(FOREIGN.len());
+    fs::write(&file, format!("{foreign}restrict,command=\"echo no\" {ours_line}")).unwrap();
+    let (code, said) = scene.run(&["grant", "31", "--key", key, "--expires", "1h"], "");
+    assert!(code == 3 && said.contains("give --password-stdin or --identity"), "{said}");
+    let by_password = ["grant", "31", "--key", key, "--expires", "1h", "--password-stdin"];
+    assert_eq!(scene.run(&by_password, PI_PASSWORD).0, 0);
+    assert!(alice_logs_in());
+    assert_eq!(scene.run(&["revoke", "31", "--key", key, "--password-stdin"], PI_PASSWORD).0, 0);
+    fs::write(&file, &before).unwrap();
 
     // What keytool did not write it does not take for its own.
     let ours = scene.fleet.home().join(".ssh/id.pub");

@@ -22,6 +22,7 @@ use crate::onboard::visit::Entrance;
 use crate::registry::Entry;
 use crate::shell::Remote;
 use crate::tunnel::{Admission, InstallError, Report, Service, Step, Tunnel, admit, dismiss, on_pi};
+use crate::visits::with_identity;
 
 pub(super) fn run(job: &Job<'_>, tunnel: &Tunnel) -> Result<Exit, Failure> {
     let (streams, name) = (&job.context.ui.streams, &job.pi.name);
@@ -192,10 +193,7 @@ impl Job<'_> {
     ) -> Result<(Remote, Option<Secret>), Failure> {
         match entrance {
             Entrance::Key(identity) => {
-                let mut target = target.clone();
-                target.host.identity_files = vec![identity];
-                target.host.default_identities = false;
-                target.host.identities_only = true;
+                let target = with_identity(target, &identity);
                 Ok((self.log_in(&target, keys, &Credentials::Config).map_err(failed)?, None))
             }
             Entrance::Password(credentials) => {
