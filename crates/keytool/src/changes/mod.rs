@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a list of [`Change`]s can be shown without making any. A file is replaced whole or not at all (written beside it,
 //! synced, renamed, directory synced), at the end of whatever symlinks lead to it, and keeps its mode and, where we may, its
-//! owner. Nothing that [`Change::create`] or [`Change::create_key`] makes ever replaces anything. Who is killed at any step
+//! owner. Nothing that [`Change::create`] or [`Change::create_later`] makes ever replaces anything. Who is killed at any step
 //! leaves every file as it was or as it was to be, and maybe a hidden file beside it that the next change of that file
 //! overwrites; deciding once more gives what is left to do. Changes are made under one lock of all keytools of this user.
 //!
