@@ -3,7 +3,7 @@
 //! The OpenSSH config is the registry: a Pi is there when an entry names it, keytool's or one written by hand. Guarantees that
 //! numbers, names and ports belong together one to one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -242,17 +242,7 @@ impl Registry {
             None => Entry::None,
         }
     }
-
-    /// The names of all Pis and of the jump host: those that a hashed line of known_hosts may be about.
-    pub fn names(&self) -> Result<Vec<String>, RegistryError> {
-        let mut names: Vec<String> = self.all()?.into_iter().map(|pi| pi.name.to_string()).collect();
-        names.push(self.onboarding.jump.clone());
-        Ok(names)
-    }
 }
-
-/// What is to be known of several Pis, by name.
-pub type ByName<T> = BTreeMap<DeviceName, T>;
 
 #[cfg(test)]
 mod tests {

@@ -92,11 +92,6 @@ impl Change {
         Change { words, act: Act::Supersede { new: new.to_owned(), path: path.to_owned(), old: old.to_owned() } }
     }
 
-    /// What it does, in one line for people.
-    pub fn words(&self) -> &str {
-        &self.words
-    }
-
     fn make(&self) -> Result<(), ChangeError> {
         match &self.act {
             Act::MakeDir { path, mode } => write::make_dir(path, *mode),
@@ -131,11 +126,6 @@ impl Editor {
     /// With `dry_run` no file is touched and no lock taken.
     pub fn new(places: Places, dry_run: bool) -> Editor {
         Editor { places, dry_run }
-    }
-
-    /// Whether changes are only told.
-    pub fn dry_run(&self) -> bool {
-        self.dry_run
     }
 
     /// Decides and makes, and gives the words of what was (or in a dry run: would be) changed, in order.

@@ -43,18 +43,6 @@ impl KnownHosts {
         about.map(|entry| &entry.key).collect()
     }
 
-    /// Whether a line holds exactly this key under some other name than this: the sign of a cloned card. The answer is that name
-    /// where it is one of `candidates` or not hashed.
-    pub fn owner_of<'a>(&'a self, key: &HostKey, name: &str, candidates: &'a [String]) -> Option<&'a str> {
-        let mut others = self
-            .entries
-            .iter()
-            .filter(|entry| entry.marker == Marker::None && entry.key == *key && !entry.is_about(name));
-        let entry = others.next()?;
-        let known = candidates.iter().find(|candidate| entry.is_about(candidate)).map(String::as_str);
-        Some(known.unwrap_or(if entry.is_hashed() { "another host" } else { &entry.names }))
-    }
-
     /// Pins keys for a name, those that are not pinned yet.
     pub fn pin(&mut self, name: &str, keys: &[HostKey]) {
         let known = self.keys(name);

@@ -106,18 +106,3 @@ fn forgetting_takes_the_lines_of_one_name_and_no_others() {
     assert_eq!(home.found_by_openssh("raspberry31"), openssh(&keys[1..]));
     assert_eq!(home.found_by_openssh("raspberry32"), openssh(&keys[..2]));
 }
-
-#[test]
-fn a_cloned_card_is_known_by_its_key() {
-    let keys = keys();
-    let home =
-        Home::with(&format!("bees.example.org {}\n@revoked raspberry9 {}\n", keys[1].openssh(), keys[2].openssh()));
-    home.change(|known| known.pin("raspberry31", &keys[..1]));
-    let known = KnownHosts::load(&home.places).unwrap();
-    let names = ["raspberry34".to_owned(), "raspberry31".to_owned()];
-    assert_eq!(known.owner_of(&keys[0], "raspberry34", &names), Some("raspberry31"));
-    assert_eq!(known.owner_of(&keys[0], "raspberry34", &[]), Some("another host"));
-    assert_eq!(known.owner_of(&keys[0], "raspberry31", &names), None);
-    assert_eq!(known.owner_of(&keys[1], "raspberry34", &names), Some("bees.example.org"));
-    assert_eq!(known.owner_of(&keys[2], "raspberry34", &names), None, "what is revoked is nobody's");
-}

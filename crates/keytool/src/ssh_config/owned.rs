@@ -151,8 +151,9 @@ impl Block {
         match lines.iter_mut().find(|line| split(line).0.eq_ignore_ascii_case(keyword)) {
             Some(old) => *old = line,
             None => {
-                // At the end of the block, before blank lines that separate it from the next.
-                let end = lines.iter().rposition(|line| !line.trim().is_empty()).map_or(0, |last| last + 1);
+                // Behind its last line that says something: what follows may be about the next block.
+                let says = |line: &String| !matches!(line.trim().chars().next(), None | Some('#'));
+                let end = lines.iter().rposition(says).map_or(0, |last| last + 1);
                 if let Some(last) = end.checked_sub(1).and_then(|last| lines.get_mut(last)) {
                     end_line(last);
                 }
@@ -173,5 +174,62 @@ fn split(line: &str) -> (&str, &str) {
 fn end_line(text: &mut String) {
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::changes::Editor;
+    use crate::places::tests::places;
+
+    const BEFORE: &str = "# mine, at the top\n\nHost raspberry31\n    # its card is old\n    hostname=localhost\n    Port 5031\n\
+        Compression yes\n\n# between\nHost * !raspberry31\n  ServerAliveInterval 7\nMatch host x\n  Port 9\n\
+        Host \"raspberry34\"\n\tport\t5034";
+
+    fn entry(alias: &str, port: &str) -> Entry {
+        let settings = vec![("HostName", "localhost".into()), ("Port", port.into()), ("User", "pi".into())];
+        Entry { alias: DeviceName::new(alias).unwrap(), settings }
+    }
+
+    /// What becomes of a text, and the words for it.
+    fn edited(before: &str, edit: impl Fn(&mut Owned)) -> (String, Vec<String>) {
+        let home = tempfile::tempdir().unwrap();
+        let places = places(home.path());
+        std::fs::create_dir_all(&places.owned_dir).unwrap();
+        std::fs::write(&places.owned, before).unwrap();
+        let decide = || {
+            let mut owned = Owned::load(&places)?;
+            edit(&mut owned);
+            Ok::<_, ChangeError>(owned.change(&places).into_iter().collect())
+        };
+        let told = Editor::new(places.clone(), false).perform(decide).unwrap();
+        (std::fs::read_to_string(&places.owned).unwrap(), told)
+    }
+
+    #[test]
+    fn only_what_differs_is_changed() {
+        let (after, told) = edited(BEFORE, |owned| {
+            ["raspberry31", "raspberry34"]
+                .iter()
+                .zip(["6031", "5034"])
+                .for_each(|(a, port)| owned.set(&entry(a, port)));
+        });
+        let expected = "# mine, at the top\n\nHost raspberry31\n    # its card is old\n    hostname=localhost\n    Port 6031\n\
+            Compression yes\n    User pi\n\n# between\n\nHost * !raspberry31\n  ServerAliveInterval 7\n\nMatch host x\n  Port 9\n\n\
+            Host \"raspberry34\"\n\tport\t5034\n    HostName localhost\n    User pi\n";
+        assert_eq!(after, expected);
+        assert_eq!(told, ["update entry raspberry31, update entry raspberry34 in ~/.ssh/config.d/pipeline.conf"]);
+        let (again, told) = edited(&after, |owned| owned.set(&entry("raspberry31", "6031")));
+        assert_eq!((again, told), (after, vec![]));
+    }
+
+    #[test]
+    fn an_entry_goes_and_the_others_stay() {
+        let (after, told) = edited(BEFORE, |owned| assert!(owned.remove("raspberry34") && !owned.remove("raspberry3")));
+        assert_eq!(told, ["remove entry raspberry34 in ~/.ssh/config.d/pipeline.conf"]);
+        assert!(after.contains("Host raspberry31\n") && after.contains("Match host x\n  Port 9\n"), "{after}");
+        assert!(!after.contains("raspberry34") && !after.contains("5034"), "{after}");
+        assert_eq!(edited(BEFORE, |_| {}), (BEFORE.to_owned(), vec![]));
     }
 }
