@@ -396,7 +396,10 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
 
     scene.keytool(&["remove-pi", "34", "--dry-run"], "").expect(0).says(&["remove entry raspberry34"]);
     assert_eq!(authorized(plain), format!("{theirs}\n{before}"));
-    scene.keytool(&["remove-pi", "31", "34"], "").expect(0).says(&["was left: the key is bound to the agent"]);
+    scene.keytool(&["remove-pi", "31", "--dry-run"], "").expect(0).says(&["was left: the key is bound to the agent"]);
+    scene.keytool(&["remove-pi", "31", "--password-stdin"], PI_PASSWORD).expect(0).says(&["removed the public key"]);
+    assert_eq!(authorized(bound), "");
+    scene.keytool(&["remove-pi", "34"], "").expect(0);
     assert_eq!(authorized(plain), format!("{theirs}\n"));
     assert_eq!(fs::read_to_string(scene.home(".ssh/config.d/pipeline.conf")).unwrap().matches("Host ").count(), 1);
     assert!(!scene.home(".ssh/raspberry34").exists());

@@ -107,17 +107,30 @@ impl Observer for Farewell {
     }
 }
 
-/// Tells what kept machines out, each reason once, and what the command comes to.
+/// Tells what kept machines out, and what the command comes to. What kept several of them out, as a jump host does, is told once.
 pub fn conclude(context: &Context, rows: &[Row], signal: Option<&Received>) -> Exit {
-    let mut told: Vec<&str> = Vec::new();
-    for problem in rows.iter().filter_map(|row| row.problem.as_ref()) {
-        if !told.contains(&problem.what.as_str()) {
-            told.push(&problem.what);
-            let failure = Failure { exit: Exit::Partial, what: problem.what.clone(), hint: problem.hint.clone() };
-            context.ui.error(&failure);
-        }
+    for (row, what) in problems(rows) {
+        let hint = row.problem.as_ref().and_then(|problem| problem.hint.clone());
+        context.ui.error(&Failure { exit: Exit::Partial, what, hint });
     }
     exit(rows, signal)
+}
+
+/// Each problem with the first row that has it, and its words: with the name of the machine, where they are about one alone and do
+/// not say which.
+fn problems(rows: &[Row]) -> Vec<(&Row, String)> {
+    let mut found: Vec<(&Row, &str, usize)> = Vec::new();
+    for (row, problem) in rows.iter().filter_map(|row| Some((row, row.problem.as_ref()?))) {
+        match found.iter_mut().find(|(_, what, _)| *what == problem.what) {
+            Some((_, _, count)) => *count += 1,
+            None => found.push((row, &problem.what, 1)),
+        }
+    }
+    let words = |row: &Row, what: &str, count| match count == 1 && !what.contains(&row.host) {
+        true => format!("{}: {what}", row.host),
+        false => what.to_owned(),
+    };
+    found.into_iter().map(|(row, what, count)| (row, words(row, what, count))).collect()
 }
 
 /// What the command comes to. A machine that was named and is away was not served: other than in a sync, that is no success.
@@ -149,6 +162,23 @@ mod tests {
 
     use super::*;
     use crate::onboard::row::Problem;
+
+    #[test]
+    fn a_problem_names_its_machine_and_is_told_once() {
+        let row = |host: &str, what: Option<&str>| {
+            let problem = what.map(|what| Problem { class: Class::Unreachable, what: what.into(), hint: None });
+            Row { problem, ..Row::new(None, host) }
+        };
+        let rows = [
+            row("pi1", Some("no tunnel at 5001")),
+            row("pi2", Some("jump host is down")),
+            row("pi3", None),
+            row("pi4", Some("jump host is down")),
+            row("pi5", Some("host 'pi5' does not let us in")),
+        ];
+        let told: Vec<String> = problems(&rows).into_iter().map(|(_, words)| words).collect();
+        assert_eq!(told, ["pi1: no tunnel at 5001", "jump host is down", "host 'pi5' does not let us in"]);
+    }
 
     #[test]
     fn the_exit_code_tells_of_each_machine() {

@@ -3,17 +3,21 @@
 use clap::Args;
 use pipeline_core::cancel::Cancel;
 use pipeline_core::error::{Class, Classified};
+use pipeline_core::ssh::SshError;
 use program::exit::Exit;
 use program::failure::Failure;
 
+use super::person::{Asker, EntranceArgs};
 use super::{Context, failed, fleet, typed_ids};
 use crate::authorized_keys::{self, AuthorizedKeysError};
 use crate::changes::Change;
 use crate::known_hosts::KnownHosts;
 use crate::local::LocalError;
-use crate::onboard::batch::{Batch, Case, own_entry};
+use crate::onboard::OnboardError;
+use crate::onboard::batch::{Batch, Case, Person as _, own_entry};
 use crate::onboard::row::{Problem, Row, Step};
-use crate::onboard::visit::{Machine, Visitor};
+use crate::onboard::trust::Verdict;
+use crate::onboard::visit::{Entrance, Machine, Visitor};
 use crate::registry::{Entry, Pi, Registry};
 use crate::rotation;
 use crate::ssh_config::Owned;
@@ -24,8 +28,11 @@ pub struct RemovePiArgs {
     /// Numbers of Pis: 31, 1-50 or 31,34
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<String>,
+    /// How to get in, where our key is bound to the agent and can't change its own line.
+    #[command(flatten)]
+    pub entrance: EntranceArgs,
     /// Change this machine only; connect nowhere
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["password_stdin", "identity"])]
     pub offline: bool,
     /// Say what would be changed, here and there; change nothing
     #[arg(long)]
@@ -43,16 +50,25 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
         let machine = Machine { name: pi.name.clone(), target, key: pi.key.clone() };
         cases.push(Case::new(Some(pi.id.to_string()), machine));
     }
+    let entrance = match args.entrance.password_stdin || args.entrance.identity.is_some() {
+        true => {
+            let user = &registry.onboarding().user;
+            let asker = Asker { ui: context.ui, given: &args.entrance, user, yes: false, instead: "nothing" };
+            Some(asker.entrance(&[])?)
+        }
+        false => None,
+    };
     let signal = fleet::listen(context, &cancel)?;
     // Without a key there is no line there that it could be about.
     if !args.offline {
-        there(context, args, &registry, &mut cases, &cancel);
+        there(context, args, &registry, &mut cases, entrance.as_ref(), &cancel);
     }
     let stamp = rotation::stamp();
     let editor = context.editor(args.dry_run);
     for (case, pi) in cases.iter_mut().zip(&pis).filter(|(case, _)| case.is_open()) {
         if cancel.is_set() {
-            break;
+            case.fail(Problem::of(&SshError::Stopped));
+            continue;
         }
         if let Entry::HandWritten { file, line, .. } = &pi.entry {
             let place = format!("{}:{line}", context.places.show(file));
@@ -76,7 +92,14 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
 
 /// Takes our lines out of `authorized_keys`, as far as machines can be reached and let us. What can't be done is noted, and keeps
 /// nobody here: a Pi that was lost must be removable too.
-fn there(context: &Context, args: &RemovePiArgs, registry: &Registry, cases: &mut [Case], cancel: &Cancel) {
+fn there(
+    context: &Context,
+    args: &RemovePiArgs,
+    registry: &Registry,
+    cases: &mut [Case],
+    entrance: Option<&Entrance>,
+    cancel: &Cancel,
+) {
     let access = fleet::access(context, registry, cancel);
     let batch = Batch {
         visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel },
@@ -86,7 +109,7 @@ fn there(context: &Context, args: &RemovePiArgs, registry: &Registry, cases: &mu
     };
     let mut with_key: Vec<&mut Case> = cases.iter_mut().filter(|case| case.machine.key.exists()).collect();
     batch.each(&mut with_key, |case| {
-        let removed = remove_line(&batch, case, args.dry_run);
+        let removed = remove_line(&batch, case, entrance, args.dry_run);
         let left = |why: String| format!("its line in authorized_keys there was left: {why}");
         match removed {
             Ok(Line::Removed) => {
@@ -95,7 +118,10 @@ fn there(context: &Context, args: &RemovePiArgs, registry: &Registry, cases: &mu
                 case.row.notes.push(format!("{done} from ~/.ssh/authorized_keys there"));
             }
             Ok(Line::None) => {}
-            Ok(Line::Bound) => case.row.notes.push(left("the key is bound to the agent".into())),
+            Ok(Line::Bound) => {
+                let why = "the key is bound to the agent; --password-stdin or --identity gets in another way";
+                case.row.notes.push(left(why.into()));
+            }
             // Half done would be worse than not begun: with the key gone from here nobody could end it.
             Err(error) if must_be_told(&error) => return Err(error),
             Err(error) => case.row.notes.push(left(pipeline_core::error::one_line(&error))),
@@ -104,10 +130,9 @@ fn there(context: &Context, args: &RemovePiArgs, registry: &Registry, cases: &mu
     });
 }
 
-fn must_be_told(error: &crate::onboard::OnboardError) -> bool {
-    use crate::onboard::OnboardError::Install;
+fn must_be_told(error: &OnboardError) -> bool {
     error.class() == Class::Interrupted
-        || matches!(error, Install(error) if !matches!(error, AuthorizedKeysError::Ssh(_)))
+        || matches!(error, OnboardError::Install(error) if !matches!(error, AuthorizedKeysError::Ssh(_)))
 }
 
 /// What became of our line.
@@ -117,13 +142,22 @@ enum Line {
     Bound,
 }
 
-fn remove_line(batch: &Batch<'_>, case: &mut Case, dry_run: bool) -> Result<Line, crate::onboard::OnboardError> {
+fn remove_line(
+    batch: &Batch<'_>,
+    case: &Case,
+    entrance: Option<&Entrance>,
+    dry_run: bool,
+) -> Result<Line, OnboardError> {
     let shown = batch.visitor.shown(&case.machine)?;
     let verdict = batch.visitor.judge(&case.machine, &shown, &[], None)?;
-    let Some(login) = batch.visitor.with_own_key(&case.machine, &verdict)? else { return Ok(Line::None) };
-    if login.facts.is_none() {
-        return Ok(Line::Bound);
-    }
+    let own_login = batch.visitor.with_own_key(&case.machine, &verdict)?;
+    let login = match (own_login, entrance, &verdict) {
+        (Some(login), ..) if login.facts.is_some() => login,
+        // Nobody but the pinned machine is sent anything.
+        (_, Some(entrance), Verdict::Pinned(_)) => batch.visitor.enter(&case.machine, &verdict, entrance)?,
+        (Some(_), ..) => return Ok(Line::Bound),
+        (None, ..) => return Ok(Line::None),
+    };
     let own = own_entry(&case.machine.key)?.key;
     if dry_run {
         return Ok(Line::Removed);

@@ -89,7 +89,7 @@ impl Classified for TrustError {
                     .into()
             }
             TrustError::NotListed { .. } => {
-                "another machine holds this tunnel, or the list is wrong: 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' on the \
+                "another machine answers in its place, or the fingerprint is wrong: 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' on the \
                  machine itself tells"
                     .into()
             }
@@ -172,4 +172,106 @@ pub fn twin(name: &str, shown: &[HostKey], batch: &[(String, Vec<HostKey>)]) -> 
 /// Kinds and fingerprints, for a sentence.
 fn words(keys: &[HostKey]) -> String {
     keys.iter().map(HostKey::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use pipeline_core::config::Surroundings;
+    use pipeline_core::ssh_config::SshConfig;
+
+    use super::*;
+
+    /// Made by ssh-keygen.
+    const KEYS: [&str; 3] = [
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0kt/FwBgh/P55Xn63t1yKc6G332TZpyanZM2lRXOLS",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHrdV4yNWBkQ7zJdC0qyv4kn6Eqzqpz9giqA8VEUqjRF",
+        "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBC73LtYJgpfV3DjtekZFpI56tg+2KnkrXN+d74o87RRTNy1HBrF0sRuP5joa++7KU9/dzzBT9DFyH6q4lIi0eFg=",
+    ];
+
+    fn key(index: usize) -> HostKey {
+        HostKey::parse(KEYS[index]).unwrap()
+    }
+
+    /// `raspberry31` at port 5031, with this known_hosts.
+    fn host(dir: &Path, known_hosts: &str) -> HostParams {
+        std::fs::write(dir.join("known_hosts"), known_hosts).unwrap();
+        let config = format!(
+            "Host raspberry31\n HostName localhost\n Port 5031\n HostKeyAlias raspberry31\n UserKnownHostsFile {0}/known_hosts\n \
+             GlobalKnownHostsFile none\n",
+            dir.display()
+        );
+        std::fs::write(dir.join("config"), config).unwrap();
+        let surroundings = Surroundings {
+            home: dir.to_owned(),
+            user: "bee".into(),
+            uid: 1000,
+            xdg_state_home: None,
+            env: std::collections::BTreeMap::new(),
+        };
+        SshConfig::load(&dir.join("config"), &surroundings).unwrap().resolve("raspberry31").unwrap()
+    }
+
+    #[test]
+    fn what_a_machine_shows_is_judged() {
+        let dir = tempfile::tempdir().unwrap();
+        let others = ["raspberry34".to_owned(), "[localhost]:5034".to_owned(), "[localhost]:5031".to_owned()];
+        let [one, two, ecdsa] = KEYS;
+        let unknown = "unknown";
+        let table = [
+            (String::new(), vec![0, 2], unknown),
+            (format!("raspberry31 {one}\n"), vec![0, 2], "pinned 1"),
+            (format!("raspberry31 {one}\nraspberry31 {ecdsa}\n"), vec![0, 2], "pinned 2"),
+            // Another kind than is pinned is another machine; beside one that is pinned it is the same.
+            (format!("raspberry31 {one}\n"), vec![2], "'raspberry31' shows ecdsa"),
+            (format!("raspberry31 {one}\n"), vec![1], "'raspberry31' shows ssh-ed25519"),
+            (format!("raspberry31 {one}\n@revoked * {ecdsa}\n"), vec![0, 2], "which"),
+            // A cloned card, by name and as somebody accepted it by hand.
+            (format!("raspberry34 {one}\n"), vec![0], "is the host key of 'raspberry34' too"),
+            (format!("[localhost]:5034 {ecdsa}\n"), vec![0, 2], "is the host key of '[localhost]:5034' too"),
+            (format!("raspberry31 {one}\nraspberry34 {one}\n"), vec![0], "is the host key of 'raspberry34' too"),
+            // The same machine by its port, and one that is no other Pi.
+            (format!("[localhost]:5031 {one}\n"), vec![0], unknown),
+            (format!("192.168.1.31 {one}\nraspberry34 {two}\n"), vec![0], unknown),
+        ];
+        for (known_hosts, shown, expected) in table {
+            let shown: Vec<HostKey> = shown.into_iter().map(key).collect();
+            let verdict = match judge(&host(dir.path(), &known_hosts), &shown, &others, None) {
+                Ok(Verdict::Pinned(keys)) => format!("pinned {}", keys.len()),
+                Ok(Verdict::Unknown(keys)) => format!("unknown{}", if keys == shown { "" } else { " others" }),
+                Ok(Verdict::Listed(_)) => "listed".into(),
+                Err(error) => error.to_string(),
+            };
+            assert!(verdict.contains(expected), "{verdict}\n{known_hosts}");
+        }
+    }
+
+    #[test]
+    fn a_list_lets_no_other_key_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let listed = |fingerprints: &[String]| Fingerprints::of_one("raspberry31", fingerprints);
+        let (one, two) = (key(0).fingerprint(), key(1).fingerprint());
+        let judge = |known_hosts: &str, shown: &[usize], listed: &Fingerprints| {
+            let shown: Vec<HostKey> = shown.iter().map(|&index| key(index)).collect();
+            judge(&host(dir.path(), known_hosts), &shown, &[], Some(listed))
+        };
+        let both = listed(&[two.clone(), one.clone()]);
+        assert_eq!(judge("", &[0, 2], &both).unwrap(), Verdict::Listed(vec![key(0)]));
+        let refused = judge("", &[0, 2], &listed(&[two])).unwrap_err();
+        assert!(matches!(refused, TrustError::NotListed { .. }), "{refused}");
+        let refused = judge("", &[0], &Fingerprints::of_one("raspberry34", &[one])).unwrap_err();
+        assert!(matches!(refused, TrustError::NoneListed { .. }), "{refused}");
+        // A pin is no way round the list.
+        let pinned = format!("raspberry31 {}\n", KEYS[2]);
+        assert!(judge(&pinned, &[2], &both).is_err());
+        assert_eq!(judge(&pinned, &[0, 2], &both).unwrap(), Verdict::Pinned(vec![key(2)]));
+    }
+
+    #[test]
+    fn twins_of_one_batch_are_both_refused() {
+        let batch = [("a".to_owned(), vec![key(0), key(2)]), ("b".into(), vec![key(1)]), ("c".into(), vec![key(2)])];
+        let refused: Vec<bool> = batch.iter().map(|(name, keys)| twin(name, keys, &batch).is_err()).collect();
+        assert_eq!(refused, [true, false, true]);
+    }
 }
