@@ -3,10 +3,11 @@
 //!
 //! Guarantees the order: a key is there before the entry that names it, and the entry before the line that includes it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pipeline_core::config::Onboarding;
 use pipeline_core::error::{Class, Classified};
+use pipeline_core::path::DeviceName;
 use pipeline_core::ssh::host_key::HostKey;
 
 use crate::changes::{Change, ChangeError};
@@ -51,6 +52,36 @@ impl Classified for LocalError {
 /// The directories that everything else lies in.
 pub fn directories(places: &Places) -> Vec<Change> {
     [&places.ssh_dir, &places.owned_dir].into_iter().filter_map(|dir| Change::make_dir(dir, 0o700, places)).collect()
+}
+
+/// The jump host, as an entry names it.
+#[derive(Clone, Debug)]
+pub struct Jump {
+    /// Its alias.
+    pub alias: DeviceName,
+    /// Name or address.
+    pub hostname: String,
+    /// Port of its sshd.
+    pub port: u16,
+    /// Login there.
+    pub user: String,
+    /// The private key for it.
+    pub key: PathBuf,
+}
+
+/// Key and entry of the jump host. An entry that the user wrote stays; then the key it names is made, should it be missing.
+pub fn jump(jump: &Jump, known: &Entry, new: &NewKey, places: &Places) -> Result<Vec<Change>, LocalError> {
+    let mut changes = directories(places);
+    changes.extend(key::ensure(&jump.key, new, places)?);
+    let mut owned = Owned::load(places)?;
+    if !matches!(known, Entry::HandWritten { .. }) {
+        let identity_file = identity_file(&jump.key, places);
+        let Jump { alias, hostname, port, user, .. } = jump;
+        owned.set(&ssh_config::Entry::of_jump(alias, hostname, *port, user, &identity_file));
+    }
+    changes.extend(owned.change(places));
+    changes.extend(ssh_config::include(places)?);
+    Ok(changes)
 }
 
 /// Keys and entries of Pis.
