@@ -1,8 +1,5 @@
 //! `keytool`: from a fresh card to a Pi in the fleet. What it needs of SSH comes from `pipeline-core`.
 
-// Rooms are filled from the bottom up: what is public here serves commands that come with it.
-#![allow(dead_code)]
-
 mod authorized_keys;
 mod bound_agent;
 mod changes;
