@@ -55,18 +55,22 @@ pub fn entry(key: Key, comment: &str, source: &Path) -> Option<Entry> {
     Some(Entry { options, ..Entry::plain(key, comment) })
 }
 
-/// Puts this version's agent in its place, through a login that may run commands. Does nothing where it lies there.
-pub fn put(agents: &Agents, remote: &Remote, device: &DeviceName) -> Result<(), BoundAgentError> {
+/// Puts this version's agent in its place, through a login that may run commands. Whether it did not lie there already.
+pub fn put(agents: &Agents, remote: &Remote, device: &DeviceName) -> Result<bool, BoundAgentError> {
     let Remote { connection, limit, cancel } = remote;
     let file = deploy::put(agents, connection, device, *limit, cancel, &())?;
     place(remote, &file)
 }
 
-/// Copies a file of the login's home to the place.
-fn place(shell: &dyn Shell, file: &str) -> Result<(), BoundAgentError> {
+/// Copies a file of the login's home to the place, unless it lies there.
+fn place(shell: &dyn Shell, file: &str) -> Result<bool, BoundAgentError> {
     let variables = [("f", file.as_bytes()), ("p", PLACE.as_bytes())];
     let answer = ask(shell, &variables, include_str!("bound_agent.sh"), b"")?;
-    if answer.word == "done" { Ok(()) } else { Err(BoundAgentError::Place(answer.complaints)) }
+    match answer.word.as_str() {
+        "done" => Ok(true),
+        "kept" => Ok(false),
+        _ => Err(BoundAgentError::Place(answer.complaints)),
+    }
 }
 
 #[cfg(test)]
@@ -84,11 +88,11 @@ mod tests {
             let place_of = home.path().join(PLACE);
             for content in ["one", "two"] {
                 fs::write(home.path().join("agent 1"), content).unwrap();
-                place(&shell, "agent 1").unwrap();
+                assert!(place(&shell, "agent 1").unwrap());
                 assert_eq!(fs::read_to_string(&place_of).unwrap(), content);
                 let first = fs::metadata(&place_of).unwrap();
                 assert_eq!(first.permissions().mode() & 0o777, 0o700);
-                place(&shell, "agent 1").unwrap();
+                assert!(!place(&shell, "agent 1").unwrap());
                 let second = fs::metadata(&place_of).unwrap();
                 assert_eq!(std::os::unix::fs::MetadataExt::ino(&first), std::os::unix::fs::MetadataExt::ino(&second));
             }

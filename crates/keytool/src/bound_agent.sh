@@ -1,4 +1,4 @@
-# Copies $f to $p, both below the home directory, whole or not at all. Answers `done` or `failed`.
+# Copies $f to $p, both below the home directory, whole or not at all. Answers `done`, `kept` where it lies there, or `failed`.
 umask 077
 LC_ALL=C; export LC_ALL
 h=${HOME:-}
@@ -11,7 +11,7 @@ leave() {
 [ -n "$h" ] && [ -d "$h" ] || leave failed
 p=$h/$p
 d=${p%/*}
-cmp -s "$h/$f" "$p" && leave done
+cmp -s "$h/$f" "$p" && leave kept
 mkdir -p "$d" || leave failed
 rm -f "$d"/.pipeline-agent.*
 t=$d/.pipeline-agent.$$

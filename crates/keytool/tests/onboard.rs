@@ -349,6 +349,14 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     assert_ne!(rotated, line);
     scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(0);
 
+    // An agent of another version does not serve us: it is replaced, which needs another way in.
+    let place = bound.home().join(".local/lib/pipeline/pipeline-agent");
+    let agent = fs::read(&place).unwrap();
+    fs::write(&place, "#!/bin/sh\n").unwrap();
+    scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(2);
+    scene.add_pi(&[&["31"], &restrict[..]].concat(), PI_PASSWORD).expect(0);
+    assert_eq!((fs::read(&place).unwrap(), authorized(bound)), (agent, rotated));
+
     // Killed before any step, the key in use is let in, and the next rotation ends the work.
     // Taken in by a key that is let in there already.
     let admin = scene.fleet.root().join("admin");
@@ -393,6 +401,16 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     assert_eq!(public_key(&scene, "raspberry34"), before);
     fs::remove_dir(&keys).unwrap();
     account::authorize(&plain.home(), &format!("{theirs}\n{before}")).unwrap();
+
+    // Nobody is there to unlock a key with a passphrase.
+    let key = scene.home(".ssh/raspberry34");
+    let plain_key = fs::read(&key).unwrap();
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-p", "-P", "", "-N", "three bees", "-f"]).arg(&key);
+    run(keygen, "").expect(0);
+    scene.keytool(&["rotate", "34"], "").expect(3).says(&["has a passphrase"]);
+    scene.add_pi(&["34"], PI_PASSWORD).expect(0).says(&["the login was not tried"]);
+    fs::write(&key, plain_key).unwrap();
 
     scene.keytool(&["remove-pi", "34", "--dry-run"], "").expect(0).says(&["remove entry raspberry34"]);
     assert_eq!(authorized(plain), format!("{theirs}\n{before}"));

@@ -144,6 +144,7 @@ fn get_in(
 
 fn has_key(case: &Case) -> Result<(), Problem> {
     match key::load(&case.machine.key) {
+        Ok(Some(key)) if key.encrypted => Err(Problem::of(&OnboardError::Encrypted(key.path))),
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(Problem::of(&OnboardError::NoKey(case.machine.key.clone()))),
         Err(error) => Err(Problem::of(&error)),

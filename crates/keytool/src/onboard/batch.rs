@@ -11,7 +11,7 @@ use pipeline_core::event::{Event, Observer};
 use pipeline_core::fleet::Device;
 use pipeline_core::remote::{Connect, Intent};
 use pipeline_core::ssh::deploy::Agents;
-use pipeline_core::ssh::{Connector, HostKey};
+use pipeline_core::ssh::{Connector, HostKey, SshError};
 use program::failure::Failure;
 
 use super::error::OnboardError;
@@ -217,7 +217,16 @@ impl Batch<'_> {
         connector: &Connector,
         settings: Option<DeviceSettings>,
     ) -> Result<(), OnboardError> {
-        let tested = test_one(case, connector, settings);
+        let tested = match test_one(case, connector, settings) {
+            // Nobody is there to unlock it, and it may be in an ssh-agent when it is needed.
+            Err(OnboardError::Ssh(SshError::Auth { .. })) if is_encrypted(&case.machine.key) => {
+                case.row
+                    .notes
+                    .push("the login was not tried: the key has a passphrase, and no ssh-agent holds it".into());
+                return Ok(());
+            }
+            tested => tested,
+        };
         case.row.login = if tested.is_ok() { Step::Done } else { Step::Failed };
         case.row.notes.extend(tested?);
         Ok(())
@@ -262,8 +271,13 @@ fn install_one(case: &Case, restrict: Option<&Restrict<'_>>) -> Result<bool, Onb
     }
     let entry = own_entry(&case.machine.key)?;
     let entry = bound_agent::entry(entry.key, &entry.comment, restrict.source).ok_or(OnboardError::Source)?;
-    bound_agent::put(restrict.agents, &login.remote, &case.machine.name)?;
-    Ok(authorized_keys::edit(&login.remote, |keys| keys.set(&entry))?)
+    // The line comes last: until then nothing is bound to an agent that is not there.
+    let is_new = bound_agent::put(restrict.agents, &login.remote, &case.machine.name)?;
+    Ok(authorized_keys::edit(&login.remote, |keys| keys.set(&entry))? || is_new)
+}
+
+fn is_encrypted(private: &Path) -> bool {
+    key::load(private).is_ok_and(|key| key.is_some_and(|key| key.encrypted))
 }
 
 /// The line for our own key.

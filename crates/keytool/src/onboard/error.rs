@@ -38,6 +38,9 @@ pub enum OnboardError {
     /// Our key pair is not there.
     #[error("the key {} is not there", .0.display())]
     NoKey(PathBuf),
+    /// A key that nobody is there to unlock.
+    #[error("the key {} has a passphrase: a new one in its place could not be tried", .0.display())]
+    Encrypted(PathBuf),
     /// A path that no line of `authorized_keys` can hold.
     #[error("the source that the key is to be bound to has a line break in its name")]
     Source,
@@ -59,7 +62,9 @@ impl Classified for OnboardError {
             OnboardError::Key(error) => error.class(),
             OnboardError::Visit(error) => error.class(),
             OnboardError::Declined | OnboardError::NotPinned(_) => Class::HostKey,
-            OnboardError::NoKey(_) | OnboardError::Source | OnboardError::Bound => Class::Config,
+            OnboardError::NoKey(_) | OnboardError::Encrypted(_) | OnboardError::Source | OnboardError::Bound => {
+                Class::Config
+            }
         }
     }
 
@@ -73,6 +78,9 @@ impl Classified for OnboardError {
             OnboardError::Visit(error) => error.hint(),
             OnboardError::NoKey(_) => Some("run it again: the pair is made where it is missing".into()),
             OnboardError::Source => None,
+            OnboardError::Encrypted(_) => {
+                Some("'keytool remove-pi' sets it aside, and 'keytool add-pi --passphrase' makes another".into())
+            }
             OnboardError::NotPinned(_) => Some("'keytool add-pi' asks for it".into()),
             OnboardError::Declined => Some(
                 "compare with what 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' says on the machine itself"
