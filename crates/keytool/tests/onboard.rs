@@ -307,6 +307,27 @@ fn one_that_is_not_what_it_should_be_keeps_no_other() {
     fs::write(&known_hosts, pinned).unwrap();
     scene.keytool(&["check", "31", "34"], "").expect(0).says(&["works", "right"]);
 
+    // An entry that somebody wrote by hand holds, and is not written again.
+    let config = scene.home(".ssh/config");
+    let by_hand = format!(
+        "{}Host other\n  HostName 127.0.0.1\n  Port {}\n  User {}\n  IdentityFile ~/.ssh/other\n",
+        fs::read_to_string(&config).unwrap(),
+        scene.fleet.jump().port(),
+        account::JUMP_USER
+    );
+    fs::write(&config, &by_hand).unwrap();
+    scene
+        .keytool(&["init", "--alias", "other", "--port", "22"], "")
+        .expect(2)
+        .says(&["entry of other in ~/.ssh/config:"]);
+    let yaml = fs::read(scene.fleet.config_file()).unwrap();
+    scene.keytool(&["init", "--alias", "other", "--password-stdin"], JUMP_PASSWORD).expect(0).says(&["stays as it is"]);
+    scene.ssh(&["other", "true"]).expect(0);
+    assert_eq!(fs::read_to_string(&config).unwrap(), by_hand);
+    assert!(!fs::read_to_string(scene.home(".ssh/config.d/pipeline.conf")).unwrap().contains("other"));
+    assert_eq!(authorized(scene.fleet.jump()).lines().count(), 2);
+    fs::write(scene.fleet.config_file(), yaml).unwrap();
+
     // Without the jump host nothing can be reached.
     let impatient = scene.home("impatient.yaml");
     let config = fs::read_to_string(scene.fleet.config_file()).unwrap();
