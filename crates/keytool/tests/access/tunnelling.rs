@@ -106,6 +106,11 @@ fn a_pi_on_the_bench_gets_its_key_its_line_and_its_unit() {
     // Another box than the one that is pinned is not set up in its place, nor one that has another's key.
     let (code, said) = scene.run(&["tunnel", "32", "--install", "--via", &via, "--password-stdin"], PI_PASSWORD);
     assert!(code == 78 && said.contains("'raspberry31'"), "{said}");
+    // Behind its tunnel nobody need be asked about it.
+    let (code, said) = scene.run(&["add-pi", "31", "--password-stdin"], PI_PASSWORD);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(scene.fleet.at_home("ssh").unwrap().args(["raspberry31", "echo in"]).output().unwrap().stdout, b"in\n");
+
     let (code, said) = scene.run(&["tunnel", "31", "--revoke-jump"], "");
     assert!(code == 0 && said.contains("no longer"), "{said}");
     assert_eq!(scene.authorized_keys(&jump.home()), before);
