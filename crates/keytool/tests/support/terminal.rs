@@ -48,9 +48,7 @@ impl Terminal {
 
     /// Types a line where it is not shown: once the program has asked for that.
     pub fn type_unseen(&mut self, line: &str) {
-        while tcgetattr(&self.person).unwrap().local_flags.contains(LocalFlags::ECHO) {
-            std::thread::yield_now();
-        }
+        self.wait_for_echo(false);
         self.person.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
@@ -64,11 +62,21 @@ impl Terminal {
 
     /// Gives up where the program waits for keys.
     pub fn press_ctrl_c(&mut self) {
-        while tcgetattr(&self.person).unwrap().local_flags.contains(LocalFlags::ECHO) {
-            std::thread::yield_now();
-        }
+        self.wait_for_echo(false);
         self.person.write_all(b"\x03").unwrap();
-        while !tcgetattr(&self.person).unwrap().local_flags.contains(LocalFlags::ECHO) {
+        self.wait_for_echo(true);
+    }
+
+    /// Waits until the terminal shows what is typed, or does not.
+    fn wait_for_echo(&mut self, wanted: bool) {
+        let echo = |terminal: &File| tcgetattr(terminal).unwrap().local_flags.contains(LocalFlags::ECHO);
+        while echo(&self.person) != wanted {
+            let ended = self.child.try_wait().unwrap();
+            // It may have ended in between, and have done it before that.
+            assert!(
+                ended.is_none() || echo(&self.person) == wanted,
+                "it ended and left the terminal otherwise: {ended:?}"
+            );
             std::thread::yield_now();
         }
     }
