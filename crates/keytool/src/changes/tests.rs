@@ -129,6 +129,7 @@ fn what_is_created_replaces_nothing() {
     });
     assert!(matches!(later.make(), Err(ChangeError::Exists { .. })));
     assert_eq!((home.read("there"), home.read("late")), ("old".into(), "theirs".into()));
+    assert_eq!(home.names(), ["dangling", "late", "there"], "nothing lies about");
 }
 
 #[test]

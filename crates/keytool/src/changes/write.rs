@@ -25,14 +25,15 @@ pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), ChangeError> {
 /// Makes a file that was not there.
 pub(super) fn create(path: &Path, mode: u32, content: &[u8]) -> Result<(), ChangeError> {
     let fail = |source| ChangeError::Write { path: path.to_owned(), source };
-    if path.symlink_metadata().is_ok() {
-        return Err(ChangeError::Exists { path: path.to_owned() });
-    }
     let beside = beside(path);
     write_synced(&beside, mode, None, content).map_err(fail)?;
-    rename_new(&beside, path).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => ChangeError::Exists { path: path.to_owned() },
-        _ => fail(error),
+    rename_new(&beside, path).map_err(|error| {
+        // It may be a private key, and has no place now.
+        std::fs::remove_file(&beside).ok();
+        match error.kind() {
+            ErrorKind::AlreadyExists => ChangeError::Exists { path: path.to_owned() },
+            _ => fail(error),
+        }
     })?;
     sync_dir_of(path).map_err(fail)
 }
