@@ -8,6 +8,7 @@ mod support;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -279,7 +280,11 @@ fn one_that_is_not_what_it_should_be_keeps_no_other() {
     }
     scene.ssh(&["raspberry34", "true"]).expect(0);
 
-    // And one after the other.
+    // And one after the other. sshd passes the file over while others may write to the home.
+    let home = scene.fleet.pi(31).home();
+    fs::set_permissions(&home, PermissionsExt::from_mode(0o777)).unwrap();
+    scene.add_pi(&["31"], PI_PASSWORD).expect(3).says(&["is installed, but is not let in", "chmod go-w ~"]);
+    fs::set_permissions(&home, PermissionsExt::from_mode(0o755)).unwrap();
     scene.add_pi(&["31"], PI_PASSWORD).expect(0);
     scene.add_pi(&["35"], PI_PASSWORD).expect(3).says(&["which is the host key of 'raspberry31' too", "known_hosts:"]);
     scene.add_pi(&["36"], PI_PASSWORD).expect(4).says(&["raspberry36", "the device is off"]);

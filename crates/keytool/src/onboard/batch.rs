@@ -225,6 +225,7 @@ impl Batch<'_> {
                     .push("the login was not tried: the key has a passphrase, and no ssh-agent holds it".into());
                 return Ok(());
             }
+            Err(OnboardError::Ssh(error @ SshError::Auth { .. })) => Err(OnboardError::NotLetIn(error)),
             tested => tested,
         };
         case.row.login = if tested.is_ok() { Step::Done } else { Step::Failed };

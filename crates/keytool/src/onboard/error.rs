@@ -38,6 +38,9 @@ pub enum OnboardError {
     /// Our key pair is not there.
     #[error("the key {} is not there", .0.display())]
     NoKey(PathBuf),
+    /// Our key was installed, and the machine does not let it in.
+    #[error("the public key is installed, but is not let in")]
+    NotLetIn(#[source] SshError),
     /// A key that nobody is there to unlock.
     #[error("the key {} has a passphrase: a new one in its place could not be tried", .0.display())]
     Encrypted(PathBuf),
@@ -59,6 +62,7 @@ impl Classified for OnboardError {
             OnboardError::Trust(error) => error.class(),
             OnboardError::Install(error) => error.class(),
             OnboardError::BoundAgent(error) => error.class(),
+            OnboardError::NotLetIn(error) => error.class(),
             OnboardError::Key(error) => error.class(),
             OnboardError::Visit(error) => error.class(),
             OnboardError::Declined | OnboardError::NotPinned(_) => Class::HostKey,
@@ -78,6 +82,11 @@ impl Classified for OnboardError {
             OnboardError::Visit(error) => error.hint(),
             OnboardError::NoKey(_) => Some("run it again: the pair is made where it is missing".into()),
             OnboardError::Source => None,
+            OnboardError::NotLetIn(_) => Some(
+                "sshd passes the file over where others may write to the login's home ('chmod go-w ~' there), or looks elsewhere: see \
+                 AuthorizedKeysFile and PubkeyAuthentication in its sshd_config, and its log"
+                    .into(),
+            ),
             OnboardError::Encrypted(_) => {
                 Some("'keytool remove-pi' sets it aside, and 'keytool add-pi --passphrase' makes another".into())
             }
