@@ -244,7 +244,21 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
         let (status, shown) = terminal.end();
         assert!(status.code() == Some(code) && !shown.contains(PI_PASSWORD), "{shown}");
     }
-    scene.add_pi(&["31", "34"], PI_PASSWORD).expect(0).says(&["raspberry31", "raspberry34", "done"]);
+    // Who sits there is asked about the box even where its fingerprint was written down, unless he said yes before.
+    let list = scene.fingerprints();
+    let listed = ["add-pi", "31", "--fingerprints", list.to_str().unwrap(), "--yes"].map(str::to_owned);
+    for (args, code) in [(&listed[..4], 3), (&listed[..], 0)] {
+        let mut terminal = scene.at_terminal(args);
+        terminal.wait_for("Password of pi on raspberry31");
+        terminal.type_unseen(PI_PASSWORD);
+        if code == 3 {
+            terminal.wait_for("Is this raspberry31?");
+            terminal.press(b'n');
+        }
+        let (status, shown) = terminal.end();
+        assert!(status.code() == Some(code) && (code == 3 || !shown.contains("Is this")), "{shown}");
+    }
+    scene.add_pi(&["31", "34"], PI_PASSWORD).expect(0).says(&["raspberry31", "raspberry34", "was there"]);
     assert_eq!(authorized(pi), format!("{FOREIGN}\n{}", public_key(&scene, "raspberry31")));
     assert_eq!(authorized(scene.fleet.pi(34)), public_key(&scene, "raspberry34"));
     for name in ["raspberry31", "raspberry34"] {
@@ -378,7 +392,10 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     // An agent of another version does not serve us: it is replaced, which needs another way in.
     let place = bound.home().join(".local/lib/pipeline/pipeline-agent");
     let agent = fs::read(&place).unwrap();
+    // The last session may still be running the one that is there.
+    fs::remove_file(&place).unwrap();
     fs::write(&place, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&place, PermissionsExt::from_mode(0o700)).unwrap();
     scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(2);
     scene.add_pi(&[&["31"], &restrict[..]].concat(), PI_PASSWORD).expect(0);
     assert_eq!((fs::read(&place).unwrap(), authorized(bound)), (agent, rotated));
