@@ -98,9 +98,9 @@ pub fn aside(from: &Path, to: &Path, places: &Places) -> Vec<Change> {
     there.map(|(from, to)| Change::move_aside(&from, &to, places)).collect()
 }
 
-/// A time that file names can carry.
+/// A time that file names can carry, to the millisecond: a second is long enough for two of us.
 pub fn stamp() -> String {
-    jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
+    jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ").to_string()
 }
 
 /// A path with something added to the name.
