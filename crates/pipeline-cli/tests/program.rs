@@ -257,3 +257,55 @@ fn a_lost_catalog_is_made_anew() {
     assert_eq!(output.status.code(), Some(0), "{seen}");
     assert!(seen.contains("the catalog holds 2 files (6 B) now, from 2 lines of 1 manifest; no problem\n"), "{seen}");
 }
+
+#[test]
+fn what_is_wrong_in_the_storage_is_found_named_and_left_as_it_is() {
+    let home = Home::new();
+    home.good_config();
+    assert!(home.run(&["init"]).status.success());
+    std::fs::remove_file(home.path("state/catalog.db")).unwrap();
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let lines: String = ["a", "b", "c"].map(|name| format!("{digest}  raspberry1/{name}.jpg\n")).concat();
+    home.write("storage/SHA256SUMS/raspberry1/2026-11-21.sha256", &lines, 0o644);
+    ["a", "b", "c"].iter().for_each(|name| home.write(&format!("storage/raspberry1/{name}.jpg"), "abc", 0o644));
+    assert!(home.run(&["catalog", "rebuild"]).status.success());
+    let seen = |args: &[&str], code| {
+        let output = home.run(&[&["verify"], args].concat());
+        let seen = home.seen(&output);
+        assert_eq!(output.status.code(), Some(code), "{seen}");
+        seen
+    };
+    for args in [&["--bandwidth", "1GiB/s"][..], &["--sample", "100%"], &["--budget", "1/1"], &["raspberry1"]] {
+        assert!(seen(args, 0).contains("as the catalog says: 3 files (9 B), in "));
+    }
+
+    home.write("storage/raspberry1/a.jpg", "aac", 0o644);
+    std::fs::remove_file(home.path("storage/raspberry1/b.jpg")).unwrap();
+    home.write("storage/raspberry1/extra.jpg", "abc", 0o644);
+    let text = seen(&[], 6);
+    for line in [
+        "\nchanged  raspberry1/a.jpg\nmissing  raspberry1/b.jpg\nunknown  raspberry1/extra.jpg\n",
+        "as the catalog says: 1 file (3 B), in ",
+        "\nnot so: 1 missing, 1 changed, 1 unknown\n",
+        "error: the storage differs from the catalog in 3 places\nhint: nothing was repaired: ",
+    ] {
+        assert!(format!("\n{}", text.replace("--- stdout\n", "")).contains(line), "{line:?} in {text}");
+    }
+    let text = seen(&["--json", "--budget", "1/1"], 6);
+    assert!(
+        text.contains(r#""event":"archive_fault","fault":"missing","path":"raspberry1/b.jpg","reason":"nothing lies there","device":"raspberry1","source_path":"b.jpg","on_device":false}"#),
+        "{text}"
+    );
+    let last = text.lines().take_while(|line| !line.starts_with("--- stderr")).last().unwrap();
+    assert!(
+        last.contains(
+            r#""event":"archive_verified","files":1,"bytes":3,"missing":1,"changed":1,"unreadable":0,"unknown":0"#
+        ),
+        "{text}"
+    );
+    assert_eq!(std::fs::read(home.path("storage/raspberry1/a.jpg")).unwrap(), b"aac");
+
+    seen(&["raspberry2"], 2);
+    std::fs::rename(home.path("storage/.pipeline"), home.path("storage/.away")).unwrap();
+    assert!(!seen(&[], 5).contains("missing "));
+}

@@ -3,11 +3,14 @@
 //! The engine emits; whoever listens throttles and draws. In JSON each event is an object with `event` and the fields below;
 //! paths are in the readable form of [`RelPath`], byte counts are plain numbers. `docs/scripting.md` lists them.
 
+mod verified;
+
 use serde::Serialize;
 
 use crate::entry::OtherKind;
 use crate::error::{Class, Classified, one_line};
 use crate::path::{DeviceName, RelPath};
+pub use verified::{ArchiveFault, Fault, RoundReport, VerifyReport};
 
 /// Version of the JSON form. Grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
@@ -227,6 +230,24 @@ pub enum Event {
     },
     /// A catalog was made anew.
     CatalogRebuilt(RebuildReport),
+    /// The storage is being read again.
+    VerifyStarted {
+        /// How many files will be read; none where their bytes alone decide.
+        files: Option<u64>,
+        /// About how many bytes; none where nobody can tell.
+        bytes: Option<u64>,
+    },
+    /// Something of the storage was read again. Sent often.
+    ArchiveRead {
+        /// Files read to their end since the last such event.
+        files: u64,
+        /// Bytes read since then.
+        bytes: u64,
+    },
+    /// Something in the storage is not as the catalog says.
+    ArchiveFault(ArchiveFault),
+    /// The storage, or a part of it, was read again.
+    ArchiveVerified(VerifyReport),
     /// A visit ended.
     DeviceFinished(DeviceReport),
     /// The run ended.

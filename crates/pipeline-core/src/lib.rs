@@ -26,6 +26,7 @@
 //! | [`receipt`] | the proof without which nothing is removed |
 //! | [`sync`], [`run`], [`check`] | one device; many devices; is everything ready |
 //! | [`rebuild`] | a lost catalog, made anew from the storage |
+//! | [`verify`] | the storage, read again and compared with the catalog |
 //! | [`metrics`] | how the last run went, as a Prometheus textfile |
 //! | [`cancel`], [`clock`], [`descriptors`] | the wish to stop, seen by all threads; our own clock; how many files may be open |
 //!
@@ -81,3 +82,5 @@ pub mod ssh_config;
 pub mod sync;
 #[cfg(feature = "collector")]
 pub mod transfer;
+#[cfg(feature = "collector")]
+pub mod verify;

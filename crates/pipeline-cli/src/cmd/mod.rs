@@ -25,6 +25,7 @@ mod catalog;
 mod check;
 mod init;
 mod sync;
+mod verify;
 
 /// The whole program, from arguments to exit code. Usage errors end it in here, with 2.
 pub fn main() -> Exit {
@@ -45,6 +46,7 @@ pub fn main() -> Exit {
         Command::Init(_) => init::run(&context),
         Command::Check(args) => check::run(&context, &args),
         Command::Sync(args) => sync::run(&context, &args),
+        Command::Verify(args) => verify::run(&context, &args),
         Command::Catalog(CatalogArgs { command: CatalogCommand::Rebuild(args) }) => catalog::rebuild(&context, &args),
     };
     let ended = run("pipeline", ui, command);

@@ -1,6 +1,6 @@
 //! The listener for programs: each event as a line of JSON with `schema` and `time`. `docs/scripting.md` lists the fields.
 //!
-//! Guarantees: one object on one line; `run_finished` is the last; the lines of a device in the order of its events; the `bytes_received` of a device are
+//! Guarantees: one object on one line; `run_finished` or `archive_verified` is the last; the lines of a device in the order of its events; the `bytes_received` of a device are
 //! added up and written once in [`PULSE`], and before its next batch and its end, so that their sum is exact at those places.
 
 use std::collections::BTreeMap;
@@ -20,11 +20,19 @@ pub struct Json {
     out: Arc<Output>,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     progress: Mutex<BTreeMap<DeviceName, Progress>>,
+    reading: Mutex<Option<Reading>>,
     ended: AtomicBool,
 }
 
 struct Progress {
     unwritten_bytes: u64,
+    written: Timestamp,
+}
+
+/// What was read of the storage and not written yet.
+struct Reading {
+    files: u64,
+    bytes: u64,
     written: Timestamp,
 }
 
@@ -43,7 +51,7 @@ impl Json {
     }
 
     fn with_clock(out: Arc<Output>, clock: Box<dyn Fn() -> Timestamp + Send + Sync>) -> Json {
-        Json { out, clock, progress: Mutex::default(), ended: AtomicBool::new(false) }
+        Json { out, clock, progress: Mutex::default(), reading: Mutex::default(), ended: AtomicBool::new(false) }
     }
 
     fn write(&self, event: &Event, now: Timestamp) {
@@ -67,6 +75,24 @@ impl Json {
         }
     }
 
+    fn read(&self, files: u64, bytes: u64, now: Timestamp) {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = reading.get_or_insert(Reading { files: 0, bytes: 0, written: now });
+        (sum.files, sum.bytes) = (sum.files + files, sum.bytes + bytes);
+        let since = now.duration_since(sum.written);
+        if since < SignedDuration::ZERO || since >= PULSE {
+            self.write(&Event::ArchiveRead { files: sum.files, bytes: sum.bytes }, now);
+            *sum = Reading { files: 0, bytes: 0, written: now };
+        }
+    }
+
+    fn end_reading(&self, now: Timestamp) {
+        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Reading { files, bytes, .. }) = reading.filter(|sum| sum.files + sum.bytes > 0) {
+            self.write(&Event::ArchiveRead { files, bytes }, now);
+        }
+    }
+
     fn flush(&self, device: &DeviceName, entry: &mut Progress, now: Timestamp) {
         entry.written = now;
         let bytes = std::mem::take(&mut entry.unwritten_bytes);
@@ -81,6 +107,13 @@ impl Observer for Json {
         let now = (self.clock)();
         match event {
             Event::BytesReceived { device, bytes } => return self.add(device, *bytes, now),
+            Event::ArchiveRead { files, bytes } => return self.read(*files, *bytes, now),
+            Event::ArchiveVerified(_) => {
+                self.end_reading(now);
+                self.write(event, now);
+                self.ended.store(true, Ordering::SeqCst);
+                return;
+            }
             Event::BatchCommitted { device, .. } => {
                 let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(entry) = progress.get_mut(device) {
@@ -184,6 +217,17 @@ mod tests {
             ["bytes_received", 32],
             ["device_finished", null],
         ]);
+        assert_eq!(Value::from(told), expected);
+    }
+
+    #[test]
+    fn what_is_read_again_is_added_up_too() {
+        let read = |files, bytes| Event::ArchiveRead { files, bytes };
+        let end = Event::ArchiveVerified(pipeline_core::event::VerifyReport::default());
+        let events = [(0, read(0, 1)), (10, read(1, 2)), (1000, read(1, 4)), (1001, read(0, 8)), (1002, end)];
+        let told: Vec<Value> =
+            written(&events).iter().map(|line| json!([line["event"], line["files"], line["bytes"]])).collect();
+        let expected = json!([["archive_read", 2, 7], ["archive_read", 0, 8], ["archive_verified", 0, 0]]);
         assert_eq!(Value::from(told), expected);
     }
 

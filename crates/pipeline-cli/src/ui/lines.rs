@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use pipeline_core::event::Event;
+use pipeline_core::event::{ArchiveFault, Event};
 use pipeline_core::path::DeviceName;
 use program::streams::{Level, Verbosity};
 use program::words::printable;
@@ -73,6 +73,8 @@ impl Lines {
             {
                 self.bounded(device, level, text)?
             }
+            // They are listed at the end.
+            Event::ArchiveFault(ArchiveFault { device: Some(device), .. }) => self.bounded(device, level, text)?,
             _ => text,
         };
         Some(Line { level, place, text: printable(&text).into_owned() })

@@ -20,6 +20,7 @@ use log::Log;
 use terminal::Terminal;
 
 pub mod fallbacks;
+pub mod faults;
 pub mod json;
 pub mod lines;
 pub mod log;

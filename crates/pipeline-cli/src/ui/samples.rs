@@ -3,7 +3,8 @@
 use pipeline_core::entry::OtherKind;
 use pipeline_core::error::Class;
 use pipeline_core::event::{
-    Counts, DeviceReport, Event, Outcome, PlanCounts, PlannedAction, RebuildReport, RunReport, StopReason,
+    ArchiveFault, Counts, DeviceReport, Event, Fault, Outcome, PlanCounts, PlannedAction, RebuildReport, RoundReport,
+    RunReport, StopReason, VerifyReport,
 };
 use pipeline_core::path::{DeviceName, RelPath};
 
@@ -52,6 +53,17 @@ pub fn every_event() -> Vec<Event> {
         Event::ManifestLineSkipped { device: device(), manifest: path(), line: 1, reason: text() },
         Event::ListedFileSkipped { device: device(), path: path(), reason: text() },
         Event::CatalogRebuilt(RebuildReport::default()),
+        Event::VerifyStarted { files: Some(1), bytes: Some(1) },
+        Event::ArchiveRead { files: 1, bytes: 1 },
+        Event::ArchiveFault(ArchiveFault {
+            fault: Fault::Missing,
+            path: path(),
+            reason: text(),
+            device: Some(device()),
+            source_path: Some(path()),
+            on_device: true,
+        }),
+        Event::ArchiveVerified(VerifyReport { round: Some(RoundReport::default()), ..VerifyReport::default() }),
         Event::FellBack { device: device(), reason: text(), hint: Some(text()), caveats: vec![text()] },
     ];
     events.extend(outcomes.into_iter().map(report).map(Event::DeviceFinished));
@@ -62,7 +74,7 @@ pub fn every_event() -> Vec<Event> {
     events
 }
 
-const KINDS: usize = 25;
+const KINDS: usize = 29;
 
 /// A new event does not compile here; then it belongs into the list above, too.
 fn kind(event: &Event) -> usize {
@@ -89,8 +101,12 @@ fn kind(event: &Event) -> usize {
         Event::ManifestLineSkipped { .. } => 19,
         Event::ListedFileSkipped { .. } => 20,
         Event::CatalogRebuilt(_) => 21,
-        Event::FellBack { .. } => 22,
-        Event::DeviceFinished(_) => 23,
+        Event::VerifyStarted { .. } => 22,
+        Event::ArchiveRead { .. } => 23,
+        Event::ArchiveFault(_) => 24,
+        Event::ArchiveVerified(_) => 25,
+        Event::FellBack { .. } => 26,
+        Event::DeviceFinished(_) => 27,
         Event::RunFinished(_) => KINDS - 1,
     }
 }

@@ -48,6 +48,25 @@ struct State {
     devices: usize,
     /// A device that is visited twice in a run counts once, as it ended last.
     ended: BTreeMap<DeviceName, &'static str>,
+    /// Where the storage is read again.
+    reading: Option<Reading>,
+}
+
+/// How far reading the storage again has come.
+struct Reading {
+    files: u64,
+    of: Option<u64>,
+    faults: u64,
+}
+
+impl Reading {
+    fn message(&self) -> String {
+        let files = match self.of {
+            Some(of) => format!("{}/{} files", self.files, of),
+            None => count(self.files, "file"),
+        };
+        if self.faults == 0 { files } else { format!("{files}, {} not as they were", self.faults) }
+    }
 }
 
 struct Active {
@@ -95,7 +114,7 @@ impl Terminal {
         let fleet = multi.add(ProgressBar::no_length());
         fleet.set_style(layout.waiting());
         fleet.set_prefix("fleet");
-        let state = State { fleet, active: Vec::new(), devices: 0, ended: BTreeMap::new() };
+        let state = State { fleet, active: Vec::new(), devices: 0, ended: BTreeMap::new(), reading: None };
         Terminal { lines: Lines::new(verbosity, false), verbosity, multi, layout, state: Mutex::new(state) }
     }
 
@@ -115,12 +134,27 @@ impl Terminal {
     fn draw(&self, event: &Event) {
         match event {
             Event::RunStarted { devices, .. } => self.begin(*devices),
-            Event::RunFinished(_) => return self.end(),
+            Event::RunFinished(_) | Event::ArchiveVerified(_) => return self.end(),
             _ => {}
         }
         let mut state = self.state();
         match event {
             Event::RunStarted { .. } => {}
+            Event::VerifyStarted { files, bytes } => return self.begin_reading(&mut state, *files, *bytes),
+            Event::ArchiveRead { files, bytes } => {
+                if let Some(reading) = &mut state.reading {
+                    reading.files += files;
+                    let message = reading.message();
+                    state.fleet.set_message(message);
+                }
+                return state.fleet.inc(*bytes);
+            }
+            Event::ArchiveFault(_) => {
+                if let Some(reading) = &mut state.reading {
+                    reading.faults += 1;
+                }
+                return;
+            }
             Event::DeviceStarted { device } => {
                 let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
                 bar.set_style(self.layout.waiting());
@@ -170,6 +204,20 @@ impl Terminal {
         if !matches!(event, Event::BytesReceived { .. } | Event::FileStarted { .. }) {
             let message = state.fleet_message();
             state.fleet.set_message(message);
+        }
+    }
+
+    /// The fleet's bar becomes that of the archive.
+    fn begin_reading(&self, state: &mut State, files: Option<u64>, bytes: Option<u64>) {
+        state.reading = Some(Reading { files: 0, of: files, faults: 0 });
+        state.fleet.set_prefix("archive");
+        if let Some(bytes) = bytes {
+            state.fleet.set_style(self.layout.receiving());
+            state.fleet.set_length(bytes);
+            state.fleet.reset_eta();
+        }
+        if let Some(tick) = self.layout.tick {
+            state.fleet.enable_steady_tick(tick);
         }
     }
 
@@ -333,6 +381,23 @@ mod tests {
             assert!(lines[1].starts_with("b ") && lines[1].contains("50%") == (columns < 100), "{contents}");
             assert!(lines[2].starts_with("fleet "), "{contents}");
         }
+    }
+
+    #[test]
+    fn reading_the_storage_again_has_one_bar() {
+        let (term, terminal) = screen(120, 5);
+        terminal.event(&Event::VerifyStarted { files: Some(3), bytes: Some(4096) });
+        terminal.event(&Event::ArchiveRead { files: 1, bytes: 2048 });
+        let contents = term.contents();
+        let parts = ["archive ", "2.00 KiB of 4.00 KiB", "1/3 files"];
+        assert!(contents.lines().count() == 1 && parts.iter().all(|part| contents.contains(part)), "{contents}");
+        terminal.event(&Event::ArchiveVerified(pipeline_core::event::VerifyReport::default()));
+        assert_eq!(term.contents(), "");
+        // Of a sample nobody knows the bytes.
+        let (term, terminal) = screen(80, 5);
+        terminal.event(&Event::VerifyStarted { files: Some(3), bytes: None });
+        terminal.event(&Event::ArchiveRead { files: 2, bytes: 1 });
+        assert!(term.contents().contains("archive") && term.contents().contains("2/3 files"), "{}", term.contents());
     }
 
     #[test]

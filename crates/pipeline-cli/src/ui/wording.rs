@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use pipeline_core::entry::OtherKind;
-use pipeline_core::event::{Counts, DeviceReport, Event, Outcome, PlanCounts, PlannedAction, RebuildReport, RunReport};
+use pipeline_core::event::{
+    ArchiveFault, Counts, DeviceReport, Event, Fault, Outcome, PlanCounts, PlannedAction, RebuildReport, RoundReport,
+    RunReport, VerifyReport,
+};
 use program::streams::Level;
 use program::words::{bytes, clock_offset, count, duration};
 
@@ -93,6 +96,10 @@ pub fn describe(event: &Event, dry_run: bool) -> Option<(Level, String)> {
         }
         // Told on standard output, as what was asked for.
         Event::CatalogRebuilt(_) => return None,
+        Event::VerifyStarted { files, bytes: size } => (Level::Info, format!("verifying {}", amount(*files, *size))),
+        Event::ArchiveRead { .. } => return None,
+        Event::ArchiveFault(fault) => (Level::Warning, fault_line(fault)),
+        Event::ArchiveVerified(_) => return None,
         Event::DeviceFinished(report) => device_line(report, dry_run),
         Event::RunFinished(report) => (Level::Info, run_line(report, dry_run)),
     };
@@ -138,6 +145,61 @@ pub fn rebuild_line(report: &RebuildReport) -> String {
     let from = format!("{} of {}", count(*lines, "line"), count(*manifests, "manifest"));
     let problems = if *problems == 0 { "no problem".to_owned() } else { count(*problems, "problem") };
     format!("the catalog holds {} ({}) now, from {from}; {problems}", count(*files, "file"), bytes(*size))
+}
+
+fn amount(files: Option<u64>, size: Option<u64>) -> String {
+    match (files, size) {
+        (Some(files), Some(size)) => format!("{} ({})", count(files, "file"), bytes(size)),
+        (Some(files), None) => count(files, "file"),
+        (None, Some(size)) => format!("about {}", bytes(size)),
+        (None, None) => "the storage".to_owned(),
+    }
+}
+
+/// How something in the storage differs, in a word.
+pub fn fault_word(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Missing => "missing",
+        Fault::Changed => "changed",
+        Fault::Unreadable => "unreadable",
+        Fault::Unknown => "unknown",
+    }
+}
+
+fn fault_line(fault: &ArchiveFault) -> String {
+    let ArchiveFault { fault, path, reason, device, source_path, on_device } = fault;
+    let copy = match (device, source_path) {
+        (Some(device), Some(path)) if *on_device => format!("; {device} still has it: {path}"),
+        (Some(device), _) => format!("; it came from {device}, which no longer has it"),
+        (None, _) => String::new(),
+    };
+    format!("{} {path}: {reason}{copy}", fault_word(*fault))
+}
+
+/// What a verification has shown.
+pub fn verify_lines(report: &VerifyReport) -> Vec<String> {
+    let time = duration(Duration::from_millis(report.elapsed_ms));
+    let (read, size) = (count(report.files, "file"), bytes(report.bytes));
+    let how = if report.stopped { "stopped after" } else { "in" };
+    let mut lines = vec![format!("as the catalog says: {read} ({size}), {how} {time}")];
+    let faults = [
+        (report.missing, Fault::Missing),
+        (report.changed, Fault::Changed),
+        (report.unreadable, Fault::Unreadable),
+        (report.unknown, Fault::Unknown),
+    ];
+    let faults: Vec<String> =
+        faults.iter().filter(|(n, _)| *n > 0).map(|(n, fault)| format!("{n} {}", fault_word(*fault))).collect();
+    lines.push(match (faults.is_empty(), report.on_device) {
+        (true, _) => "not so: nothing".to_owned(),
+        (false, 0) => format!("not so: {}", faults.join(", ")),
+        (false, copies) => format!("not so: {}; of {copies} the device still has a copy", faults.join(", ")),
+    });
+    lines.extend(report.round.map(|RoundReport { finished, left_files, left_bytes }| match finished {
+        true => "this round is complete: every file was read once".to_owned(),
+        false => format!("left in this round: {} ({})", count(left_files, "file"), bytes(left_bytes)),
+    }));
+    lines
 }
 
 /// The counts of a visit or a run that are not zero, in words: of what was done, or would be.
@@ -231,6 +293,26 @@ mod tests {
 
     fn finished(outcome: Outcome, counts: Counts) -> Event {
         Event::DeviceFinished(DeviceReport { device: pi(), outcome, counts, elapsed_ms: 12_000 })
+    }
+
+    fn fault(fault: Fault, on_device: bool) -> Event {
+        let (device, source_path) = (Some(pi()), Some(path()));
+        Event::ArchiveFault(ArchiveFault { fault, path: path(), reason: "why".into(), device, source_path, on_device })
+    }
+
+    #[test]
+    fn a_verification_in_plain_words() {
+        let sound = VerifyReport { files: 2, bytes: 1024, elapsed_ms: 65_000, ..VerifyReport::default() };
+        let lines = ["as the catalog says: 2 files (1.00 KiB), in 1 min 5 s", "not so: nothing"];
+        assert_eq!(verify_lines(&sound), lines);
+        let round = Some(RoundReport { finished: false, left_files: 7, left_bytes: 5 });
+        let worse = VerifyReport { missing: 2, changed: 1, unknown: 3, on_device: 1, round, stopped: true, ..sound };
+        let lines = [
+            "as the catalog says: 2 files (1.00 KiB), stopped after 1 min 5 s",
+            "not so: 2 missing, 1 changed, 3 unknown; of 1 the device still has a copy",
+            "left in this round: 7 files (5 B)",
+        ];
+        assert_eq!(verify_lines(&worse), lines);
     }
 
     #[test]
@@ -355,6 +437,18 @@ mod tests {
                 Event::FileFailed { device: pi(), path: None, reason: "permission denied".into() },
                 4,
                 "pi: failed the source directory: permission denied",
+            ),
+            (Event::VerifyStarted { files: Some(2), bytes: Some(1024) }, 6, "verifying 2 files (1.00 KiB)"),
+            (Event::VerifyStarted { files: None, bytes: Some(1024) }, 6, "verifying about 1.00 KiB"),
+            (
+                fault(Fault::Changed, true),
+                4,
+                "changed 2026-11-21/a\\xff.jpg: why; pi still has it: 2026-11-21/a\\xff.jpg",
+            ),
+            (
+                fault(Fault::Missing, false),
+                4,
+                "missing 2026-11-21/a\\xff.jpg: why; it came from pi, which no longer has it",
             ),
             (Event::DirectoriesPruned { device: pi(), dirs: 1 }, 6, "pi: pruned 1 empty directory"),
             (

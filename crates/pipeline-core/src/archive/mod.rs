@@ -15,6 +15,7 @@
 //! | `prepare`, `commit` | durable, and what lies there has made room; under their final names |
 //! | `versions`, `directories`, `rename` | what a commit is made of |
 //! | `manifest`, `relist` | what is listed; what is no longer true is taken back |
+//! | `reread`, `walk` | whether a file is still what it was; every file that lies there |
 //! | `listing` | from the manifests back to paths and digests |
 //! | `store`, `workers` | what the rooms share |
 
@@ -34,11 +35,13 @@ mod prepare;
 mod probe;
 mod relist;
 mod rename;
+mod reread;
 mod staging;
 mod store;
 #[cfg(test)]
 mod tests;
 mod versions;
+mod walk;
 mod workers;
 
 use std::io::Read;
@@ -58,8 +61,10 @@ pub use self::lying::{Lying, Stamp};
 pub use self::marker::Marker;
 pub use self::names::NameRules;
 pub use self::prepare::{Arrived, Became, Prepared, Superseded};
+pub use self::reread::{Pace, Reread};
 pub use self::staging::{PART_BYTES, Part, Staging};
 use self::store::Store;
+pub use self::walk::{Lies, Walk};
 use crate::cancel::Cancel;
 use crate::catalog::Noted;
 use crate::digest::Digest;

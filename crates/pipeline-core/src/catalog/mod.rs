@@ -7,6 +7,7 @@
 
 mod draft;
 mod noted;
+mod places;
 mod recorder;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 pub use draft::{Draft, Listed, Origin};
 pub use noted::Noted;
+pub use places::{Place, Places, Provenance, Round};
 pub use recorder::{Catalogued, Recorder};
 pub use visit::{Holder, Known, Task, TaskKind, Visit};
 

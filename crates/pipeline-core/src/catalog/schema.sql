@@ -60,3 +60,13 @@ CREATE TABLE sighting (
     first_ns INTEGER NOT NULL,
     PRIMARY KEY (source, path)
 ) STRICT, WITHOUT ROWID;
+
+-- How far reading the storage again has come: at most one row.
+CREATE TABLE verify_round (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    begun_ns    INTEGER,
+    up_to       BLOB,
+    runs        INTEGER NOT NULL,
+    parts       INTEGER NOT NULL,
+    finished_ns INTEGER
+) STRICT;

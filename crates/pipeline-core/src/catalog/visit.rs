@@ -118,11 +118,11 @@ fn identity(row: &Row<'_>, at: usize) -> rusqlite::Result<Identity> {
     })
 }
 
-fn invalid<E: std::error::Error + Send + Sync + 'static>(column: usize, error: E) -> rusqlite::Error {
+pub(super) fn invalid<E: std::error::Error + Send + Sync + 'static>(column: usize, error: E) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(error))
 }
 
-fn path(row: &Row<'_>, at: usize) -> rusqlite::Result<RelPath> {
+pub(super) fn path(row: &Row<'_>, at: usize) -> rusqlite::Result<RelPath> {
     RelPath::new(row.get::<_, Vec<u8>>(at)?).map_err(|e| invalid(at, e))
 }
 

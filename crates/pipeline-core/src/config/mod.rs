@@ -27,7 +27,7 @@ pub use filter::{Filter, FilterError, Globs};
 pub use hosts::{HostPattern, HostPatternError, MAX_NAMES};
 pub(crate) use nearest::nearest;
 pub use surroundings::Surroundings;
-pub use units::duration;
+pub use units::{duration, rate};
 
 /// Everything the file says, with defaults filled in and `~` expanded.
 #[derive(Clone, Debug)]

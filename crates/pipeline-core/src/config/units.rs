@@ -37,7 +37,7 @@ pub fn duration(text: &str) -> Option<Duration> {
 }
 
 /// Reads `500KiB/s`, `1MB/s`, `1.5MB/s`: bytes per second. At least 1 KiB/s, below which no time-out could be kept.
-pub(super) fn rate(text: &str) -> Option<u64> {
+pub fn rate(text: &str) -> Option<u64> {
     let size = text.strip_suffix("/s")?;
     let unit_at = size.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
     let (number, unit) = size.split_at(unit_at);

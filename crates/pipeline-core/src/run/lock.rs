@@ -1,4 +1,4 @@
-//! One run at a time for each state directory.
+//! One run at a time for each state directory, and beside it one verification.
 //!
 //! A lock of the operating system, so that it ends with its process however that ends; the file's text says who holds it.
 
@@ -8,7 +8,32 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Class, Classified, STATE_DISK_HINT};
 
-const FILE_NAME: &str = "lock";
+/// What excludes another of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Whatever changes storage, catalog or devices.
+    Run,
+    /// Reading the storage again. It takes hours, and a run may begin meanwhile.
+    Verification,
+}
+
+impl Work {
+    fn file_name(self) -> &'static str {
+        match self {
+            Work::Run => "lock",
+            Work::Verification => "verify.lock",
+        }
+    }
+}
+
+impl std::fmt::Display for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Work::Run => "run",
+            Work::Verification => "verification",
+        })
+    }
+}
 
 /// Held as long as it lives.
 #[derive(Debug)]
@@ -19,9 +44,11 @@ pub struct Lock {
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another run holds it.
-    #[error("another run is under way: {holder}")]
+    /// Another one holds it.
+    #[error("another {work} is under way: {holder}")]
     Held {
+        /// What it keeps out.
+        work: Work,
         /// What the lock file says: process and time.
         holder: String,
         /// The lock file.
@@ -55,9 +82,14 @@ impl Classified for LockError {
 }
 
 impl Lock {
-    /// Takes the lock of a state directory, without waiting.
+    /// Takes the lock of a state directory for a run, without waiting.
     pub fn acquire(state_dir: &Path) -> Result<Lock, LockError> {
-        let path = state_dir.join(FILE_NAME);
+        Lock::acquire_for(Work::Run, state_dir)
+    }
+
+    /// Takes the lock for this work, without waiting.
+    pub fn acquire_for(work: Work, state_dir: &Path) -> Result<Lock, LockError> {
+        let path = state_dir.join(work.file_name());
         let io = |source| LockError::Io { file: path.clone(), source };
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
@@ -67,7 +99,7 @@ impl Lock {
                 let mut holder = String::new();
                 // It may be just now writing: then the text is short, which is no harm.
                 file.read_to_string(&mut holder).ok();
-                return Err(LockError::Held { holder: holder.trim().to_owned(), file: path });
+                return Err(LockError::Held { work, holder: holder.trim().to_owned(), file: path });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
@@ -88,6 +120,7 @@ mod tests {
     fn a_second_run_is_told_who_holds_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let first = Lock::acquire(dir.path()).unwrap();
+        let _beside = Lock::acquire_for(Work::Verification, dir.path()).unwrap();
         let error = Lock::acquire(dir.path()).unwrap_err();
         assert_eq!(error.class(), Class::Locked);
         assert!(error.to_string().contains(&format!("process {} since 2", std::process::id())), "{error}");

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-pub use lock::{Lock, LockError};
+pub use lock::{Lock, LockError, Work};
 
 use crate::archive::{Archive, ArchiveError};
 use crate::cancel::Cancel;
