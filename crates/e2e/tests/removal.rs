@@ -95,8 +95,11 @@ fn a_card_above_high_water_is_relieved_of_the_oldest_down_to_low_water() {
         }
         write(5);
         let ever_offered = scene.offered();
-        // 90 %: too full. Three files are what it takes to get below 50 %.
-        assert_eq!(counts(&scene.sync().expect(0).summary(), ["received", "removed"]), [1, 3]);
+        // 90 %: too full. Three files are what it takes to get below 50 %. A hold holds them, however full the card is.
+        scene.pipeline(&["hold"]).expect(0);
+        assert_eq!(counts(&scene.sync().expect(0).summary(), ["received", "removed", "held"]), [1, 0, 3]);
+        scene.pipeline(&["release"]).expect(0);
+        assert_eq!(counts(&scene.sync().expect(0).summary(), ["received", "removed", "held"]), [0, 3, 0]);
         let youngest: Tree = ever_offered.clone().into_iter().skip(3).collect();
         assert_eq!((scene.archived(), scene.offered()), (ever_offered.clone(), youngest), "the oldest are gone");
         assert_eq!(counts(&scene.sync().expect(0).summary(), ["received", "removed"]), [0, 0]);

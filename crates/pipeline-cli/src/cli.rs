@@ -52,6 +52,10 @@ pub enum Command {
     Sync(SyncArgs),
     /// Read the storage again and compare it with the catalog; changes and repairs nothing
     Verify(VerifyArgs),
+    /// Put all removals on hold: files are still received, and nothing leaves any device
+    Hold(HoldArgs),
+    /// End the hold: the next run removes what is due
+    Release(ReleaseArgs),
     /// Look after the catalog, which says what was received
     Catalog(CatalogArgs),
 }
@@ -117,6 +121,22 @@ pub struct VerifyArgs {
 fn rate(text: &str) -> Result<u64, &'static str> {
     config::rate(text).ok_or("bytes per second are like 500KiB/s or 50MiB/s")
 }
+
+/// Options of `pipeline hold`.
+#[derive(Debug, Args)]
+pub struct HoldArgs {
+    /// Why, for whoever wonders
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// When it ends by itself: '3d' or '12h' from now, '2026-11-25' (its end), '2026-11-25 18:00' (local time), or
+    /// '2026-11-25T18:00:00Z' [default: when somebody ends it]
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+}
+
+/// Options of `pipeline release`.
+#[derive(Debug, Args)]
+pub struct ReleaseArgs {}
 
 /// Commands of `pipeline catalog`.
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ use pipeline_core::clock::now_ns;
 use pipeline_core::config::Config;
 use pipeline_core::event::{Event, Observer, RunReport};
 use pipeline_core::fleet::Device;
+use pipeline_core::hold;
 use pipeline_core::metrics::{self, Ended};
 use program::exit::Exit;
 use program::failure::Failure;
@@ -87,7 +88,8 @@ impl Monitors {
         let fleet: Option<Vec<&str>> =
             self.fleet.get().map(|fleet| fleet.iter().map(|device| device.name.as_str()).collect());
         let (at_ns, took) = (now_ns(), self.began.elapsed());
-        let ended = Ended { exit_code: exit.code(), at_ns, took, report: self.report.get() };
+        let held = hold::read(&self.state_dir).is_held();
+        let ended = Ended { exit_code: exit.code(), at_ns, took, held, report: self.report.get() };
         metrics::write(file, &self.state_dir, fleet.as_deref(), &ended).map_err(|error| Failure::of(&error))
     }
 
@@ -145,6 +147,7 @@ mod tests {
             run: 7,
             devices: vec![],
             counts: Counts::default(),
+            hold: None,
             stopped_by,
             elapsed_ms: 1_000,
         };

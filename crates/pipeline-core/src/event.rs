@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::entry::OtherKind;
 use crate::error::{Class, Classified, one_line};
+use crate::hold::Hold;
 use crate::path::{DeviceName, RelPath};
 pub use verified::{ArchiveFault, Fault, RoundReport, VerifyReport};
 
@@ -39,6 +40,10 @@ pub enum Event {
         /// Whether it only plans.
         dry_run: bool,
     },
+    /// Removals are on hold: at the beginning of a run, or from here on. Told once in a run.
+    DeletionsHeld(Hold),
+    /// There was a hold, and its time is over: removals go on. Told by each run until somebody takes it away.
+    HoldEnded(Hold),
     /// A visit began: the device is being connected to.
     DeviceStarted {
         /// Which.
@@ -344,6 +349,7 @@ impl DeviceReport {
         self.counts.deferred += second.counts.deferred;
         self.counts.failed += second.counts.failed;
         self.counts.waiting = second.counts.waiting;
+        self.counts.held += second.counts.held;
         if self.outcome == Outcome::Done {
             self.outcome = second.outcome;
         }
@@ -378,6 +384,8 @@ pub struct Counts {
     pub deferred: u64,
     /// Received and waiting for `delete.after`.
     pub waiting: u64,
+    /// Received and due for removal, and left because of a hold.
+    pub held: u64,
     /// Kept on purpose: there is no place for them in the storage.
     pub kept: u64,
     /// Earlier contents that got a second name in the storage, because the file has another content now.
@@ -403,6 +411,7 @@ impl std::ops::AddAssign for Counts {
         self.removed_bytes += other.removed_bytes;
         self.deferred += other.deferred;
         self.waiting += other.waiting;
+        self.held += other.held;
         self.kept += other.kept;
         self.versions += other.versions;
         self.clashes += other.clashes;
@@ -481,6 +490,8 @@ pub struct RunReport {
     /// Sums over the devices.
     #[serde(flatten)]
     pub counts: Counts,
+    /// The hold that kept it from removing anything, from the beginning or from some moment on.
+    pub hold: Option<Hold>,
     /// What ended the run before its time.
     pub stopped_by: Option<StopReason>,
     /// How long it took.

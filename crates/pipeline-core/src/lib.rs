@@ -23,6 +23,7 @@
 //! | [`transfer`] | a reply stream to staged files |
 //! | [`archive`] | marker, layout, staging, commit, manifests |
 //! | [`catalog`] | SQLite: what was received, from where, and when it was removed |
+//! | [`hold`] | a person's brake on all removals |
 //! | [`receipt`] | the proof without which nothing is removed |
 //! | [`sync`], [`run`], [`check`] | one device; many devices; is everything ready |
 //! | [`rebuild`] | a lost catalog, made anew from the storage |
@@ -60,6 +61,8 @@ pub mod config;
 pub mod event;
 #[cfg(feature = "collector")]
 pub mod fleet;
+#[cfg(feature = "collector")]
+pub mod hold;
 #[cfg(feature = "collector")]
 pub mod metrics;
 #[cfg(feature = "collector")]

@@ -1,13 +1,14 @@
 //! The proof without which nothing is removed from a device (invariants I1 and I6).
 //!
 //! A [`Receipt`] can't be made from parts. It comes out of [`issue`] alone, which takes a [`Catalogued`] file by value (so
-//! the bytes were hashed on both sides, synced, renamed, synced again and catalogued) and a [`Confirmed`] storage (so the
-//! marker was read a moment ago).
+//! the bytes were hashed on both sides, synced, renamed, synced again and catalogued), a [`Confirmed`] storage (so the
+//! marker was read a moment ago) and [`NotHeld`] (so nobody has put removals on hold).
 
 use crate::archive::Confirmed;
 use crate::catalog::Catalogued;
 use crate::digest::Digest;
 use crate::entry::Identity;
+use crate::hold::NotHeld;
 use crate::path::RelPath;
 
 /// Allows the removal of one file from one device, once.
@@ -20,8 +21,8 @@ pub struct Receipt {
     received_ns: i64,
 }
 
-/// Issues receipts for files that the catalog holds, while the storage is the right one.
-pub fn issue(files: Vec<Catalogued>, _storage: &Confirmed) -> Vec<Receipt> {
+/// Issues receipts for files that the catalog holds, while the storage is the right one and nobody holds removals.
+pub fn issue(files: Vec<Catalogued>, _storage: &Confirmed, _free: &NotHeld) -> Vec<Receipt> {
     let receipt = |file: Catalogued| {
         let (row, path, identity, digest, received_ns) = file.into_parts();
         Receipt { path, identity, digest, row, received_ns }

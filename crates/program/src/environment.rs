@@ -63,6 +63,14 @@ impl Environment {
         }
     }
 
+    /// Who is at the keyboard, as far as it can be told: `alice as pipeline` where `sudo` was used.
+    pub fn person(&self) -> String {
+        match self.text("SUDO_USER").filter(|caller| *caller != self.user) {
+            Some(caller) => format!("{caller} as {}", self.user),
+            None => self.user.clone(),
+        }
+    }
+
     /// A variable as text; none where it is unset, empty or not UTF-8.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.variables.get(name)?.to_str().filter(|value| !value.is_empty())
@@ -203,6 +211,13 @@ mod tests {
         assert_eq!((surroundings.home.as_path(), surroundings.user.as_str()), (Path::new("/home/bee"), "bee"));
         assert_eq!(surroundings.xdg_state_home, None);
         assert_eq!(surroundings.env["EMPTY"], "");
+    }
+
+    #[test]
+    fn whoever_used_sudo_is_named() {
+        assert_eq!(environment(&[]).person(), "bee");
+        assert_eq!(environment(&[("SUDO_USER", "alice")]).person(), "alice as bee");
+        assert_eq!(environment(&[("SUDO_USER", "bee")]).person(), "bee");
     }
 
     #[test]

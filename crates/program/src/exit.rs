@@ -158,6 +158,7 @@ mod tests {
             run: 1,
             devices: outcomes.iter().map(device).collect(),
             counts: Counts::default(),
+            hold: None,
             stopped_by: stopped_by.map(|class| StopReason { class, reason: "x".into(), hint: None }),
             elapsed_ms: 0,
         };

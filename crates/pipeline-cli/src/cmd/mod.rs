@@ -23,6 +23,7 @@ use crate::ui::Ui;
 
 mod catalog;
 mod check;
+mod hold;
 mod init;
 mod sync;
 mod verify;
@@ -47,6 +48,8 @@ pub fn main() -> Exit {
         Command::Check(args) => check::run(&context, &args),
         Command::Sync(args) => sync::run(&context, &args),
         Command::Verify(args) => verify::run(&context, &args),
+        Command::Hold(args) => hold::hold(&context, &args),
+        Command::Release(_) => hold::release(&context),
         Command::Catalog(CatalogArgs { command: CatalogCommand::Rebuild(args) }) => catalog::rebuild(&context, &args),
     };
     let ended = run("pipeline", ui, command);

@@ -12,6 +12,7 @@ use program::environment::Environment;
 use program::failure::Failure;
 use program::run::Tell;
 use program::streams::{Form, Mark, Streams, Verbosity};
+use program::words::printable;
 
 use crate::cli::Global;
 use json::Json;
@@ -108,6 +109,7 @@ impl Ui {
         out.output.line(&table::table(report, width, out.colors));
         table::reasons(report, out.colors).iter().for_each(|line| out.output.line(line));
         remarks.iter().for_each(|line| out.output.line(line));
+        report.hold.iter().for_each(|hold| out.output.line(&printable(&wording::hold_line(hold))));
         if dry_run {
             out.output.line("nothing was changed: this is what a run would do");
         }

@@ -6,6 +6,7 @@ use pipeline_core::event::{
     ArchiveFault, Counts, DeviceReport, Event, Fault, Outcome, PlanCounts, PlannedAction, RebuildReport, RoundReport,
     RunReport, StopReason, VerifyReport,
 };
+use pipeline_core::hold::Hold;
 use pipeline_core::path::{DeviceName, RelPath};
 
 /// Every kind of event, with every optional field filled in.
@@ -14,6 +15,13 @@ pub fn every_event() -> Vec<Event> {
     let path = || RelPath::new("a.jpg").unwrap();
     let text = || "words".to_owned();
     let hint = Some(text());
+    let hold = || Hold {
+        since: Some(text()),
+        by: Some(text()),
+        reason: Some(text()),
+        until: Some(text()),
+        remark: Some(text()),
+    };
     let outcomes = [
         Outcome::Done,
         Outcome::Offline { reason: text(), hint: hint.clone() },
@@ -26,12 +34,15 @@ pub fn every_event() -> Vec<Event> {
         run: 1,
         devices: outcomes.iter().cloned().map(report).collect(),
         counts: Counts::default(),
+        hold: Some(hold()),
         stopped_by,
         elapsed_ms: 1,
     };
     let action = PlannedAction::ReceiveAndRemove;
     let mut events = vec![
         Event::RunStarted { run: 1, devices: 4, dry_run: false },
+        Event::DeletionsHeld(hold()),
+        Event::HoldEnded(hold()),
         Event::DeviceStarted { device: device() },
         Event::AgentInstalled { device: device(), name: text(), bytes: 1 },
         Event::DeviceConnected { device: device(), clock_offset_ms: Some(1), total_bytes: 2, free_bytes: 1 },
@@ -74,39 +85,41 @@ pub fn every_event() -> Vec<Event> {
     events
 }
 
-const KINDS: usize = 29;
+const KINDS: usize = 31;
 
 /// A new event does not compile here; then it belongs into the list above, too.
 fn kind(event: &Event) -> usize {
     match event {
         Event::RunStarted { .. } => 0,
-        Event::DeviceStarted { .. } => 1,
-        Event::AgentInstalled { .. } => 2,
-        Event::DeviceConnected { .. } => 3,
-        Event::DevicePlanned { .. } => 4,
-        Event::FilePlanned { .. } => 5,
-        Event::BytesReceived { .. } => 6,
-        Event::FileStarted { .. } => 7,
-        Event::BatchCommitted { .. } => 8,
-        Event::FileVersioned { .. } => 9,
-        Event::FileClashed { .. } => 10,
-        Event::FilesRemoved { .. } => 11,
-        Event::FileDeferred { .. } => 12,
-        Event::FileKept { .. } => 13,
-        Event::OtherSkipped { .. } => 14,
-        Event::FileFailed { .. } => 15,
-        Event::DirectoriesPruned { .. } => 16,
-        Event::JumpReconnecting { .. } => 17,
-        Event::Noted { .. } => 18,
-        Event::ManifestLineSkipped { .. } => 19,
-        Event::ListedFileSkipped { .. } => 20,
-        Event::CatalogRebuilt(_) => 21,
-        Event::VerifyStarted { .. } => 22,
-        Event::ArchiveRead { .. } => 23,
-        Event::ArchiveFault(_) => 24,
-        Event::ArchiveVerified(_) => 25,
-        Event::FellBack { .. } => 26,
-        Event::DeviceFinished(_) => 27,
+        Event::DeletionsHeld(_) => 1,
+        Event::HoldEnded(_) => 2,
+        Event::DeviceStarted { .. } => 3,
+        Event::AgentInstalled { .. } => 4,
+        Event::DeviceConnected { .. } => 5,
+        Event::DevicePlanned { .. } => 6,
+        Event::FilePlanned { .. } => 7,
+        Event::BytesReceived { .. } => 8,
+        Event::FileStarted { .. } => 9,
+        Event::BatchCommitted { .. } => 10,
+        Event::FileVersioned { .. } => 11,
+        Event::FileClashed { .. } => 12,
+        Event::FilesRemoved { .. } => 13,
+        Event::FileDeferred { .. } => 14,
+        Event::FileKept { .. } => 15,
+        Event::OtherSkipped { .. } => 16,
+        Event::FileFailed { .. } => 17,
+        Event::DirectoriesPruned { .. } => 18,
+        Event::JumpReconnecting { .. } => 19,
+        Event::Noted { .. } => 20,
+        Event::ManifestLineSkipped { .. } => 21,
+        Event::ListedFileSkipped { .. } => 22,
+        Event::CatalogRebuilt(_) => 23,
+        Event::VerifyStarted { .. } => 24,
+        Event::ArchiveRead { .. } => 25,
+        Event::ArchiveFault(_) => 26,
+        Event::ArchiveVerified(_) => 27,
+        Event::FellBack { .. } => 28,
+        Event::DeviceFinished(_) => 29,
         Event::RunFinished(_) => KINDS - 1,
     }
 }

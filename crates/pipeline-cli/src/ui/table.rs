@@ -166,7 +166,7 @@ mod tests {
         };
         devices.iter().for_each(|(_, _, counts)| sum += *counts);
         let devices = devices.iter().map(device).collect();
-        RunReport { run: 7, devices, counts: sum, stopped_by: None, elapsed_ms: 61_000 }
+        RunReport { run: 7, devices, counts: sum, hold: None, stopped_by: None, elapsed_ms: 61_000 }
     }
 
     fn busy() -> Counts {

@@ -456,7 +456,14 @@ mod tests {
         assert_eq!(contents.lines().next(), Some("a: failed x.jpg: permission denied"), "{contents}");
         assert_eq!(contents.lines().count(), 3, "{contents}");
         terminal.event(&Event::DeviceFinished(report("a", Outcome::Done)));
-        let report = RunReport { run: 1, devices: vec![], counts: Counts::default(), stopped_by: None, elapsed_ms: 0 };
+        let report = RunReport {
+            run: 1,
+            devices: vec![],
+            counts: Counts::default(),
+            hold: None,
+            stopped_by: None,
+            elapsed_ms: 0,
+        };
         terminal.event(&Event::RunFinished(report));
         assert_eq!(term.contents(), "a: failed x.jpg: permission denied");
     }

@@ -7,6 +7,7 @@ use pipeline_core::event::{
     ArchiveFault, Counts, DeviceReport, Event, Fault, Outcome, PlanCounts, PlannedAction, RebuildReport, RoundReport,
     RunReport, VerifyReport,
 };
+use pipeline_core::hold::Hold;
 use program::streams::Level;
 use program::words::{bytes, clock_offset, count, duration};
 
@@ -33,6 +34,10 @@ pub fn describe(event: &Event, dry_run: bool) -> Option<(Level, String)> {
             (Level::Info, format!("planning for {}: nothing is changed on either side", devices_word(*devices)))
         }
         Event::RunStarted { run, devices, .. } => (Level::Info, format!("run {run} began: {}", devices_word(*devices))),
+        // Nobody can read it: that is a fault.
+        Event::DeletionsHeld(hold) if hold.since.is_none() => (Level::Warning, hold_line(hold)),
+        Event::DeletionsHeld(hold) => (Level::Notice, hold_line(hold)),
+        Event::HoldEnded(hold) => (Level::Notice, hold_ended_line(hold)),
         Event::DeviceStarted { device } => (Level::Debug, format!("{device}: connecting")),
         Event::AgentInstalled { device, name, bytes: size } => {
             (Level::Info, format!("{device}: agent installed: {name}, {}", bytes(*size)))
@@ -136,7 +141,32 @@ pub fn run_line(report: &RunReport, dry_run: bool) -> String {
     parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
     let name = if dry_run { "plan".to_owned() } else { format!("run {}", report.run) };
     let time = duration(Duration::from_millis(report.elapsed_ms));
-    format!("{name} ended after {time}: {}; {}", parts.join(", "), counts_words(&report.counts, dry_run))
+    let held = if report.hold.is_some() { "; removals are on hold" } else { "" };
+    format!("{name} ended after {time}: {}; {}{held}", parts.join(", "), counts_words(&report.counts, dry_run))
+}
+
+/// The line of a hold that stands.
+pub fn hold_line(hold: &Hold) -> String {
+    format!("removals are on hold {}; 'pipeline release' ends it", held_words(hold))
+}
+
+/// The line of a hold whose time is over.
+pub fn hold_ended_line(hold: &Hold) -> String {
+    format!("removals go on: the hold {} is over; 'pipeline release' forgets it", held_words(hold))
+}
+
+/// Since when, until when, by whom and why.
+pub fn held_words(hold: &Hold) -> String {
+    let part = |word: &str, text: &Option<String>| text.as_ref().map(|text| format!("{word} {text}"));
+    let parts = [part("since", &hold.since), part("until", &hold.until), part("by", &hold.by)];
+    let words = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let reason = hold.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let remark = hold.remark.as_ref().map(|remark| format!("({remark})"));
+    [Some(format!("{words}{reason}")).filter(|words| !words.is_empty()), remark]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The line of a catalog that was made anew.
@@ -216,6 +246,7 @@ fn counts_words(counts: &Counts, dry_run: bool) -> String {
         sized(remove, counts.removed, counts.removed_bytes),
         plain(counts.deferred, defer),
         plain(counts.waiting, "waiting for delete.after"),
+        plain(counts.held, "on hold"),
         plain(counts.kept, keep),
         plain(counts.versions, "earlier contents under a second name"),
         plain(counts.clashes, "stored beside what has their place"),
@@ -291,6 +322,17 @@ mod tests {
         RelPath::new(&b"2026-11-21/a\xff.jpg"[..]).unwrap()
     }
 
+    fn hold() -> Hold {
+        let text = |text: &str| Some(text.to_owned());
+        Hold {
+            since: text("10:00"),
+            by: text("alice"),
+            reason: text("card swap"),
+            until: text("18:00"),
+            remark: text("so it is"),
+        }
+    }
+
     fn finished(outcome: Outcome, counts: Counts) -> Event {
         Event::DeviceFinished(DeviceReport { device: pi(), outcome, counts, elapsed_ms: 12_000 })
     }
@@ -327,6 +369,7 @@ mod tests {
             removed_bytes: 1 << 20,
             deferred: 4,
             waiting: 5,
+            held: 12,
             kept: 6,
             versions: 7,
             clashes: 8,
@@ -346,6 +389,7 @@ mod tests {
                 .map(|outcome| DeviceReport { device: pi(), outcome, counts: Counts::default(), elapsed_ms: 1 })
                 .to_vec(),
             counts: Counts { received: 1, received_bytes: 5, ..Counts::default() },
+            hold: None,
             stopped_by: None,
             elapsed_ms: 65_000,
         };
@@ -366,6 +410,21 @@ mod tests {
                 Event::RunStarted { run: 0, devices: 1, dry_run: true },
                 6,
                 "planning for 1 device: nothing is changed on either side",
+            ),
+            (
+                Event::DeletionsHeld(hold()),
+                5,
+                "removals are on hold since 10:00 until 18:00 by alice: card swap (so it is); 'pipeline release' ends it",
+            ),
+            (
+                Event::DeletionsHeld(Hold { remark: Some("torn".into()), ..Hold::default() }),
+                4,
+                "removals are on hold (torn); 'pipeline release' ends it",
+            ),
+            (
+                Event::HoldEnded(Hold { remark: None, reason: None, ..hold() }),
+                5,
+                "removals go on: the hold since 10:00 until 18:00 by alice is over; 'pipeline release' forgets it",
             ),
             (Event::DeviceStarted { device: pi() }, 7, "pi: connecting"),
             (
@@ -462,7 +521,7 @@ mod tests {
                 finished(Outcome::Done, counts),
                 6,
                 "pi: done in 12 s: received 2 files (3.00 MiB), took over 1 file (5.00 KiB), removed 1 file (1.00 MiB), 4 deferred, \
-                 5 waiting for delete.after, 6 kept, 7 earlier contents under a second name, 8 stored beside what has their place, \
+                 5 waiting for delete.after, 12 on hold, 6 kept, 7 earlier contents under a second name, 8 stored beside what has their place, \
                  9 failed, 10 not regular and left alone, 11 empty directories pruned",
             ),
             (finished(offline.clone(), Counts::default()), 6, "pi: offline: no tunnel"),
@@ -522,7 +581,10 @@ mod tests {
         let expected = "pi: planned in 12 s: receive 2 files (5 B), remove 1 file (0 B), 3 to defer, \
                         1 empty directory to prune";
         assert_eq!(line, expected);
-        let report = RunReport { run: 0, devices: vec![], counts, stopped_by: None, elapsed_ms: 1000 };
+        let report = RunReport { run: 0, devices: vec![], counts, hold: None, stopped_by: None, elapsed_ms: 1000 };
+        let (_, line) =
+            describe(&Event::RunFinished(RunReport { hold: Some(hold()), ..report.clone() }), true).unwrap();
+        assert!(line.ends_with("1 empty directory to prune; removals are on hold"), "{line}");
         let (_, line) = describe(&Event::RunFinished(report), true).unwrap();
         assert!(line.starts_with("plan ended after 1.0 s: 0 of 0 devices planned; receive 2 files"), "{line}");
     }

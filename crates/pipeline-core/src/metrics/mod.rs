@@ -57,6 +57,8 @@ pub struct Ended<'a> {
     pub at_ns: i64,
     /// How long it took.
     pub took: Duration,
+    /// Whether removals are on hold now.
+    pub held: bool,
     /// What it did; none where it could not begin.
     pub report: Option<&'a RunReport>,
 }
@@ -104,7 +106,7 @@ impl Device<'_> {
 /// A metric of each device: name, help, and its value as far as this run and the catalog know it.
 type DeviceGauge = (&'static str, &'static str, fn(&Device<'_>) -> Option<String>);
 
-const DEVICE_GAUGES: [DeviceGauge; 11] = [
+const DEVICE_GAUGES: [DeviceGauge; 12] = [
     ("pipeline_device_reachable", "Whether the last visit found the device: 0 where it was offline.", |device| {
         device.reachable()
     }),
@@ -127,6 +129,9 @@ const DEVICE_GAUGES: [DeviceGauge; 11] = [
     }),
     ("pipeline_device_waiting_files", "Received files that wait on the device for delete.after.", |device| {
         device.count(|counts| counts.waiting)
+    }),
+    ("pipeline_device_held_files", "Received files that are due for removal and stay because of a hold.", |device| {
+        device.count(|counts| counts.held)
     }),
     ("pipeline_device_kept_files", "Files that stay on the device: their place is taken by others.", |device| {
         device.count(|counts| counts.kept)
@@ -156,6 +161,8 @@ fn page(visits: &HashMap<String, LastVisit>, earlier: &Earlier, fleet: Option<&[
     run("pipeline_run_duration_seconds", "How long the last run took.", Some(took));
     let code = ended.exit_code.to_string();
     run("pipeline_exit_code", "Exit code of the last run; docs/scripting.md has their meanings.", Some(code));
+    let held = u8::from(ended.held).to_string();
+    run("pipeline_held", "Whether removals are on hold: 1 until somebody ends that, or its time is over.", Some(held));
 
     let devices = devices(visits, earlier, fleet, ended.report);
     for (name, help, value) in DEVICE_GAUGES {

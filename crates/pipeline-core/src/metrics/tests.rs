@@ -13,11 +13,18 @@ fn report(name: &str, outcome: Outcome, counts: Counts) -> DeviceReport {
 }
 
 fn run(devices: Vec<DeviceReport>) -> RunReport {
-    RunReport { run: 7, devices, counts: Counts::default(), stopped_by: None::<StopReason>, elapsed_ms: 2_000 }
+    RunReport {
+        run: 7,
+        devices,
+        counts: Counts::default(),
+        hold: None,
+        stopped_by: None::<StopReason>,
+        elapsed_ms: 2_000,
+    }
 }
 
 fn ended(exit_code: u8, at: i64, report: Option<&RunReport>) -> Ended<'_> {
-    Ended { exit_code, at_ns: at * SECOND, took: Duration::from_millis(2_500), report }
+    Ended { exit_code, at_ns: at * SECOND, took: Duration::from_millis(2_500), held: false, report }
 }
 
 fn offline() -> Outcome {
@@ -35,6 +42,7 @@ fn busy() -> Counts {
         removed_bytes: 4,
         deferred: 5,
         waiting: 6,
+        held: 16,
         kept: 7,
         versions: 8,
         clashes: 9,
@@ -66,7 +74,8 @@ fn of_device(page: &[u8], device: &str) -> Vec<String> {
 fn the_whole_page() {
     let visits = [("pi1".to_owned(), visit(Some(90)))].into_iter().collect();
     let run = run(vec![report("pi1", Outcome::Done, busy()), report("pi2", offline(), Counts::default())]);
-    let page = page(&visits, &Earlier::default(), Some(&["pi1", "pi2"]), &ended(0, 100, Some(&run)));
+    let page =
+        page(&visits, &Earlier::default(), Some(&["pi1", "pi2"]), &Ended { held: true, ..ended(0, 100, Some(&run)) });
     let expected = "\
 # HELP pipeline_last_run_timestamp_seconds When pipeline sync last ended, however it ended.
 # TYPE pipeline_last_run_timestamp_seconds gauge
@@ -80,6 +89,9 @@ pipeline_run_duration_seconds 2.500
 # HELP pipeline_exit_code Exit code of the last run; docs/scripting.md has their meanings.
 # TYPE pipeline_exit_code gauge
 pipeline_exit_code 0
+# HELP pipeline_held Whether removals are on hold: 1 until somebody ends that, or its time is over.
+# TYPE pipeline_held gauge
+pipeline_held 1
 # HELP pipeline_device_reachable Whether the last visit found the device: 0 where it was offline.
 # TYPE pipeline_device_reachable gauge
 pipeline_device_reachable{device=\"pi1\"} 1
@@ -98,6 +110,7 @@ pipeline_device_last_success_timestamp_seconds{device=\"pi1\"} 90.000
         "removed_files 3",
         "deferred_files 5",
         "waiting_files 6",
+        "held_files 16",
         "kept_files 7",
         "failed_files 10",
         "card_bytes 32000",

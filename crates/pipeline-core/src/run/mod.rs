@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::error::{Class, Classified};
 use crate::event::{Counts, DeviceReport, Event, Observer, Outcome, RunReport, StopReason, files};
 use crate::fleet::Device;
+use crate::hold::Watch;
 use crate::remote::Connect;
 use crate::sync::{Claims, Mode, Run, Visited, visit};
 
@@ -94,6 +95,7 @@ pub fn sync(setup: &Setup<'_>, observer: &dyn Observer, cancel: &Cancel) -> Resu
     let (archive, catalog) = open(setup.config)?;
     let number = if setup.dry_run { 0 } else { catalog.begin_run()? };
     observer.event(&Event::RunStarted { run: number, devices: setup.devices.len(), dry_run: setup.dry_run });
+    let hold = Watch::begin(&setup.config.state_dir, observer);
     let removals_left = AtomicU64::new(u64::MAX);
     let claims = Claims::default();
     let run = Run {
@@ -106,6 +108,7 @@ pub fn sync(setup: &Setup<'_>, observer: &dyn Observer, cancel: &Cancel) -> Resu
         cancel,
         number,
         delete: setup.delete,
+        hold: &hold,
     };
     let pool = Pool { run, jobs: setup.config.jobs, stopped_by: Mutex::new(None) };
     let order = order(setup.devices, &catalog.last_visits()?);
@@ -117,14 +120,16 @@ pub fn sync(setup: &Setup<'_>, observer: &dyn Observer, cancel: &Cancel) -> Resu
     reports.iter().for_each(|report| counts += report.counts);
     let stopped_by = lock(&pool.stopped_by).take();
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let report = RunReport { run: number, devices: reports, counts, stopped_by, elapsed_ms };
+    let hold = hold.held().cloned();
+    let report = RunReport { run: number, devices: reports, counts, hold, stopped_by, elapsed_ms };
     observer.event(&Event::RunFinished(report.clone()));
     Ok(report)
 }
 
 /// One visit to each device; with a brake, a second one for removals once their number is known.
 fn visits(setup: &Setup<'_>, pool: &Pool<'_>, order: Vec<usize>) -> Vec<DeviceReport> {
-    let brake = setup.config.defaults.delete.max_files.filter(|_| setup.delete);
+    // What is on hold needs no brake: nothing leaves, and to say that is no failure.
+    let brake = setup.config.defaults.delete.max_files.filter(|_| setup.delete && pool.run.hold.held().is_none());
     let mode = match (setup.dry_run, brake) {
         (true, _) => Mode::DryRun,
         (false, Some(_)) => Mode::ReceiveOnly,
@@ -133,6 +138,10 @@ fn visits(setup: &Setup<'_>, pool: &Pool<'_>, order: Vec<usize>) -> Vec<DeviceRe
     let mut visited = pool.visit_all(setup.devices, order, mode);
     let due = visited.iter().map(|v| v.due).sum::<u64>();
     match brake {
+        // Placed since this run began.
+        Some(_) if pool.run.hold.look().is_none() => {
+            visited.iter_mut().for_each(|visited| visited.report.counts.held += visited.due);
+        }
         Some(most) if due > most => {
             let reason = format!("{} are due for removal, more than delete.max_files: {most}", files(due));
             let hint =

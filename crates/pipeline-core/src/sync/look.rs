@@ -252,6 +252,10 @@ impl Session<'_> {
         let mut pruned = 0;
         // Few enough at a time that neither side waits for the other to read.
         for dirs in dirs.chunks(PRUNED_AT_ONCE) {
+            // An empty directory is not data, and yet: on hold means that nothing leaves.
+            if self.run.hold.look().is_none() {
+                break;
+            }
             remote.prune(dirs.to_vec(), QUIET)?;
             for _ in dirs {
                 match remote.answer()? {

@@ -32,6 +32,7 @@ use crate::config::{DeviceSettings, FilterError};
 use crate::error::{Class, Classified};
 use crate::event::{Counts, DeviceReport, Event, Observer, Outcome};
 use crate::fleet::Device;
+use crate::hold::Watch;
 use crate::path::{DeviceName, RelPath};
 use crate::remote::{Connect, ConnectError, Intent, Remote, RemoteError};
 use crate::transfer::TransferError;
@@ -80,6 +81,8 @@ pub struct Run<'a> {
     pub removals_left: &'a AtomicU64,
     /// Whether the user wants received files to leave at all (`--no-delete` does not).
     pub delete: bool,
+    /// Whether removals are on hold.
+    pub hold: &'a Watch<'a>,
 }
 
 /// How a visit went.

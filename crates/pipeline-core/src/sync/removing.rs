@@ -73,13 +73,16 @@ impl Removing {
 }
 
 impl Session<'_> {
-    /// Asks for removals, each against a receipt, and all against a marker read just now. One list at a time: the device looks
+    /// Asks for removals, each against a receipt, and all against a marker and a look for a hold just now. One list at a time: the device looks
     /// once for each list at what is open for writing, so a long list is cheap and many short ones are not.
     pub(super) fn ask_removals(
         &mut self,
         flow: &mut Flow<'_, '_, '_>,
         remote: &mut dyn Remote,
     ) -> Result<(), SyncError> {
+        if self.run.hold.held().is_some() {
+            return self.hold_back(flow);
+        }
         let removing = &mut flow.removing;
         if !removing.asked.is_empty() || removing.licensed.is_empty() || flow.receiving.has_long_request() {
             return Ok(());
@@ -104,8 +107,13 @@ impl Session<'_> {
             return Ok(());
         }
         let confirmed = self.run.archive.confirm()?;
+        // After the marker, which a slow server may have taken its time to show.
+        let Some(free) = self.run.hold.look() else {
+            self.counts.held += files.len() as u64;
+            return self.hold_back(flow);
+        };
         let mut receipts = Vec::with_capacity(files.len());
-        for receipt in receipt::issue(files, &confirmed) {
+        for receipt in receipt::issue(files, &confirmed, &free) {
             let id = flow.id();
             let (row, bytes) = (receipt.row(), receipt.identity().size);
             let asked = Asked { row, file: receipt.path().clone(), bytes, busy: remote.busy() };
@@ -113,6 +121,15 @@ impl Session<'_> {
             receipts.push((id, receipt));
         }
         Ok(remote.remove(receipts)?)
+    }
+
+    /// Leaves what is due where it is, unread: the first run after the hold verifies and removes it.
+    fn hold_back(&mut self, flow: &mut Flow<'_, '_, '_>) -> Result<(), SyncError> {
+        self.counts.held += std::mem::take(&mut flow.removing.licensed).len() as u64;
+        while flow.removing.tasks.next(flow.visit)?.is_some() {
+            self.counts.held += 1;
+        }
+        Ok(())
     }
 
     /// Has the disk verify stored files of earlier runs that are due, a few at a time.

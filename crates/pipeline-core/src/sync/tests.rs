@@ -17,6 +17,7 @@ use crate::archive::Yields;
 use crate::config::{Config, Surroundings};
 use crate::entry::{Entry, Identity};
 use crate::event::RunReport;
+use crate::hold;
 use crate::remote::agent::AgentRemote;
 use crate::remote::{Link, Options};
 use crate::run::{self, Setup};
@@ -58,8 +59,15 @@ impl Scene {
     }
 
     fn sync_told(&self, device: &str, longest: Duration, observer: &dyn Observer) -> RunReport {
-        let name = DeviceName::new(device).unwrap();
-        let devices = [Device { settings: self.config.device(&name), name }];
+        self.sync_all(&[device], longest, observer)
+    }
+
+    fn sync_all(&self, devices: &[&str], longest: Duration, observer: &dyn Observer) -> RunReport {
+        let device = |name: &&str| {
+            let name = DeviceName::new(*name).unwrap();
+            Device { settings: self.config.device(&name), name }
+        };
+        let devices: Vec<Device> = devices.iter().map(device).collect();
         let setup =
             Setup { config: &self.config, devices: &devices, connect: &Local(longest), dry_run: false, delete: true };
         run::sync(&setup, observer, &Cancel::new()).unwrap()
@@ -73,6 +81,17 @@ impl<F: Fn(&RelPath) + Send + Sync> Observer for AsItBegins<F> {
     fn event(&self, event: &Event) {
         if let Event::FileStarted { path, .. } = event {
             (self.0)(path);
+        }
+    }
+}
+
+/// Puts removals on hold when files of this device have been received: nothing but their removal is left to do.
+struct HoldsWhenReceived<'a>(&'a str, &'a Path);
+
+impl Observer for HoldsWhenReceived<'_> {
+    fn event(&self, event: &Event) {
+        if matches!(event, Event::BatchCommitted { device, .. } if device.as_str() == self.0) {
+            hold::place(self.1, "alice", None, None).unwrap();
         }
     }
 }
@@ -213,6 +232,47 @@ fn a_basis_that_ends_early_leaves_memory_for_the_next_signature() {
     assert_eq!((&report.devices[0].outcome, counts.received, counts.versions), (&Outcome::Done, 4, 4), "{report:?}");
     // Two came whole, and two as deltas.
     assert!((2 * BYTES..3 * BYTES).contains(&counts.transferred_bytes), "{report:?}");
+}
+
+#[test]
+fn a_hold_in_the_middle_of_a_run_stops_the_removals_that_follow() {
+    let mut scene = Scene::new();
+    scene.config.jobs = 1;
+    let (state_dir, both) = (scene.config.state_dir.clone(), ["pi", "pj"]);
+    let write = |device: &str, name: &str| {
+        let path = scene.dir.path().join(device).join("data").join(name);
+        fs::write(&path, name).unwrap();
+        path
+    };
+    let (first, second) = (write("pi", "a"), write("pj", "b"));
+    let report = scene.sync_all(&both, LONG, &HoldsWhenReceived("pj", &state_dir));
+    let told = |report: &RunReport| {
+        let Counts { received, removed, held, .. } = report.counts;
+        (report.hold.is_some(), report.stopped_by.clone(), [received, removed, held])
+    };
+    assert_eq!(told(&report), (true, None, [2, 1, 1]), "{report:?}");
+    assert!(!first.exists() && second.exists());
+
+    // What is on hold from the beginning is not even read again; the next run after it goes on where it ended.
+    let third = write("pi", "c");
+    assert_eq!(told(&scene.sync_all(&both, LONG, &())), (true, None, [1, 0, 2]));
+    hold::release(&state_dir).unwrap();
+    assert_eq!(told(&scene.sync_all(&both, LONG, &())), (false, None, [0, 2, 0]));
+    assert!(!second.exists() && !third.exists());
+
+    // With a brake, removals wait for the end of all visits: a hold that comes before that is none of the brake's business.
+    let (fourth, fifth) = (write("pi", "d"), write("pj", "e"));
+    let brake = |scene: &mut Scene, most| scene.config.defaults.delete.max_files = most;
+    brake(&mut scene, Some(1));
+    let report = scene.sync_all(&both, LONG, &HoldsWhenReceived("pi", &state_dir));
+    assert_eq!(told(&report), (true, None, [2, 0, 2]), "{report:?}");
+    assert_eq!(told(&scene.sync_all(&both, LONG, &())), (true, None, [0, 0, 2]));
+    hold::release(&state_dir).unwrap();
+    let report = scene.sync_all(&both, LONG, &());
+    assert_eq!((report.counts.removed, report.stopped_by.map(|stop| stop.class)), (0, Some(Class::Brake)));
+    assert!(fourth.exists() && fifth.exists());
+    brake(&mut scene, Some(2));
+    assert_eq!(told(&scene.sync_all(&both, LONG, &())), (false, None, [0, 2, 0]));
 }
 
 #[test]

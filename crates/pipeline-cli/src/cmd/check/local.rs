@@ -7,6 +7,7 @@ use pipeline_core::archive::{Archive, ReadBack};
 use pipeline_core::config::Config;
 use pipeline_core::error::Class;
 use pipeline_core::fleet::Device;
+use pipeline_core::hold::{self, Standing};
 use pipeline_core::path::DeviceName;
 use pipeline_core::run::{self, Lock, LockError};
 use pipeline_core::ssh::identity::{Identity, KeyProblem};
@@ -17,6 +18,7 @@ use program::streams::Mark;
 
 use super::cross;
 use crate::ui::Ui;
+use crate::ui::wording::{hold_ended_line, hold_line};
 
 /// Storage and state directory: can each be used, and do they belong together?
 pub fn storage(ui: &Ui, config: &Config) -> Exit {
@@ -45,6 +47,15 @@ pub fn storage(ui: &Ui, config: &Config) -> Exit {
             }
             Err(error) => cross(ui, &Failure::of(&error)),
         },
+    }
+}
+
+/// Whether removals are on hold: worth a line, and not a fault.
+pub fn hold(ui: &Ui, config: &Config) {
+    match hold::read(&config.state_dir) {
+        Standing::Free => {}
+        Standing::Held(hold) => ui.mark(Mark::Away, &hold_line(&hold)),
+        Standing::Over(hold) => ui.mark(Mark::Away, &hold_ended_line(&hold)),
     }
 }
 

@@ -38,6 +38,7 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     ssh_config.notes().iter().for_each(|note| ui.say(&format!("  note: {note}")));
     let keys = Keys::of(&devices, &ssh_config);
     let exit = keys.show(ui).worse(local::storage(ui, &config));
+    local::hold(ui, &config);
 
     let (usable, unusable): (Vec<Device>, Vec<Device>) =
         devices.into_iter().partition(|device| !keys.unusable.contains(&device.name));
