@@ -50,8 +50,11 @@ pub fn storage(ui: &Ui, config: &Config) -> Exit {
     }
 }
 
-/// Whether removals are on hold: worth a line, and not a fault.
+/// Whether removals are on hold: worth a line, and not a fault. Where there is no state directory, that has been told.
 pub fn hold(ui: &Ui, config: &Config) {
+    if !config.state_dir.is_dir() {
+        return;
+    }
     match hold::read(&config.state_dir) {
         Standing::Free => {}
         Standing::Held(hold) => ui.mark(Mark::Away, &hold_line(&hold)),
