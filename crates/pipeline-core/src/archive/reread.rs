@@ -102,3 +102,28 @@ fn read(store: &Store, file: &File, content: Prefix, whole: bool, pace: &mut Pac
         (false, _) => Reread::Changed("it became shorter while it was read".into()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_files_affair_is_told_from_the_storages() {
+        let word = |error| match of_errno(error) {
+            None => "storage",
+            Some(Reread::Missing) => "missing",
+            Some(Reread::Changed(_)) => "changed",
+            Some(Reread::Unreadable(_)) => "unreadable",
+            Some(Reread::Same) => "same",
+        };
+        let table = [
+            ("missing", &[Errno::NOENT, Errno::NAMETOOLONG][..]),
+            ("changed", &[Errno::NOTDIR, Errno::LOOP, Errno::ISDIR, Errno::NXIO]),
+            ("unreadable", &[Errno::IO, Errno::ACCESS, Errno::PERM]),
+            ("storage", &[Errno::STALE, Errno::NOTCONN, Errno::HOSTDOWN, Errno::MFILE]),
+        ];
+        for (expected, errors) in table {
+            errors.iter().for_each(|&error| assert_eq!(word(error), expected, "{error}"));
+        }
+    }
+}

@@ -167,6 +167,33 @@ impl Places {
         query().map_err(|e| self.failed("looking up a place", e))
     }
 
+    /// Makes ready for [`knows_in_any_case`](Places::knows_in_any_case): a list of all paths, on disk.
+    pub fn fold_cases(&self) -> Result<(), CatalogError> {
+        let fold = || {
+            self.conn.execute_batch(
+                "DROP TABLE IF EXISTS temp.folded; CREATE TEMP TABLE folded (path TEXT PRIMARY KEY) WITHOUT ROWID",
+            )?;
+            let mut insert = self.conn.prepare("INSERT OR IGNORE INTO temp.folded (path) VALUES (?1)")?;
+            let mut paths = self.conn.prepare("SELECT DISTINCT archive_path FROM file WHERE kept <> 'dropped'")?;
+            let mut rows = paths.query([])?;
+            while let Some(row) = rows.next()? {
+                insert.execute([folded(row.get_ref(0)?.as_blob()?)])?;
+            }
+            Ok(())
+        };
+        fold().map_err(|e| self.failed("listing places", e))
+    }
+
+    /// Whether anything that the catalog knew at [`fold_cases`](Places::fold_cases) should lie at this path, were it written in
+    /// another case: a storage that ignores case lists a directory under the name that it had first.
+    pub fn knows_in_any_case(&self, path: &RelPath) -> Result<bool, CatalogError> {
+        let query = || {
+            let sql = "SELECT EXISTS (SELECT 1 FROM temp.folded WHERE path = ?1)";
+            self.conn.prepare_cached(sql)?.query_row([folded(path.as_bytes())], |row| row.get(0))
+        };
+        query().map_err(|e| self.failed("looking up a place", e))
+    }
+
     /// Whether a run is under way, or was killed and none has ended since.
     pub fn is_run_under_way(&self) -> Result<bool, CatalogError> {
         let query = || {
@@ -210,6 +237,11 @@ impl Places {
     fn failed(&self, doing: &'static str, source: rusqlite::Error) -> CatalogError {
         sqlite(&self.file, doing, source)
     }
+}
+
+/// The same for names that a server may take for each other. Upper case, since more letters meet there.
+fn folded(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).to_uppercase()
 }
 
 /// Before every path is the empty one.

@@ -292,6 +292,23 @@ fn a_part_by_device_or_by_chance() {
 }
 
 #[test]
+fn where_the_storage_ignores_case_a_known_file_in_another_case_is_not_unknown() {
+    let scene = Scene::new(&["pi1/a"]);
+    scene.put("Pi1/A", "pi1/a");
+    scene.put("Pi1/b", "");
+    let unknown = || {
+        let (_, mut told) = scene.verify(&ALL);
+        told.retain(|told| told.starts_with("Unknown"));
+        told
+    };
+    assert_eq!(unknown(), ["Unknown Pi1/A", "Unknown Pi1/b"]);
+    let marker = scene.config.storage.join(".pipeline/marker.json");
+    let text = fs::read_to_string(&marker).unwrap();
+    fs::write(&marker, text.replace("\"case_sensitive\": true", "\"case_sensitive\": false")).unwrap();
+    assert_eq!(unknown(), ["Unknown Pi1/b"]);
+}
+
+#[test]
 fn what_a_run_is_just_storing_is_not_unknown() {
     let scene = Scene::new(&["pi1/a"]);
     scene.put("pi1/new", "pi1/a");

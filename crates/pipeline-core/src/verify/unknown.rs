@@ -68,6 +68,10 @@ impl Search<'_> {
             self.go_on()?;
             std::thread::sleep(SLICE);
         }
+        let ignores_case = !self.archive.marker().capabilities().case_sensitive;
+        if ignores_case {
+            self.places.fold_cases()?;
+        }
         for path in std::mem::take(&mut self.waiting) {
             self.go_on()?;
             let gone = match ArchivePath::from_bytes(path.as_bytes()) {
@@ -75,7 +79,8 @@ impl Search<'_> {
                 // Not a place for a file of a device: nothing of ours.
                 Err(_) => false,
             };
-            if !gone && !self.places.knows(&path)? {
+            let knows = self.places.knows(&path)? || ignores_case && self.places.knows_in_any_case(&path)?;
+            if !gone && !knows {
                 tell(fault(Fault::Unknown, path, "the catalog knows nothing of it".into()));
             }
         }
