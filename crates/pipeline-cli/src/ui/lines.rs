@@ -41,7 +41,7 @@ const ENOUGH: u32 = 10;
 pub struct Lines {
     verbosity: Verbosity,
     dry_run: bool,
-    told: Mutex<BTreeMap<(DeviceName, Level), u32>>,
+    told: Mutex<BTreeMap<(Option<DeviceName>, Level), u32>>,
 }
 
 impl Lines {
@@ -71,10 +71,9 @@ impl Lines {
             | Event::ListedFileSkipped { device, .. }
                 if place == Place::Diagnostic =>
             {
-                self.bounded(device, level, text)?
+                self.bounded(Some(device), level, text)?
             }
-            // They are listed at the end.
-            Event::ArchiveFault(ArchiveFault { device: Some(device), .. }) => self.bounded(device, level, text)?,
+            Event::ArchiveFault(ArchiveFault { device, .. }) => self.bounded(device.as_ref(), level, text)?,
             _ => text,
         };
         Some(Line { level, place, text: printable(&text).into_owned() })
@@ -88,16 +87,19 @@ impl Lines {
         }
     }
 
-    fn bounded(&self, device: &DeviceName, level: Level, text: String) -> Option<String> {
+    fn bounded(&self, device: Option<&DeviceName>, level: Level, text: String) -> Option<String> {
         if self.verbosity == Verbosity::Verbose {
             return Some(text);
         }
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = told.entry((device.clone(), level)).or_default();
+        let times = told.entry((device.cloned(), level)).or_default();
         *times += 1;
         match *times {
             ..=ENOUGH => Some(text),
-            n if n == ENOUGH + 1 => Some(format!("{device}: more files like these: -v names them all")),
+            n if n == ENOUGH + 1 => {
+                let whose = device.map(|device| format!("{device}: ")).unwrap_or_default();
+                Some(format!("{whose}more files like these: -v names them all"))
+            }
             _ => None,
         }
     }
@@ -106,7 +108,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use pipeline_core::error::Class;
-    use pipeline_core::event::{Counts, DeviceReport, Outcome, PlannedAction};
+    use pipeline_core::event::{Counts, DeviceReport, Fault, Outcome, PlannedAction};
     use pipeline_core::path::RelPath;
 
     use super::*;
@@ -152,6 +154,18 @@ mod tests {
         assert_eq!(normal.len(), 11);
         assert_eq!(normal[10], "pi: more files like these: -v names them all");
         assert_eq!(told(Verbosity::Verbose).len(), 1000);
+
+        let unknown = || ArchiveFault {
+            fault: Fault::Unknown,
+            path: path(),
+            reason: "x".into(),
+            device: None,
+            source_path: None,
+            on_device: false,
+        };
+        let lines = Lines::new(Verbosity::Normal, false);
+        let told: Vec<_> = (0..1000).filter_map(|_| lines.of(&Event::ArchiveFault(unknown()))).collect();
+        assert_eq!((told.len(), &*told[10].text), (11, "more files like these: -v names them all"));
     }
 
     #[test]
