@@ -16,6 +16,12 @@ pub enum ChangeError {
         /// Why.
         source: io::Error,
     },
+    /// What is to be changed is a device, a pipe or a directory.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
+    },
     /// A file or directory can't be written.
     #[error("can't write {}", path.display())]
     Write {
@@ -55,7 +61,7 @@ pub enum ChangeError {
 impl Classified for ChangeError {
     fn class(&self) -> Class {
         match self {
-            ChangeError::Read { .. } | ChangeError::Exists { .. } => Class::Config,
+            ChangeError::Read { .. } | ChangeError::NotAFile { .. } | ChangeError::Exists { .. } => Class::Config,
             ChangeError::Write { source, .. } => Class::of_state_dir(source),
             ChangeError::Changed { .. } | ChangeError::Locked { .. } => Class::Locked,
             ChangeError::Make { .. } => Class::Internal,
@@ -65,6 +71,10 @@ impl Classified for ChangeError {
     fn hint(&self) -> Option<String> {
         match self {
             ChangeError::Read { path, .. } => Some(format!("make {} readable for this user", path.display())),
+            ChangeError::NotAFile { .. } => Some(
+                "keytool keeps what it writes in regular files: name one instead (for host keys: UserKnownHostsFile in the OpenSSH config)"
+                    .into(),
+            ),
             ChangeError::Write { source, .. } => Some(match source.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                     "make room on that disk and run the command again: it does what is left to do".into()

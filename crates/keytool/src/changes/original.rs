@@ -36,15 +36,18 @@ pub(super) struct Identity {
 const MAX_LINKS: usize = 40;
 
 impl Original {
-    /// Reads a file. A missing one is no error, nor is a symlink that leads nowhere yet.
+    /// Reads a file. A missing one is no error, nor is a symlink that leads nowhere yet. A device, a pipe or a directory is: what
+    /// is written takes the place of what was read.
     pub fn read(path: &Path) -> Result<Original, ChangeError> {
         let fail = |source| ChangeError::Read { path: path.to_owned(), source };
         let target = follow(path).map_err(fail)?;
         // Identity first: what changes while we read is noticed when it is to be replaced.
-        let identity = Identity::of(&target).map_err(fail)?;
-        let found = match identity {
+        let found = match metadata(&target).map_err(fail)? {
             None => None,
-            Some(identity) => Some(Found { bytes: std::fs::read(&target).map_err(fail)?, identity }),
+            Some(metadata) if !metadata.is_file() => return Err(ChangeError::NotAFile { path: path.to_owned() }),
+            Some(metadata) => {
+                Some(Found { identity: Identity::from(&metadata), bytes: std::fs::read(&target).map_err(fail)? })
+            }
         };
         Ok(Original { target, found })
     }
@@ -80,11 +83,15 @@ impl Original {
 impl Identity {
     /// None where there is nothing.
     pub(super) fn of(path: &Path) -> io::Result<Option<Identity>> {
-        match path.metadata() {
-            Ok(metadata) => Ok(Some(Identity::from(&metadata))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(metadata(path)?.as_ref().map(Identity::from))
+    }
+}
+
+fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
+    match path.metadata() {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -160,6 +160,22 @@ fn a_dry_run_tells_the_same_and_touches_nothing() {
 }
 
 #[test]
+fn what_is_no_file_is_neither_read_nor_replaced() {
+    let home = Home::new();
+    // Reading it would wait for a writer for ever; as root, replacing `/dev/null` would take it away from the whole machine.
+    rustix::fs::mkfifoat(rustix::fs::CWD, home.path("pipe"), rustix::fs::Mode::RWXU).unwrap();
+    fs::create_dir(home.path("directory")).unwrap();
+    symlink("/dev/null", home.path("null")).unwrap();
+    for name in ["pipe", "directory", "null"] {
+        let error = home.write(name, "new").unwrap_err();
+        assert!(matches!(&error, ChangeError::NotAFile { path } if *path == home.path(name)), "{name}: {error}");
+        assert!(error.hint().unwrap().contains("UserKnownHostsFile"), "{name}");
+        assert!(!fs::metadata(home.path(name)).unwrap().is_file(), "{name}");
+    }
+    assert_eq!(home.names(), ["directory", "null", "pipe"], "nothing lies about");
+}
+
+#[test]
 fn a_directory_that_is_not_ours_to_write_is_an_error_with_its_name() {
     let home = Home::new();
     fs::write(home.path("file"), "").unwrap();
