@@ -60,13 +60,17 @@ impl Person for Asker<'_> {
         Ok(Entrance::Password(Credentials::Password(password)))
     }
 
+    fn can_confirm(&self, host: &str) -> Result<(), Failure> {
+        self.ui.somebody(&is_this(host), self.instead)
+    }
+
     fn confirms(&self, question: &Question<'_>) -> Result<bool, Failure> {
         // Whoever wrote the fingerprint down has answered already; a person who sits here may still look at the box.
         if question.listed && (self.yes || !self.ui.asks()) {
             return Ok(true);
         }
         self.show(question);
-        self.ui.confirm(&format!("Is this {}?", question.host), self.instead)
+        self.ui.confirm(&is_this(question.host), self.instead)
     }
 }
 
@@ -93,6 +97,10 @@ impl Asker<'_> {
             say(&format!("  {:9}  {}", interface.name, interface.mac));
         }
     }
+}
+
+fn is_this(host: &str) -> String {
+    format!("Is this {host}?")
 }
 
 /// The first names, and how many more.

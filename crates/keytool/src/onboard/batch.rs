@@ -43,6 +43,9 @@ pub trait Person {
     /// How to get into machines that do not let our own key in. Asked once for a batch; the names are those of these machines.
     fn entrance(&self, hosts: &[&str]) -> Result<Entrance, Failure>;
 
+    /// Fails where nobody can say whether this machine is the right one.
+    fn can_confirm(&self, host: &str) -> Result<(), Failure>;
+
     /// Whether it is the right machine.
     fn confirms(&self, question: &Question<'_>) -> Result<bool, Failure>;
 }
@@ -153,7 +156,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Gets into those that `needs` names. Fails only where nobody answers; nothing was written until then.
+    /// Gets into those that `needs` names. Fails only where nobody answers; nothing was written until then. Where nobody could say
+    /// yes to one of them afterwards, none is sent a password.
     pub fn enter(
         &self,
         cases: &mut [Case],
@@ -163,6 +167,11 @@ impl Batch<'_> {
         let locked: Vec<&str> = cases.iter().filter(|case| case.is_open() && needs(case)).map(Case::name).collect();
         if locked.is_empty() {
             return Ok(());
+        }
+        let unknown = |case: &&Case| case.is_open() && matches!(case.verdict, Some(Verdict::Unknown(_)));
+        // Those that somebody has confirmed already are not asked about again; with nobody there, none was.
+        if let Some(case) = cases.iter().find(unknown) {
+            person.can_confirm(case.name())?;
         }
         let entrance = person.entrance(&locked)?;
         self.each(cases, |case| {

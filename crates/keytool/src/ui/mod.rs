@@ -119,7 +119,8 @@ impl Ui {
         Ok(())
     }
 
-    fn somebody(&self, question: &str, instead: &str) -> Result<(), Failure> {
+    /// Fails where nobody can be asked. `instead` is the option that answers.
+    pub fn somebody(&self, question: &str, instead: &str) -> Result<(), Failure> {
         if self.asks {
             return Ok(());
         }
