@@ -9,10 +9,11 @@ use pipeline_core::config::Onboarding;
 use pipeline_core::error::{Class, Classified};
 use pipeline_core::path::DeviceName;
 use pipeline_core::ssh::host_key::HostKey;
+use pipeline_core::ssh_config::HostParams;
 
 use crate::changes::{Change, ChangeError};
 use crate::key::{self, KeyError, KeyType, NewKey};
-use crate::known_hosts::{KnownHosts, KnownHostsError};
+use crate::known_hosts::{self, KnownHostsError};
 use crate::places::Places;
 use crate::registry::{Entry, Pi};
 use crate::ssh_config::{self, Owned};
@@ -106,14 +107,10 @@ pub fn pis(
     Ok(changes)
 }
 
-/// Host keys that a person has accepted, each with the name it is looked up by.
-pub fn pins(keys: &[(String, Vec<HostKey>)], places: &Places) -> Result<Vec<Change>, LocalError> {
-    let mut known_hosts = KnownHosts::load(places)?;
-    for (name, keys) in keys {
-        known_hosts.pin(name, keys);
-    }
+/// Host keys that a person has accepted, each with the host that shows them.
+pub fn pins(pins: &[(HostParams, Vec<HostKey>)], places: &Places) -> Result<Vec<Change>, LocalError> {
     let mut changes = directories(places);
-    changes.extend(known_hosts.change(places));
+    changes.extend(known_hosts::pin(pins, places)?);
     Ok(changes)
 }
 

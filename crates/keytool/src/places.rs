@@ -4,8 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pipeline_core::config::{Onboarding, Setup, Surroundings};
-use pipeline_core::ssh_config::SshConfig;
+use pipeline_core::config::{Setup, Surroundings};
 
 /// The files and directories of one user.
 #[derive(Clone, Debug)]
@@ -20,8 +19,6 @@ pub struct Places {
     pub owned_dir: PathBuf,
     /// The included file, which keytool owns.
     pub owned: PathBuf,
-    /// Where host keys are pinned: `~/.ssh/known_hosts`, unless the OpenSSH config says otherwise.
-    pub known_hosts: PathBuf,
     /// Held while files are changed.
     pub lock: PathBuf,
 }
@@ -38,21 +35,10 @@ impl Places {
             home: surroundings.home.clone(),
             ssh_config: setup.ssh_config.clone(),
             owned: ssh_dir.join(INCLUDED),
-            known_hosts: ssh_dir.join("known_hosts"),
             // Hidden, so that `Include config.d/*` does not read it.
             lock: owned_dir.join(".pipeline.lock"),
             owned_dir,
             ssh_dir,
-        }
-    }
-
-    /// Pins where the OpenSSH config has the keys of Pis looked up, and thereby those of the jump host: the first of the user's files.
-    /// A config that can't be resolved for Pis is told by whoever needs more of it.
-    pub fn use_known_hosts_of(&mut self, ssh_config: &SshConfig, onboarding: &Onboarding) {
-        let some_pi = onboarding.name.replacen("{id}", "1", 1);
-        let files = ssh_config.resolve(&some_pi).map(|host| host.user_known_hosts_files);
-        if let Some(file) = files.ok().and_then(|files| files.into_iter().next()) {
-            self.known_hosts = file;
         }
     }
 

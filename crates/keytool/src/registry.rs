@@ -10,8 +10,7 @@ use std::path::PathBuf;
 use pipeline_core::config::Onboarding;
 use pipeline_core::error::{Class, Classified};
 use pipeline_core::path::DeviceName;
-use pipeline_core::ssh::host_key::lookup_name;
-use pipeline_core::ssh_config::{SshConfig, SshConfigError};
+use pipeline_core::ssh_config::{HostParams, SshConfig, SshConfigError};
 
 use crate::changes::ChangeError;
 use crate::places::Places;
@@ -207,12 +206,21 @@ impl Registry {
         }
     }
 
-    /// The name under which known_hosts has the keys of a Pi: its alias, unless an entry of the user's says otherwise.
-    pub fn known_as(&self, pi: &Pi) -> Result<String, RegistryError> {
-        Ok(match &pi.entry {
-            Entry::HandWritten { .. } => lookup_name(&self.ssh_config.resolve(pi.name.as_str())?),
-            Entry::Ours | Entry::None => pi.name.to_string(),
-        })
+    /// A Pi as an entry of the user's own says, else as ours says or is going to say.
+    pub fn host(&self, pi: &Pi) -> Result<HostParams, RegistryError> {
+        let mut host = self.ssh_config.resolve(pi.name.as_str())?;
+        if let Entry::HandWritten { .. } = pi.entry {
+            return Ok(host);
+        }
+        host.hostname = "localhost".into();
+        host.port = pi.port;
+        host.user.clone_from(&self.onboarding.user);
+        host.identity_files = vec![pi.key.clone()];
+        host.default_identities = false;
+        host.identities_only = true;
+        host.host_key_alias = Some(pi.name.to_string());
+        host.proxy_command = None;
+        Ok(host)
     }
 
     /// Every Pi that has an entry, or at least a key, by number.

@@ -278,6 +278,9 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
 fn one_that_is_not_what_it_should_be_keeps_no_other() {
     let fleet = Fleet::builder().pis(3).offline(1).ids(&[31, 34, 35, 36]).cloned(35, 31);
     let scene = Scene::new(fleet);
+    // Pis have a file of their own for host keys, and the jump host has not.
+    fs::create_dir_all(scene.home(".ssh")).unwrap();
+    fs::write(scene.home(".ssh/config"), "Host raspberry*\n  UserKnownHostsFile ~/.ssh/known_pis\n").unwrap();
     scene.init(&[]).expect(0);
 
     // Two cards of one image in one batch: nobody can tell which of them is the copy.
@@ -301,18 +304,18 @@ fn one_that_is_not_what_it_should_be_keeps_no_other() {
     scene.add_pi(&["31"], PI_PASSWORD).expect(3).says(&["is installed, but is not let in", "chmod go-w ~"]);
     fs::set_permissions(&home, PermissionsExt::from_mode(0o755)).unwrap();
     scene.add_pi(&["31"], PI_PASSWORD).expect(0);
-    scene.add_pi(&["35"], PI_PASSWORD).expect(3).says(&["which is the host key of 'raspberry31' too", "known_hosts:"]);
+    scene.add_pi(&["35"], PI_PASSWORD).expect(3).says(&["which is the host key of 'raspberry31' too", "known_pis:"]);
     scene.add_pi(&["36"], PI_PASSWORD).expect(4).says(&["raspberry36", "the device is off"]);
 
     // Another machine answers in the place of 34: it gets no password, and stays out.
-    let known_hosts = scene.home(".ssh/known_hosts");
+    let known_hosts = scene.home(".ssh/known_pis");
     let pinned = fs::read_to_string(&known_hosts).unwrap();
     let mut keygen = Command::new("ssh-keygen");
     keygen.args(["-R", "raspberry34", "-f"]).arg(&known_hosts);
     run(keygen, "").expect(0);
     let wrong = "raspberry34 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0kt/FwBgh/P55Xn63t1yKc6G332TZpyanZM2lRXOLS\n";
     fs::write(&known_hosts, fs::read_to_string(&known_hosts).unwrap() + wrong).unwrap();
-    scene.add_pi(&["34"], PI_PASSWORD).expect(3).says(&["'raspberry34' shows ssh-ed25519", "known_hosts:"]);
+    scene.add_pi(&["34"], PI_PASSWORD).expect(3).says(&["'raspberry34' shows ssh-ed25519", "known_pis:"]);
     scene.keytool(&["fingerprint", "34"], "").expect(3).says(&["shown now, not pinned", "pinned for it"]);
     let json = scene.keytool(&["check", "--json"], "").expect(3).stdout();
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();

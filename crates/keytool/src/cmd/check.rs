@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::list::{self, Local};
 use super::{Context, failed, fleet, typed_ids};
-use crate::known_hosts::KnownHosts;
+use crate::known_hosts;
 use crate::onboard::row::{Problem, Row as Outcome};
 use crate::registry::{Entry, Pi};
 
@@ -61,14 +61,13 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
         texts => registry.known(&typed_ids(texts)?),
     };
     let pis = pis.map_err(failed)?;
-    let known_hosts = KnownHosts::load(&context.places).map_err(failed)?;
     let cancel = Cancel::new();
     let signal = fleet::listen(context, &cancel)?;
     let connector = fleet::connector(context, &cancel)?;
     let now = SystemTime::now();
     let mut found: Vec<Found> = Vec::new();
     for pi in &pis {
-        let host_keys = known_hosts.keys(&registry.known_as(pi).map_err(failed)?);
+        let host_keys = known_hosts::pinned(&registry.host(pi).map_err(failed)?).map_err(failed)?;
         found.push(here(pi, list::row(pi, &host_keys, &context.places, now)));
     }
     let mut work: Vec<(&Pi, &mut Found)> = pis.iter().zip(&mut found).collect();

@@ -10,7 +10,7 @@ use ssh_key::PublicKey;
 
 use super::{Context, failed, fleet, typed_ids};
 use crate::key;
-use crate::known_hosts::KnownHosts;
+use crate::known_hosts;
 use crate::onboard::row::{Problem, Row};
 use crate::registry::Pi;
 
@@ -31,7 +31,6 @@ pub struct FingerprintArgs {
 pub fn run(context: &Context, args: &FingerprintArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
     let pis = registry.known(&typed_ids(&args.ids)?).map_err(failed)?;
-    let known_hosts = KnownHosts::load(&context.places).map_err(failed)?;
     let cancel = Cancel::new();
     let signal = fleet::listen(context, &cancel)?;
     let access = fleet::access(context, &registry, &cancel);
@@ -48,7 +47,7 @@ pub fn run(context: &Context, args: &FingerprintArgs) -> Result<Exit, Failure> {
     let mut rows = Vec::new();
     for (pi, (target, shown, mut row)) in pis.iter().zip(asked) {
         own_key(context, args, pi, &mut row);
-        let pinned = known_hosts.keys(&target.known_as());
+        let pinned = known_hosts::pinned(&target.host).map_err(failed)?;
         for key in &pinned {
             let word = match &shown {
                 Some(shown) if shown.contains(key) => "pinned, and shown now",
@@ -63,7 +62,7 @@ pub fn run(context: &Context, args: &FingerprintArgs) -> Result<Exit, Failure> {
             say(context, args, &pi.name, "host", "shown now, not pinned", &key.openssh());
         }
         // One kind may be pinned and another not; none in common is another machine, or one that was set up anew.
-        let differs = shown.is_some_and(|shown| !pinned.is_empty() && !shown.iter().any(|key| pinned.contains(&key)));
+        let differs = shown.is_some_and(|shown| !pinned.is_empty() && !shown.iter().any(|key| pinned.contains(key)));
         if differs {
             row.problem = Some(Problem {
                 class: Class::HostKey,

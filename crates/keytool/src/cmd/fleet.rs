@@ -43,24 +43,17 @@ pub fn connector(context: &Context, cancel: &Cancel) -> Result<Connector, Failur
 
 /// The way to a Pi: as an entry of the user's own says, else as ours says or is going to say.
 pub fn target(registry: &Registry, pi: &Pi) -> Result<Target, Failure> {
+    let host = registry.host(pi).map_err(failed)?;
     let config = registry.ssh_config();
-    if let Entry::HandWritten { .. } = pi.entry {
-        let mut via = config.route(pi.name.as_str()).map_err(failed)?;
-        if let Some(host) = via.pop() {
-            return Ok(Target { host, via });
+    let via = match pi.entry {
+        Entry::HandWritten { .. } => {
+            let mut route = config.route(pi.name.as_str()).map_err(failed)?;
+            route.pop();
+            route
         }
-    }
-    let onboarding = registry.onboarding();
-    let mut host = config.resolve(pi.name.as_str()).map_err(failed)?;
-    host.hostname = "localhost".into();
-    host.port = pi.port;
-    host.user.clone_from(&onboarding.user);
-    host.identity_files = vec![pi.key.clone()];
-    host.default_identities = false;
-    host.identities_only = true;
-    host.host_key_alias = Some(pi.name.to_string());
-    host.proxy_command = None;
-    Ok(Target { host, via: config.route(&onboarding.jump).map_err(failed)? })
+        Entry::Ours | Entry::None => config.route(&registry.onboarding().jump).map_err(failed)?,
+    };
+    Ok(Target { host, via })
 }
 
 /// The jump host must have an entry before anything behind it can be reached.

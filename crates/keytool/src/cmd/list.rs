@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Context, failed, typed_ids};
 use crate::key::{self, Key};
-use crate::known_hosts::KnownHosts;
+use crate::known_hosts;
 use crate::places::Places;
 use crate::registry::{Entry, Pi};
 
@@ -69,11 +69,10 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
         [] => registry.all(),
         texts => registry.known(&typed_ids(texts)?),
     };
-    let known_hosts = KnownHosts::load(&context.places).map_err(failed)?;
     let now = SystemTime::now();
     let mut rows = Vec::new();
     for pi in pis.map_err(failed)? {
-        let host_keys = known_hosts.keys(&registry.known_as(&pi).map_err(failed)?);
+        let host_keys = known_hosts::pinned(&registry.host(&pi).map_err(failed)?).map_err(failed)?;
         rows.push(row(&pi, &host_keys, &context.places, now));
     }
     if args.json {
@@ -90,7 +89,7 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
 }
 
 /// What this machine knows of a Pi.
-pub fn row(pi: &Pi, host_keys: &[&HostKey], places: &Places, now: SystemTime) -> Local {
+pub fn row(pi: &Pi, host_keys: &[HostKey], places: &Places, now: SystemTime) -> Local {
     let (key, mut problem) = match key::load(&pi.key) {
         Ok(Some(key)) => (Some(key_row(&key, places, now)), mode_problem(&key, places)),
         Ok(None) => (None, Some(format!("no key {}", places.show(&pi.key)))),
@@ -110,7 +109,7 @@ pub fn row(pi: &Pi, host_keys: &[&HostKey], places: &Places, now: SystemTime) ->
         port: pi.port,
         entry,
         key,
-        host_keys: host_keys.iter().map(|key| key.fingerprint()).collect(),
+        host_keys: host_keys.iter().map(HostKey::fingerprint).collect(),
         problem,
     }
 }

@@ -86,9 +86,7 @@ impl Context {
         };
         let places = Places::new(&surroundings, &setup);
         let config_file = found.unwrap_or_else(|| environment.user_config());
-        let mut context = Context { ui, surroundings, config_file, setup, places };
-        context.places.use_known_hosts_of(&context.ssh_config()?, &context.setup.onboarding);
-        Ok(context)
+        Ok(Context { ui, surroundings, config_file, setup, places })
     }
 
     /// The OpenSSH config as it is now; an empty one where there is none yet.

@@ -11,7 +11,7 @@ use super::person::{Asker, EntranceArgs};
 use super::{Context, failed, fleet, typed_ids};
 use crate::authorized_keys::{self, AuthorizedKeysError};
 use crate::changes::Change;
-use crate::known_hosts::KnownHosts;
+use crate::known_hosts;
 use crate::local::LocalError;
 use crate::onboard::OnboardError;
 use crate::onboard::batch::{Batch, Case, Person as _, own_entry};
@@ -174,9 +174,7 @@ fn decide(context: &Context, case: &Case, pi: &Pi, stamp: &str) -> Result<Vec<Ch
     owned.remove(pi.name.as_str());
     changes.extend(owned.change(places));
     if !matches!(pi.entry, Entry::HandWritten { .. }) {
-        let mut known_hosts = KnownHosts::load(places)?;
-        known_hosts.forget(&case.machine.target.known_as());
-        changes.extend(known_hosts.change(places));
+        changes.extend(known_hosts::forget(&case.machine.target.host, places)?);
     }
     // A name that only one Pi can have; a key that an entry of the user's own names is his.
     if !matches!(pi.entry, Entry::HandWritten { has_key: true, .. }) {

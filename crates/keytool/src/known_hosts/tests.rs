@@ -26,13 +26,17 @@ impl Home {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
         fs::create_dir_all(&places.owned_dir).unwrap();
-        fs::write(&places.known_hosts, text).unwrap();
+        fs::write(places.ssh_dir.join("known_hosts"), text).unwrap();
         Home { _dir: dir, places }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.places.ssh_dir.join("known_hosts")
     }
 
     fn change(&self, change: impl Fn(&mut KnownHosts)) -> Vec<String> {
         let decide = || {
-            let mut known_hosts = KnownHosts::load(&self.places)?;
+            let mut known_hosts = KnownHosts::load(&self.file())?;
             change(&mut known_hosts);
             Ok::<_, KnownHostsError>(known_hosts.change(&self.places).into_iter().collect())
         };
@@ -40,12 +44,12 @@ impl Home {
     }
 
     fn text(&self) -> String {
-        fs::read_to_string(&self.places.known_hosts).unwrap()
+        fs::read_to_string(self.file()).unwrap()
     }
 
     /// The keys that OpenSSH finds for a name.
     fn found_by_openssh(&self, name: &str) -> Vec<String> {
-        found(&self.places.known_hosts, name)
+        found(&self.file(), name)
     }
 }
 
@@ -105,4 +109,38 @@ fn forgetting_takes_the_lines_of_one_name_and_no_others() {
     });
     assert_eq!(home.found_by_openssh("raspberry31"), openssh(&keys[1..]));
     assert_eq!(home.found_by_openssh("raspberry32"), openssh(&keys[..2]));
+}
+
+#[test]
+fn a_key_is_pinned_where_openssh_looks_for_it() {
+    let keys = keys();
+    let home = Home::with("");
+    let config = home.places.ssh_dir.join("config");
+    // The jump host has the usual files; all Pis one of their own, and one of them another.
+    let text = "Host raspberry31\n UserKnownHostsFile ~/.ssh/of_31 ~/.ssh/of_pis\nHost nowhere\n UserKnownHostsFile none\n\
+                Host raspberry*\n UserKnownHostsFile ~/.ssh/of_pis\n";
+    fs::write(&config, text).unwrap();
+    let surroundings = crate::places::tests::surroundings(&home.places.home);
+    let config = pipeline_core::ssh_config::SshConfig::load(&config, &surroundings).unwrap();
+    let host = |alias: &str| HostParams { host_key_alias: Some(alias.into()), ..config.resolve(alias).unwrap() };
+    let pins: Vec<(HostParams, Vec<HostKey>)> = [("awsbox", 0), ("raspberry31", 1), ("raspberry34", 2)]
+        .map(|(alias, key)| (host(alias), vec![keys[key].clone()]))
+        .into();
+    let editor = Editor::new(home.places.clone(), false);
+    let told = editor.perform(|| pin(&pins, &home.places)).unwrap();
+    assert_eq!(told.len(), 3, "{told:?}");
+    for ((host, keys), file) in pins.iter().zip(["known_hosts", "of_31", "of_pis"]) {
+        assert_eq!(found(&home.places.ssh_dir.join(file), &host.alias), openssh(keys), "{file}");
+        assert_eq!(pinned(host).unwrap(), *keys);
+    }
+    // In none of its files is anything left of a machine that is forgotten.
+    let both = [host("raspberry34"), host("raspberry31")].map(|files_of| {
+        (HostParams { user_known_hosts_files: files_of.user_known_hosts_files, ..host("raspberry31") }, keys.clone())
+    });
+    editor.perform(|| pin(&both, &home.places)).unwrap();
+    assert_eq!(editor.perform(|| forget(&both[1].0, &home.places)).unwrap().len(), 2);
+    assert!(pinned(&both[1].0).unwrap().is_empty());
+    assert_eq!(pinned(&pins[2].0).unwrap(), pins[2].1);
+    let error = pin(&[(host("nowhere"), keys)], &home.places).unwrap_err();
+    assert!(error.to_string().contains("names no file"), "{error}");
 }

@@ -5,6 +5,7 @@ use pipeline_core::config::DeviceSettings;
 use pipeline_core::remote::{Connect, Intent};
 use pipeline_core::ssh::deploy::Agents;
 use pipeline_core::ssh::{Connector, HostKey};
+use pipeline_core::ssh_config::HostParams;
 use program::environment::agent_dirs;
 use program::exit::Exit;
 use program::failure::Failure;
@@ -125,7 +126,7 @@ fn write(
     dry_run: bool,
 ) -> Result<Vec<String>, Failure> {
     let mut open = Vec::new();
-    let mut pins: Vec<(String, Vec<HostKey>)> = Vec::new();
+    let mut pins: Vec<(HostParams, Vec<HostKey>)> = Vec::new();
     for (case, pi) in cases.iter_mut().zip(pis).filter(|(case, _)| case.is_open()) {
         let pinned = matches!(case.verdict, Some(Verdict::Pinned(_)));
         let step = |is_there: bool| match (is_there, dry_run) {
@@ -137,7 +138,7 @@ fn write(
         case.row.config = step(pi.entry != Entry::None);
         case.row.host_key = step(pinned);
         if !pinned {
-            pins.push((case.machine.target.known_as(), case.accepted().to_vec()));
+            pins.push((case.machine.target.host.clone(), case.accepted().to_vec()));
         }
         open.push(pi.clone());
     }

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use pipeline_core::ssh::host_key::lookup_name;
 use pipeline_core::ssh::{Credentials, HostKey, SshError, Target, Trust};
 use program::exit::Exit;
 use program::failure::Failure;
@@ -164,19 +165,13 @@ impl Job<'_> {
             None => host.user.clone_from(&self.registry.onboarding().user),
         }
         host.port = via.port.unwrap_or(host.port);
-        host.host_key_alias = Some(self.known_as()?);
         host.alias = self.pi.name.to_string();
+        // What known_hosts calls the Pi behind its tunnel, and where.
+        let pi = self.registry.host(&self.pi).map_err(failed)?;
+        host.host_key_alias = Some(lookup_name(&pi));
+        host.user_known_hosts_files = pi.user_known_hosts_files;
+        host.global_known_hosts_files = pi.global_known_hosts_files;
         Ok(target)
-    }
-
-    /// What known_hosts calls this Pi: its alias, unless its owner's own entry says something else.
-    fn known_as(&self) -> Result<String, Failure> {
-        match &self.pi.entry {
-            Entry::HandWritten { .. } => {
-                self.visits.access().target(self.pi.name.as_str()).map(|target| target.known_as()).map_err(failed)
-            }
-            _ => Ok(self.pi.name.to_string()),
-        }
     }
 
     fn log_in(&self, target: &Target, keys: &[HostKey], credentials: &Credentials) -> Result<Remote, SshError> {
@@ -239,7 +234,7 @@ fn others(job: &Job<'_>) -> Result<Vec<String>, Failure> {
 
 /// Whoever was beside the Pi has vouched for its key: nobody need ask again when it is behind its tunnel.
 fn pin(job: &Job<'_>, target: &Target, keys: &[HostKey]) -> Result<(), Failure> {
-    let pins = [(target.known_as(), keys.to_vec())];
+    let pins = [(target.host.clone(), keys.to_vec())];
     let places = &job.context.places;
     let done = job.context.editor(false).perform(|| local::pins(&pins, places)).map_err(failed)?;
     done.iter().for_each(|words| job.context.ui.streams.say(words));

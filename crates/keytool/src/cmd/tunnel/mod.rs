@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use pipeline_core::cancel::Cancel;
-use pipeline_core::ssh::host_key::{self, Marker};
 use pipeline_core::ssh_config::Hop;
 use program::exit::Exit;
 use program::failure::Failure;
@@ -13,6 +12,7 @@ use super::init::fingerprint;
 use super::person::EntranceArgs;
 use super::{Context, failed, fleet, typed_ids};
 use crate::authorized_keys::Key;
+use crate::known_hosts;
 use crate::registry::{Pi, Registry};
 use crate::tunnel::{Jump, Tunnel};
 use crate::visits::Visits;
@@ -130,13 +130,7 @@ impl Job<'_> {
     fn tunnel(&self) -> Result<Tunnel, Failure> {
         let alias = self.jump_alias()?;
         let host = self.registry.ssh_config().resolve(alias).map_err(failed)?;
-        let name = host_key::lookup_name(&host);
-        let mut host_keys = Vec::new();
-        for entry in host_key::entries(&host_key::known_hosts_files(&host)).map_err(failed)? {
-            if entry.marker == Marker::None && entry.is_about(&name) && !host_keys.contains(&entry.key) {
-                host_keys.push(entry.key);
-            }
-        }
+        let host_keys = known_hosts::pinned(&host).map_err(failed)?;
         let given = self.args.jump_address.as_ref();
         let jump = Jump {
             alias: alias.to_owned(),
