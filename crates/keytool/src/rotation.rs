@@ -1,13 +1,14 @@
 //! A key pair that takes another's place, as files of this machine tell how far it is.
 //!
-//! | `31.new` | `31` | `31.old` | how far |
+//! | `31.keytool-new` | `31` | `31.keytool-old` | how far |
 //! |---|---|---|---|
 //! | | in use | | nothing was begun |
 //! | made | in use | | the new one is being let in, and tried |
 //! | | new | in use before | the old one is still let in |
 //!
 //! Guarantees: at every instant the key in use is there and is one that was let in when it was tried; whoever is killed between two
-//! rows is in one of them, or between the two halves of a pair, which [`Rotation::swap`] finishes. Nothing is ever deleted.
+//! rows is in one of them, or between the two halves of a pair, which [`Rotation::swap`] finishes. Nothing is ever deleted. A file that is called so is taken for one of ours: people keep a `31.old`, and
+//! that is none.
 
 use std::path::{Path, PathBuf};
 
@@ -40,7 +41,7 @@ pub enum Stage {
 impl Rotation {
     /// Of the pair whose private half is `key`.
     pub fn of(key: &Path) -> Rotation {
-        Rotation { key: key.to_owned(), new: with(key, ".new"), old: with(key, ".old") }
+        Rotation { key: key.to_owned(), new: with(key, ".keytool-new"), old: with(key, ".keytool-old") }
     }
 
     /// How far it is.

@@ -417,6 +417,15 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     let by_key = ["--fingerprints", list.to_str().unwrap(), "--identity", admin.to_str().unwrap()];
     scene.keytool(&[&["add-pi", "34"], &by_key[..]].concat(), "").expect(0);
     assert_eq!(authorized(plain), format!("{theirs}\n{}", public_key(&scene, "raspberry34")));
+    // What people keep beside a key is no rotation that was begun: neither a copy of the one in use, nor another.
+    let backups = [("raspberry34", "raspberry34.old"), ("raspberry31", "raspberry34.new")];
+    for (key, backup) in backups {
+        for half in ["", ".pub"] {
+            let [key, backup] = [key, backup].map(|name| scene.home(&format!(".ssh/{name}{half}")));
+            fs::copy(key, backup).unwrap();
+        }
+    }
+    let first = public_key(&scene, "raspberry34");
     let mut kills = 0;
     for call in ["renameat2", "linkat", "rename"] {
         for count in 1.. {
@@ -425,7 +434,10 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
                 break;
             }
             scene.ssh(&["raspberry34", "true"]).expect(0);
-            scene.keytool(&["rotate", "34"], "").expect(0).says(&["new key SHA256:"]);
+            let swapped = !scene.home(".ssh/raspberry34.keytool-new").exists()
+                && ["", ".pub"].iter().any(|half| scene.home(&format!(".ssh/raspberry34.keytool-old{half}")).exists());
+            let said = scene.keytool(&["rotate", "34"], "").expect(0).says(&["new key SHA256:"]).text();
+            assert_eq!(said.contains("an interrupted rotation was finished"), swapped, "{said}");
             let after = public_key(&scene, "raspberry34");
             assert_ne!(before, after, "{call} {count}");
             assert_eq!(authorized(plain), format!("{theirs}\n{after}"), "{call} {count}");
@@ -436,8 +448,17 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     assert_eq!(kills, 8);
     let names =
         fs::read_dir(scene.home(".ssh")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let left: Vec<String> = names.filter(|name| name.contains(".new") || name.contains(".old")).collect();
+    let left: Vec<String> = names.filter(|name| name.contains(".keytool")).collect();
     assert!(left.is_empty(), "{left:?}");
+    assert_eq!(public_key(&scene, "raspberry34.old"), first);
+    assert_eq!(public_key(&scene, "raspberry34.new"), public_key(&scene, "raspberry31"));
+    // Wherever a copy lies: the key in use is never shut out.
+    let (key, copy) = (scene.home(".ssh/raspberry34"), scene.home(".ssh/raspberry34.keytool-old"));
+    fs::copy(&key, &copy).unwrap();
+    let in_use = authorized(plain);
+    scene.keytool(&["rotate", "34"], "").expect(3).says(&["is the key in use, and was not shut out"]);
+    assert_eq!(authorized(plain), in_use);
+    fs::remove_file(copy).unwrap();
 
     // One that is let in nowhere takes no place: the Pi's disk is full, or its authorized_keys is not ours.
     let before = public_key(&scene, "raspberry34");

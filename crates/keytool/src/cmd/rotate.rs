@@ -1,6 +1,6 @@
 //! `keytool rotate`: new keys in the place of old ones. The new one is let in and tried before the old one is shut out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use pipeline_core::cancel::Cancel;
@@ -54,6 +54,8 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
         let machine = Machine { name: pi.name.clone(), target, key: pi.key.clone() };
         cases.push(Case::new(Some(pi.id.to_string()), machine));
     }
+    let resumed: BTreeSet<&String> =
+        rotations.iter().filter(|(_, rotation)| rotation.stage() != Stage::Offer).map(|(name, _)| name).collect();
     // Of a swap that was interrupted one half is left.
     here.each(&mut cases, |rotation, _| match rotation.stage() {
         Stage::Swap => Ok(rotation.swap(&context.places)),
@@ -91,7 +93,8 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
         let rotation = &rotations[row.host.as_str()];
         let fingerprint = key::load(&rotation.key).ok().flatten().map(|key| key.fingerprint()).unwrap_or_default();
         let old = context.places.show(&rotation.aside(&stamp));
-        context.ui.streams.say(&format!("{}: new key {fingerprint}; the old one lies at {old}", row.host));
+        let finished = if resumed.contains(&row.host) { "an interrupted rotation was finished: " } else { "" };
+        context.ui.streams.say(&format!("{}: {finished}new key {fingerprint}; the old one lies at {old}", row.host));
     }
     Ok(fleet::conclude(context, &rows, Some(&signal)))
 }
@@ -153,25 +156,32 @@ fn has_key(case: &Case) -> Result<(), Problem> {
 
 /// Has the new key let in, with what the old one may do, and tries it. After a failure the old one is let in as before.
 fn offer(batch: &Batch<'_>, case: &mut Case, rotation: &Rotation) -> Result<(), OnboardError> {
-    if rotation.stage() != Stage::Offer {
-        return Ok(());
-    }
-    let (old, new) = (own_entry(&rotation.key)?, own_entry(&rotation.new)?);
-    authorized_keys::edit(case.shell()?, |keys| {
-        let options = keys.entry(&old.key).map(|entry| entry.options).unwrap_or_default();
-        keys.ensure(&Entry { options, ..new.clone() })
-    })?;
-    case.row.installed = Step::Done;
+    let new = match rotation.stage() {
+        Stage::Offer => {
+            let (old, new) = (own_entry(&rotation.key)?, own_entry(&rotation.new)?);
+            authorized_keys::edit(case.shell()?, |keys| {
+                let options = keys.entry(&old.key).map(|entry| entry.options).unwrap_or_default();
+                keys.ensure(&Entry { options, ..new.clone() })
+            })?;
+            case.row.installed = Step::Done;
+            &rotation.new
+        }
+        // Whoever put it in its place has tried it; that may be long ago.
+        Stage::Swap | Stage::Retire => &rotation.key,
+    };
     let verdict = case.verdict.as_ref().ok_or_else(|| OnboardError::NotPinned(case.name().to_owned()))?;
-    batch.visitor.try_key(&case.machine, verdict, &Entrance::Key(rotation.new.clone()))
+    batch.visitor.try_key(&case.machine, verdict, &Entrance::Key(new.clone()))
 }
 
-/// Shuts the old key out. After a failure both are let in.
+/// Shuts the old key out, which must not be the one in use. After a failure both are let in.
 fn retire(case: &mut Case, rotation: &Rotation) -> Result<(), OnboardError> {
     let Some(old) = rotation.retired()? else { return Ok(()) };
     let old = Key::parse(&old.to_openssh().unwrap_or_default())
         .map(|(key, _)| key)
         .ok_or_else(|| OnboardError::NoKey(rotation.old.clone()))?;
+    if own_entry(&rotation.key)?.key == old {
+        return Err(OnboardError::InUse(rotation.old.clone()));
+    }
     authorized_keys::edit(case.shell()?, |keys| keys.without(|entry| entry.key == old))?;
     Ok(())
 }

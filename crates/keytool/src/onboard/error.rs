@@ -44,6 +44,9 @@ pub enum OnboardError {
     /// A key that nobody is there to unlock.
     #[error("the key {} has a passphrase: a new one in its place could not be tried", .0.display())]
     Encrypted(PathBuf),
+    /// A key that was to be shut out.
+    #[error("{} is the key in use, and was not shut out", .0.display())]
+    InUse(PathBuf),
     /// A path that no line of `authorized_keys` can hold.
     #[error("the source that the key is to be bound to has a line break in its name")]
     Source,
@@ -66,9 +69,11 @@ impl Classified for OnboardError {
             OnboardError::Key(error) => error.class(),
             OnboardError::Visit(error) => error.class(),
             OnboardError::Declined | OnboardError::NotPinned(_) => Class::HostKey,
-            OnboardError::NoKey(_) | OnboardError::Encrypted(_) | OnboardError::Source | OnboardError::Bound => {
-                Class::Config
-            }
+            OnboardError::NoKey(_)
+            | OnboardError::Encrypted(_)
+            | OnboardError::InUse(_)
+            | OnboardError::Source
+            | OnboardError::Bound => Class::Config,
         }
     }
 
@@ -90,6 +95,10 @@ impl Classified for OnboardError {
             OnboardError::Encrypted(_) => {
                 Some("'keytool remove-pi' sets it aside, and 'keytool add-pi --passphrase' makes another".into())
             }
+            OnboardError::InUse(path) => Some(format!(
+                "it lies where an interrupted rotation leaves the old one: move {0} and {0}.pub away, and run it again",
+                path.display()
+            )),
             OnboardError::NotPinned(_) => Some("'keytool add-pi' asks for it".into()),
             OnboardError::Declined => Some(
                 "compare with what 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' says on the machine itself"
