@@ -253,7 +253,7 @@ impl Registry {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::places::tests::{places, surroundings};
 
@@ -272,7 +272,8 @@ mod tests {
         assert_eq!(numbers(&["5-4"]).unwrap_err(), "'5-4' is empty: it ends before it begins");
     }
 
-    fn registry(name: &str, base_port: u16, config: &str) -> (tempfile::TempDir, Registry) {
+    /// Of a home with two entries of ours, and a config of the user's own.
+    pub fn registry(name: &str, base_port: u16, config: &str) -> (tempfile::TempDir, Registry) {
         let home = tempfile::tempdir().unwrap();
         let places = places(home.path());
         std::fs::create_dir_all(&places.owned_dir).unwrap();

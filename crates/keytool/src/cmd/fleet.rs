@@ -8,6 +8,7 @@ use pipeline_core::event::{Event, Observer};
 use pipeline_core::ssh::access::{self, Access};
 use pipeline_core::ssh::host_key;
 use pipeline_core::ssh::{Connector, Options, Target};
+use pipeline_core::ssh_config::HostParams;
 use program::environment::agent_dirs;
 use program::exit::Exit;
 use program::failure::Failure;
@@ -17,6 +18,7 @@ use program::streams::Streams;
 
 use super::{Context, failed};
 use crate::onboard::row::{Row, outcomes};
+use crate::onboard::trust::Known;
 use crate::registry::{Entry, Pi, Registry};
 
 /// What the first signal makes us do.
@@ -70,15 +72,21 @@ pub fn require_jump(registry: &Registry) -> Result<(), Failure> {
 }
 
 /// The names under which known_hosts may have the machines of the fleet.
-pub fn known_names(registry: &Registry) -> Result<Vec<String>, Failure> {
+pub fn known_names(registry: &Registry) -> Result<Vec<Known>, Failure> {
+    let known = |host: &HostParams, name| {
+        let files = host_key::known_hosts_files(host);
+        Known { host: host.alias.clone(), name, files }
+    };
     let mut names = Vec::new();
     for pi in registry.all().map_err(failed)? {
-        // As somebody may have accepted it by hand.
-        names.push(format!("[localhost]:{}", pi.port));
-        names.push(pi.name.to_string());
+        let host = registry.host(&pi).map_err(failed)?;
+        names.push(known(&host, host_key::lookup_name(&host)));
+        // As somebody may have accepted it by hand, and as it was before somebody wrote an entry of his own.
+        names.push(known(&host, format!("[localhost]:{}", pi.port)));
+        names.push(known(&host, pi.name.to_string()));
     }
     for hop in registry.ssh_config().route(&registry.onboarding().jump).map_err(failed)? {
-        names.push(host_key::lookup_name(&hop));
+        names.push(known(&hop, host_key::lookup_name(&hop)));
     }
     Ok(names)
 }
@@ -155,6 +163,22 @@ mod tests {
 
     use super::*;
     use crate::onboard::row::Problem;
+    use crate::registry::tests::registry;
+
+    #[test]
+    fn a_machine_is_known_by_what_its_entry_says() {
+        let config = "Host awsbox\n HostName jump\nHost raspberry5\n HostName localhost\n Port 77\n HostKeyAlias bee5\n \
+                      UserKnownHostsFile /k/of_5\nHost raspberry6\n HostName 10.0.0.6\n";
+        let (_home, registry) = registry("raspberry{id}", 5000, config);
+        let found = known_names(&registry).unwrap();
+        let names: Vec<(&str, &str)> = found.iter().map(|known| (known.host.as_str(), known.name.as_str())).collect();
+        let five = ("raspberry5", "bee5");
+        assert!(names.contains(&five) && names.contains(&("raspberry5", "[localhost]:77")), "{names:?}");
+        assert!(names.contains(&("raspberry6", "10.0.0.6")) && names.contains(&("awsbox", "jump")), "{names:?}");
+        assert!(names.contains(&("raspberry31", "raspberry31")), "{names:?}");
+        let of_5 = found.iter().find(|known| known.name == five.1).unwrap();
+        assert_eq!(of_5.files[0], std::path::Path::new("/k/of_5"));
+    }
 
     #[test]
     fn a_problem_names_its_machine_and_is_told_once() {

@@ -99,7 +99,7 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     let batch = Batch {
         visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel: &cancel },
         jobs: 1,
-        others: &[],
+        fleet: &[],
         listed: listed.as_ref(),
     };
     let machine = Machine { name: jump.alias.clone(), target: jump.target.clone(), key: jump.key.clone() };

@@ -104,7 +104,7 @@ fn there(
     let batch = Batch {
         visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel },
         jobs: context.setup.jobs,
-        others: &[],
+        fleet: &[],
         listed: None,
     };
     let mut with_key: Vec<&mut Case> = cases.iter_mut().filter(|case| case.machine.key.exists()).collect();

@@ -65,7 +65,7 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
     let batch = Batch {
         visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel: &cancel },
         jobs: context.setup.jobs,
-        others: &[],
+        fleet: &[],
         listed: None,
     };
     get_in(context, args, &batch, &mut cases, &registry.onboarding().user)?;

@@ -17,7 +17,7 @@ use program::failure::Failure;
 use super::error::OnboardError;
 use super::fingerprints::Fingerprints;
 use super::row::{Problem, Row, Step};
-use super::trust::{self, Verdict};
+use super::trust::{self, Known, Verdict};
 use super::visit::{Entrance, Login, Machine, Visitor};
 use crate::authorized_keys::{self, Entry, Key};
 use crate::bound_agent;
@@ -69,8 +69,8 @@ pub struct Batch<'a> {
     pub visitor: Visitor<'a>,
     /// How many at once.
     pub jobs: usize,
-    /// The names of the other machines of the fleet in known_hosts, for the sign of a cloned card.
-    pub others: &'a [String],
+    /// The names of the machines of the fleet in known_hosts, for the sign of a cloned card.
+    pub fleet: &'a [Known],
     /// Host keys that somebody wrote down.
     pub listed: Option<&'a Fingerprints>,
 }
@@ -146,7 +146,7 @@ impl Batch<'_> {
             cases.iter().map(|case| (case.name().to_owned(), case.shown.clone())).collect();
         self.each(cases, |case| {
             trust::twin(case.name(), &case.shown, &batch)?;
-            let verdict = self.visitor.judge(&case.machine, &case.shown, self.others, self.listed)?;
+            let verdict = self.visitor.judge(&case.machine, &case.shown, self.fleet, self.listed)?;
             case.login = self.visitor.with_own_key(&case.machine, &verdict)?;
             case.verdict = Some(verdict);
             Ok(())

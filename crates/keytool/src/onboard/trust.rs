@@ -24,6 +24,17 @@ pub enum Verdict {
     Unknown(Vec<HostKey>),
 }
 
+/// A name that a machine of the fleet may have in known_hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The alias of the machine.
+    pub host: String,
+    /// The name.
+    pub name: String,
+    /// Where it is looked up.
+    pub files: Vec<PathBuf>,
+}
+
 /// Why a machine is not to be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
@@ -100,11 +111,12 @@ impl Classified for TrustError {
     }
 }
 
-/// Judges the keys that `host` shows. `others` are the names under which known_hosts may have the other machines of the fleet.
+/// Judges the keys that `host` shows. `fleet` are the names under which known_hosts may have the machines of the fleet, those of
+/// `host` among them or not.
 pub fn judge(
     host: &HostParams,
     shown: &[HostKey],
-    others: &[String],
+    fleet: &[Known],
     listed: Option<&Fingerprints>,
 ) -> Result<Verdict, TrustError> {
     let known = HostKeys::load(host)?;
@@ -122,16 +134,22 @@ pub fn judge(
     if let (true, Some(error)) = (pinned.is_empty(), refusal) {
         return Err(error.into());
     }
-    let files = host_key::known_hosts_files(host);
+    let others: Vec<&Known> = fleet.iter().filter(|known| known.host != host.alias).collect();
+    let mut files = host_key::known_hosts_files(host);
+    for file in others.iter().flat_map(|known| &known.files) {
+        if !files.contains(file) {
+            files.push(file.clone());
+        }
+    }
     let name = host_key::lookup_name(host);
     // What somebody accepted by hand, before there was a HostKeyAlias, is about the same machine.
     let by_port = format!("[{}]:{}", host.hostname, host.port);
     for key in shown {
         let elsewhere = host_key::others_with(key, &name, &files)?;
         for entry in elsewhere.into_iter().filter(|entry| entry.marker == Marker::None && !entry.is_about(&by_port)) {
-            let other = others.iter().find(|other| entry.is_about(other));
+            let other = others.iter().find(|known| entry.is_about(&known.name));
             if let Some(other) = other {
-                let (key, other) = (key.to_string(), other.clone());
+                let (key, other) = (key.to_string(), other.host.clone());
                 return Err(TrustError::Cloned { name: host.alias.clone(), key, other, place_of: Some(entry.place) });
             }
         }
@@ -216,7 +234,18 @@ mod tests {
     #[test]
     fn what_a_machine_shows_is_judged() {
         let dir = tempfile::tempdir().unwrap();
-        let others = ["raspberry34".to_owned(), "[localhost]:5034".to_owned(), "[localhost]:5031".to_owned()];
+        let beside = dir.path().join("known_34");
+        std::fs::write(&beside, format!("bee34 {}\n", KEYS[1])).unwrap();
+        let fleet = [
+            ("raspberry34", "raspberry34"),
+            ("raspberry34", "[localhost]:5034"),
+            ("raspberry34", "bee34"),
+            ("raspberry31", "raspberry31"),
+            ("raspberry31", "[localhost]:5031"),
+            ("raspberry31", "bee31"),
+        ];
+        let fleet =
+            fleet.map(|(host, name)| Known { host: host.into(), name: name.into(), files: vec![beside.clone()] });
         let [one, two, ecdsa] = KEYS;
         let unknown = "unknown";
         let table = [
@@ -229,15 +258,20 @@ mod tests {
             (format!("raspberry31 {one}\n@revoked * {ecdsa}\n"), vec![0, 2], "which"),
             // A cloned card, by name and as somebody accepted it by hand.
             (format!("raspberry34 {one}\n"), vec![0], "is the host key of 'raspberry34' too"),
-            (format!("[localhost]:5034 {ecdsa}\n"), vec![0, 2], "is the host key of '[localhost]:5034' too"),
+            (format!("[localhost]:5034 {ecdsa}\n"), vec![0, 2], "is the host key of 'raspberry34' too"),
+            // What known_hosts calls the other one need not be its alias, nor is it looked up in the same file.
+            (format!("bee34 {one}\n"), vec![0], "is the host key of 'raspberry34' too"),
+            (String::new(), vec![1], "is the host key of 'raspberry34' too"),
+            // Another name of the same machine.
+            (format!("bee31 {one}\n"), vec![0], unknown),
             (format!("raspberry31 {one}\nraspberry34 {one}\n"), vec![0], "is the host key of 'raspberry34' too"),
             // The same machine by its port, and one that is no other Pi.
             (format!("[localhost]:5031 {one}\n"), vec![0], unknown),
-            (format!("192.168.1.31 {one}\nraspberry34 {two}\n"), vec![0], unknown),
+            (format!("192.168.1.31 {one}\nraspberry34 {two}\n"), vec![0, 2], unknown),
         ];
         for (known_hosts, shown, expected) in table {
             let shown: Vec<HostKey> = shown.into_iter().map(key).collect();
-            let verdict = match judge(&host(dir.path(), &known_hosts), &shown, &others, None) {
+            let verdict = match judge(&host(dir.path(), &known_hosts), &shown, &fleet, None) {
                 Ok(Verdict::Pinned(keys)) => format!("pinned {}", keys.len()),
                 Ok(Verdict::Unknown(keys)) => format!("unknown{}", if keys == shown { "" } else { " others" }),
                 Ok(Verdict::Listed(_)) => "listed".into(),

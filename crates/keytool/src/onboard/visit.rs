@@ -16,7 +16,7 @@ use pipeline_core::ssh::{Connection, Credentials, HostKey, SshError, Target, Tru
 
 use super::error::OnboardError;
 use super::fingerprints::Fingerprints;
-use super::trust::{self, Verdict};
+use super::trust::{self, Known, Verdict};
 use crate::facts::{self, Facts};
 use crate::shell::Remote;
 
@@ -71,10 +71,10 @@ impl Visitor<'_> {
         &self,
         machine: &Machine,
         shown: &[HostKey],
-        others: &[String],
+        fleet: &[Known],
         listed: Option<&Fingerprints>,
     ) -> Result<Verdict, OnboardError> {
-        Ok(trust::judge(&machine.target.host, shown, others, listed)?)
+        Ok(trust::judge(&machine.target.host, shown, fleet, listed)?)
     }
 
     /// Logs in with our own key, where it exists and the machine is pinned; none where it is not let in.

@@ -32,7 +32,7 @@ pub fn run(
 ) -> Result<Exit, Failure> {
     fleet::require_jump(registry)?;
     let listed = args.fingerprints.as_deref().map(Fingerprints::load).transpose().map_err(failed)?;
-    let others = fleet::known_names(registry)?;
+    let known = fleet::known_names(registry)?;
     let cancel = Cancel::new();
     let access = fleet::access(context, registry, &cancel);
     let agents = Agents::new(agent_dirs());
@@ -40,7 +40,7 @@ pub fn run(
     let batch = Batch {
         visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel: &cancel },
         jobs: context.setup.jobs,
-        others: &others,
+        fleet: &known,
         listed: listed.as_ref(),
     };
     let mut cases = Vec::new();

@@ -18,7 +18,7 @@ use crate::local;
 use crate::onboard::batch::{Person as _, Question};
 use crate::onboard::error::OnboardError;
 use crate::onboard::fingerprints::Fingerprints;
-use crate::onboard::trust::{Verdict, judge};
+use crate::onboard::trust::{Known, Verdict, judge};
 use crate::onboard::visit::Entrance;
 use crate::registry::Entry;
 use crate::shell::Remote;
@@ -210,7 +210,7 @@ fn accepted(job: &Job<'_>, target: &Target, shown: &[HostKey]) -> Result<Vec<Hos
     let name = job.pi.name.as_str();
     let given = &job.args.fingerprint;
     let listed = (!given.is_empty()).then(|| Fingerprints::of_one(name, given));
-    match judge(&target.host, shown, &others(job)?, listed.as_ref()).map_err(failed)? {
+    match judge(&target.host, shown, &known_names(job)?, listed.as_ref()).map_err(failed)? {
         Verdict::Pinned(keys) | Verdict::Listed(keys) => Ok(keys),
         Verdict::Unknown(keys) => {
             let question = Question { host: name, keys: &keys, listed: false, facts: None };
@@ -222,13 +222,12 @@ fn accepted(job: &Job<'_>, target: &Target, shown: &[HostKey]) -> Result<Vec<Hos
     }
 }
 
-/// The names of the other machines that known_hosts may have: those of the fleet, and those that have only their tunnel yet.
-fn others(job: &Job<'_>) -> Result<Vec<String>, Failure> {
+/// The names that known_hosts may have: those of the fleet, and those of machines that have only their tunnel yet.
+fn known_names(job: &Job<'_>) -> Result<Vec<Known>, Failure> {
     let mut names = fleet::known_names(&job.registry)?;
     let files = std::fs::read_dir(&job.context.places.ssh_dir).into_iter().flatten().flatten();
     let with_tunnel = files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(TUNNEL_KEY)?.to_owned()));
-    names.extend(with_tunnel);
-    names.retain(|name| name != job.pi.name.as_str());
+    names.extend(with_tunnel.map(|name| Known { host: name.clone(), name, files: Vec::new() }));
     Ok(names)
 }
 
