@@ -221,6 +221,17 @@ fn names_are_matched_as_ssh_keygen_does() {
             assert_eq!(ours, theirs, "'{pattern}' for '{looked_up}'");
         }
     }
+    // A hash is of one spelling: ssh-keygen takes the one that ssh looks up.
+    let file = dir.path().join("known_hosts");
+    fs::write(&file, format!("Bee31 {key}")).unwrap();
+    let hashed = Command::new("ssh-keygen").args(["-q", "-H", "-f"]).arg(&file).output().unwrap();
+    assert!(hashed.status.success());
+    let config = format!("Host x\n HostKeyAlias Bee31\n UserKnownHostsFile {}\n", file.display());
+    let config_file = dir.path().join("config");
+    fs::write(&config_file, config).unwrap();
+    let config = pipeline_core::ssh_config::SshConfig::load(&config_file, &surroundings(dir.path())).unwrap();
+    let keys = pipeline_core::ssh::host_key::HostKeys::load(&host(&config, "x")).unwrap();
+    assert!(matches!(keys.verify(b""), Err(HostKeyError::Changed { .. })));
 }
 
 /// A machine that lets in the keys given to it.

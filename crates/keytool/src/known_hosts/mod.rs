@@ -174,7 +174,7 @@ fn hashed(name: &str) -> String {
     OsRng.fill_bytes(&mut salt);
     // HMAC takes keys of every length.
     let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(&salt) else { return name.to_owned() };
-    mac.update(name.as_bytes());
+    mac.update(name.to_lowercase().as_bytes());
     format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(mac.finalize().into_bytes()))
 }
 

@@ -71,7 +71,7 @@ fn openssh_finds_what_was_pinned_and_nobody_can_read_the_names() {
     let home = Home::with("# mine\nother.example.org ssh-rsa AAAA");
     let told = home.change(|known| known.pin("raspberry31", &keys[..2]));
     assert_eq!(told, ["pin 2 host keys of raspberry31 in ~/.ssh/known_hosts"]);
-    home.change(|known| known.pin("[iot.example.org]:2222", &keys[2..]));
+    home.change(|known| known.pin("[IoT.example.org]:2222", &keys[2..]));
     assert_eq!(home.found_by_openssh("raspberry31"), openssh(&keys[..2]));
     assert_eq!(home.found_by_openssh("[iot.example.org]:2222"), openssh(&keys[2..]));
     assert!(home.found_by_openssh("raspberry3").is_empty());

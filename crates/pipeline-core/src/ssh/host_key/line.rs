@@ -77,12 +77,12 @@ fn entry(line: &str, place: Place) -> Option<Entry> {
     (key.algorithm() == kind).then(|| Entry { place, marker, names: names.to_owned(), key })
 }
 
-/// Whether `SALT|HASH` is what `ssh-keygen -H` makes of a name; none where it is not of that form.
+/// Whether `SALT|HASH` is what `ssh-keygen -H` makes of a name, in lower case; none where it is not of that form.
 fn is_hash_of(hashed: &str, name: &str) -> Option<bool> {
     let (salt, hash) = hashed.split_once('|')?;
     let (salt, hash) = (STANDARD.decode(salt).ok()?, STANDARD.decode(hash).ok()?);
     let mut mac = Hmac::<Sha1>::new_from_slice(&salt).ok()?;
-    mac.update(name.as_bytes());
+    mac.update(name.to_lowercase().as_bytes());
     Some(mac.verify_slice(&hash).is_ok())
 }
 

@@ -216,10 +216,10 @@ impl HostKeys {
 }
 
 /// The name under which a host's keys stand in known_hosts: `HostKeyAlias` alone, without a port; else the host, with its port
-/// unless that is 22.
+/// unless that is 22. In lower case, as OpenSSH looks it up: a hashed name has only one.
 pub fn lookup_name(host: &HostParams) -> String {
     match &host.host_key_alias {
-        Some(alias) => alias.clone(),
+        Some(alias) => alias.to_lowercase(),
         None if host.port == 22 => host.hostname.to_lowercase(),
         None => format!("[{}]:{}", host.hostname.to_lowercase(), host.port),
     }
