@@ -53,6 +53,10 @@ pub fn forget(host: &HostParams, places: &Places) -> Result<Vec<Change>, KnownHo
     let name = lookup_name(host);
     let mut changes = Vec::new();
     for path in &host.user_known_hosts_files {
+        // One that says nothing of it need not be one that can be replaced: /dev/null is none.
+        if !host_key::entries(std::slice::from_ref(path))?.iter().any(|entry| entry.is_about(&name)) {
+            continue;
+        }
         let mut file = KnownHosts::load(path)?;
         file.forget(&name);
         changes.extend(file.change(places));

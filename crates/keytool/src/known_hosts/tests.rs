@@ -117,7 +117,7 @@ fn a_key_is_pinned_where_openssh_looks_for_it() {
     let home = Home::with("");
     let config = home.places.ssh_dir.join("config");
     // The jump host has the usual files; all Pis one of their own, and one of them another.
-    let text = "Host raspberry31\n UserKnownHostsFile ~/.ssh/of_31 ~/.ssh/of_pis\nHost nowhere\n UserKnownHostsFile none\n\
+    let text = "Host raspberry31\n UserKnownHostsFile ~/.ssh/of_31 ~/.ssh/of_pis /dev/null\nHost nowhere\n UserKnownHostsFile none\n\
                 Host raspberry*\n UserKnownHostsFile ~/.ssh/of_pis\n";
     fs::write(&config, text).unwrap();
     let surroundings = crate::places::tests::surroundings(&home.places.home);
