@@ -59,6 +59,13 @@ pub enum Entry {
     None,
 }
 
+impl Entry {
+    /// Whether somebody chose the key by hand: then it may serve elsewhere, and is not ours to replace or to shut out.
+    pub fn names_own_key(&self) -> bool {
+        matches!(self, Entry::HandWritten { has_key: true, .. })
+    }
+}
+
 /// Why there is no such Pi.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -221,6 +228,18 @@ impl Registry {
         host.host_key_alias = Some(pi.name.to_string());
         host.proxy_command = None;
         Ok(host)
+    }
+
+    /// Another alias that leads elsewhere with the key of this Pi.
+    pub fn shares_key(&self, pi: &Pi) -> Result<Option<String>, RegistryError> {
+        let here = self.ssh_config.resolve(pi.name.as_str())?;
+        let elsewhere = |alias: &String| {
+            // What can't be resolved can't be logged in to either.
+            self.ssh_config.resolve(alias).is_ok_and(|host| {
+                host.identity_files.contains(&pi.key) && (&host.hostname, host.port) != (&here.hostname, here.port)
+            })
+        };
+        Ok(self.ssh_config.aliases().into_iter().find(elsewhere))
     }
 
     /// Every Pi that has an entry, or at least a key, by number.

@@ -130,6 +130,30 @@ fn one_bad_key_does_not_stop_the_others() {
 }
 
 #[test]
+fn a_key_that_may_serve_elsewhere_is_not_replaced() {
+    let home = Home::new();
+    let by_hand = "Host raspberry31 github\n  HostName 127.0.0.1\n  Port 1\n  IdentityFile ~/.ssh/shared\n\
+                   Host other\n  HostName 127.0.0.2\n  Port 1\n  IdentityFile ~/.ssh/raspberry34\n";
+    home.write(".ssh/config", by_hand, 0o600);
+    home.ok(&["add-pi", "31,34", "--offline"]);
+    let files = home.files();
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let output = home.run(&[&["rotate", "31,34"], dry_run].concat());
+        let seen = home.seen(&output);
+        assert_eq!(output.status.code(), Some(3), "{seen}");
+        for words in [
+            "shared is one that an entry of your own names",
+            "write 'IdentityFile $HOME/.ssh/raspberry31'",
+            "'other' is reached with the key $HOME/.ssh/raspberry34 too",
+        ] {
+            assert!(seen.contains(words), "{words}: {seen}");
+        }
+        assert!(!seen.contains("authorized_keys on"), "{seen}");
+    }
+    assert_eq!(home.files(), files);
+}
+
+#[test]
 fn a_person_who_presses_ctrl_c_gets_the_terminal_back() {
     let home = Home::new();
     let mut terminal = Terminal::start(home.command(&["add-pi", "31", "--offline", "--passphrase"]));

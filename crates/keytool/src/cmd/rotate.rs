@@ -19,6 +19,7 @@ use crate::onboard::batch::{Batch, Case, own_entry};
 use crate::onboard::row::{Problem, Row, Step};
 use crate::onboard::trust::Verdict;
 use crate::onboard::visit::{Entrance, Machine, Visitor};
+use crate::registry::{Pi, Registry};
 use crate::rotation::{self, Rotation, Stage};
 
 /// Options of `keytool rotate`.
@@ -42,18 +43,23 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
     let pis = registry.known(&typed_ids(&args.ids)?).map_err(failed)?;
     let rotations: Rotations = pis.iter().map(|pi| (pi.name.to_string(), Rotation::of(&pi.key))).collect();
-    if args.dry_run {
-        preview(context, &rotations);
-        return Ok(Exit::Done);
-    }
-    let cancel = Cancel::new();
-    let here = Here { editor: context.editor(false), rotations: &rotations, cancel: &cancel };
     let mut cases = Vec::new();
     for pi in &pis {
         let target = fleet::target(&registry, pi)?;
         let machine = Machine { name: pi.name.clone(), target, key: pi.key.clone() };
-        cases.push(Case::new(Some(pi.id.to_string()), machine));
+        let mut case = Case::new(Some(pi.id.to_string()), machine);
+        if let Err(problem) = is_ours(context, &registry, pi) {
+            case.fail(problem);
+        }
+        cases.push(case);
     }
+    if args.dry_run {
+        preview(context, &cases, &rotations);
+        let rows: Vec<Row> = cases.into_iter().map(|case| case.row).collect();
+        return Ok(fleet::conclude(context, &rows, None));
+    }
+    let cancel = Cancel::new();
+    let here = Here { editor: context.editor(false), rotations: &rotations, cancel: &cancel };
     let resumed: BTreeSet<&String> =
         rotations.iter().filter(|(_, rotation)| rotation.stage() != Stage::Offer).map(|(name, _)| name).collect();
     // Of a swap that was interrupted one half is left.
@@ -145,6 +151,18 @@ fn get_in(
     batch.enter(cases, &asker, |case| !case.may_run_commands())
 }
 
+/// A key that serves elsewhere, or may, must not change under whoever uses it there.
+fn is_ours(context: &Context, registry: &Registry, pi: &Pi) -> Result<(), Problem> {
+    let (key, own) = (pi.key.clone(), context.places.key(pi.name.as_str()));
+    if pi.entry.names_own_key() && key != own {
+        return Err(Problem::of(&OnboardError::ChosenByHand { key, own }));
+    }
+    match registry.shares_key(pi).map_err(|error| Problem::of(&error))? {
+        Some(with) => Err(Problem::of(&OnboardError::Shared { key, with })),
+        None => Ok(()),
+    }
+}
+
 fn has_key(case: &Case) -> Result<(), Problem> {
     match key::load(&case.machine.key) {
         Ok(Some(key)) if key.encrypted => Err(Problem::of(&OnboardError::Encrypted(key.path))),
@@ -186,9 +204,10 @@ fn retire(case: &mut Case, rotation: &Rotation) -> Result<(), OnboardError> {
     Ok(())
 }
 
-fn preview(context: &Context, rotations: &Rotations) {
+fn preview(context: &Context, cases: &[Case], rotations: &Rotations) {
     let say = |words: &str| context.ui.streams.say(words);
-    for (name, rotation) in rotations {
+    for name in cases.iter().filter(|case| case.is_open()).map(Case::name) {
+        let rotation = &rotations[name];
         let show = |path: &std::path::Path| context.places.show(path);
         if rotation.stage() == Stage::Offer {
             say(&format!("make key {}", show(&rotation.new)));

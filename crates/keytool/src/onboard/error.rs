@@ -44,6 +44,22 @@ pub enum OnboardError {
     /// A key that nobody is there to unlock.
     #[error("the key {} has a passphrase: a new one in its place could not be tried", .0.display())]
     Encrypted(PathBuf),
+    /// A key that somebody chose for this machine.
+    #[error("the key {} is one that an entry of your own names, and may serve elsewhere", key.display())]
+    ChosenByHand {
+        /// The private half.
+        key: PathBuf,
+        /// The one that keytool would make.
+        own: PathBuf,
+    },
+    /// A key that serves elsewhere.
+    #[error("'{with}' is reached with the key {} too", key.display())]
+    Shared {
+        /// The private half.
+        key: PathBuf,
+        /// Another alias.
+        with: String,
+    },
     /// A key that was to be shut out.
     #[error("{} is the key in use, and was not shut out", .0.display())]
     InUse(PathBuf),
@@ -72,6 +88,8 @@ impl Classified for OnboardError {
             OnboardError::NoKey(_)
             | OnboardError::Encrypted(_)
             | OnboardError::InUse(_)
+            | OnboardError::ChosenByHand { .. }
+            | OnboardError::Shared { .. }
             | OnboardError::Source
             | OnboardError::Bound => Class::Config,
         }
@@ -94,6 +112,13 @@ impl Classified for OnboardError {
             ),
             OnboardError::Encrypted(_) => {
                 Some("'keytool remove-pi' sets it aside, and 'keytool add-pi --passphrase' makes another".into())
+            }
+            OnboardError::ChosenByHand { own, .. } => Some(format!(
+                "write 'IdentityFile {}' into that entry: 'keytool add-pi' then makes a key of its own",
+                own.display()
+            )),
+            OnboardError::Shared { key, .. } => {
+                Some(format!("take {} out of one of the two entries: each needs a key of its own", key.display()))
             }
             OnboardError::InUse(path) => Some(format!(
                 "it lies where an interrupted rotation leaves the old one: move {0} and {0}.pub away, and run it again",
