@@ -130,7 +130,7 @@ fn one_bad_key_does_not_stop_the_others() {
 }
 
 #[test]
-fn a_key_that_may_serve_elsewhere_is_not_replaced() {
+fn a_key_that_may_serve_elsewhere_is_neither_replaced_nor_shut_out() {
     let home = Home::new();
     let by_hand = "Host raspberry31 github\n  HostName 127.0.0.1\n  Port 1\n  IdentityFile ~/.ssh/shared\n\
                    Host other\n  HostName 127.0.0.2\n  Port 1\n  IdentityFile ~/.ssh/raspberry34\n";
@@ -150,6 +150,10 @@ fn a_key_that_may_serve_elsewhere_is_not_replaced() {
         }
         assert!(!seen.contains("authorized_keys on"), "{seen}");
     }
+    // Nobody is even tried to be reached: what can't be reached is said so.
+    let said = home.ok(&["remove-pi", "31"]);
+    assert!(said.contains("stays as it is, and so do the key ~/.ssh/shared and its line there\n"), "{said}");
+    assert!(!said.contains("authorized_keys"), "{said}");
     assert_eq!(home.files(), files);
 }
 

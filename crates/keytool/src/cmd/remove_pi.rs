@@ -59,9 +59,10 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
         false => None,
     };
     let signal = fleet::listen(context, &cancel)?;
-    // Without a key there is no line there that it could be about.
     if !args.offline {
-        there(context, args, &registry, &mut cases, entrance.as_ref(), &cancel);
+        // Without a key there is no line there that it could be about; and one that the user chose may have been let in before us.
+        let ours = cases.iter_mut().zip(&pis).filter(|(_, pi)| pi.key.exists() && !pi.entry.names_own_key());
+        there(context, args, &registry, ours.map(|(case, _)| case).collect(), entrance.as_ref(), &cancel);
     }
     let stamp = rotation::stamp();
     let editor = context.editor(args.dry_run);
@@ -72,7 +73,11 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
         }
         if let Entry::HandWritten { file, line, .. } = &pi.entry {
             let place = format!("{}:{line}", context.places.show(file));
-            case.row.notes.push(format!("the entry of your own in {place} stays as it is"));
+            let key = match pi.entry.names_own_key() {
+                true => format!(", and so do the key {} and its line there", context.places.show(&pi.key)),
+                false => String::new(),
+            };
+            case.row.notes.push(format!("the entry of your own in {place} stays as it is{key}"));
         }
         match editor.perform(|| decide(context, case, pi, &stamp)) {
             Ok(words) if words.is_empty() => case.row.notes.push("nothing to do here: nothing of it is there".into()),
@@ -96,7 +101,7 @@ fn there(
     context: &Context,
     args: &RemovePiArgs,
     registry: &Registry,
-    cases: &mut [Case],
+    mut cases: Vec<&mut Case>,
     entrance: Option<&Entrance>,
     cancel: &Cancel,
 ) {
@@ -107,8 +112,7 @@ fn there(
         fleet: &[],
         listed: None,
     };
-    let mut with_key: Vec<&mut Case> = cases.iter_mut().filter(|case| case.machine.key.exists()).collect();
-    batch.each(&mut with_key, |case| {
+    batch.each(&mut cases, |case| {
         let removed = remove_line(&batch, case, entrance, args.dry_run);
         let left = |why: String| format!("its line in authorized_keys there was left: {why}");
         match removed {
@@ -177,7 +181,7 @@ fn decide(context: &Context, case: &Case, pi: &Pi, stamp: &str) -> Result<Vec<Ch
         changes.extend(known_hosts::forget(&case.machine.target.host, places)?);
     }
     // A name that only one Pi can have; a key that an entry of the user's own names is his.
-    if !matches!(pi.entry, Entry::HandWritten { has_key: true, .. }) {
+    if !pi.entry.names_own_key() {
         let aside = rotation::with(&pi.key, &format!(".removed-{stamp}"));
         changes.extend(rotation::aside(&pi.key, &aside, places));
     }
