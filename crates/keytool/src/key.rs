@@ -306,7 +306,12 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
 
 fn parse_public(path: &Path, bytes: &[u8]) -> Result<PublicKey, KeyError> {
     let text = String::from_utf8_lossy(bytes);
-    PublicKey::from_openssh(text.trim()).map_err(|error| form(path, &error))
+    let text = text.trim();
+    // The decoder would take what follows for a comment, and authorized_keys for another key.
+    if text.contains(['\n', '\r']) {
+        return Err(KeyError::Form { path: path.to_owned(), problem: "it has more than one line".into() });
+    }
+    PublicKey::from_openssh(text).map_err(|error| form(path, &error))
 }
 
 fn form(path: &Path, error: &ssh_key::Error) -> KeyError {

@@ -122,6 +122,15 @@ fn one_bad_key_does_not_stop_the_others() {
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(home.read(".ssh/raspberry31"), "not a key");
     assert!(home.ssh_g("raspberry34").contains("port 5034\n"));
+    // A file with two keys is no public half.
+    let one = home.read(".ssh/raspberry35.pub");
+    home.write(".ssh/raspberry35.pub", one.clone() + &home.read(".ssh/raspberry34.pub"), 0o644);
+    let output = home.run(&["add-pi", "35", "--offline"]);
+    let seen = home.seen(&output);
+    assert!(seen.contains("raspberry35.pub is not an OpenSSH key: it has more than one line"), "{seen}");
+    assert_eq!(output.status.code(), Some(3), "{seen}");
+    home.write(".ssh/raspberry35.pub", format!("{one}\n\n"), 0o644);
+    home.ok(&["add-pi", "35", "--offline"]);
     // A public half that got lost comes back; the key stays.
     let (private, public) = (home.read(".ssh/raspberry34"), home.read(".ssh/raspberry34.pub"));
     std::fs::remove_file(home.path(".ssh/raspberry34.pub")).unwrap();

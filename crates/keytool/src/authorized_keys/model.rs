@@ -125,9 +125,10 @@ fn outside_quotes(text: &str, wanted: impl Fn(char) -> bool) -> Option<usize> {
 }
 
 impl Entry {
-    /// A key that may do everything.
+    /// A key that may do everything. A comment is one line, whoever wrote it: a second one would be a line of the file.
     pub fn plain(key: Key, comment: &str) -> Entry {
-        Entry { options: Options::default(), key, comment: comment.to_owned() }
+        let comment = comment.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect();
+        Entry { options: Options::default(), key, comment }
     }
 
     /// Reads a line as sshd does; none for blank lines, comments, and what sshd would pass over.

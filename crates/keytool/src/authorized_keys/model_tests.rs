@@ -42,6 +42,15 @@ fn a_line_is_read_as_sshd_reads_it() {
 }
 
 #[test]
+fn a_comment_is_no_line_of_its_own() {
+    let entry = Entry::plain(key(ALICE), &format!("a\tb\r\n{BOB} bob\u{1b}[2J"));
+    let written = file("").ensure(&entry);
+    assert_eq!(text(&written), format!("{ALICE} a\tb  {BOB} bob [2J\n"));
+    assert_eq!(written.set(&entry), written);
+    assert_eq!(written.entries(), [entry]);
+}
+
+#[test]
 fn options_are_found_by_name() {
     let options = file(&format!("Restrict,command=\"say \\\"a,b\\\"\",expiry-time=\"20270101Z\",no-pty {ALICE}"));
     let options = options.entries().pop().unwrap().options;
