@@ -388,6 +388,8 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(0);
     scene.keytool(&["check", "31"], "").expect(0).says(&["works"]);
     assert_eq!(authorized(bound), line);
+    let refused = scene.keytool(&["grants", "31"], "").expect(3).says(&["as one that is bound to the agent"]);
+    assert!(!refused.text().contains("nobody"), "{}", refused.text());
     // It can't change its own line, so somebody else has to get in.
     scene.keytool(&["rotate", "31"], "").expect(2).says(&["nobody can be asked", "--password-stdin"]);
     scene.keytool(&["rotate", "31", "--password-stdin"], PI_PASSWORD).expect(0);

@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use super::person::{Asker, EntranceArgs};
 use super::{Context, failed, fleet, typed_ids};
-use crate::authorized_keys::{self, Key};
-use crate::grant::{self, Clock, Grant};
+use crate::authorized_keys::{self, AuthorizedKeysError, Key};
+use crate::grant::{self, Clock, Grant, GrantError};
 use crate::key;
 use crate::onboard::batch::Person as _;
 use crate::registry::Pi;
@@ -100,7 +100,8 @@ struct List<'a> {
 struct OfPi<'a> {
     id: String,
     name: &'a str,
-    grants: Vec<Row>,
+    /// None where it was not found out.
+    grants: Option<Vec<Row>>,
     problem: Option<&'a str>,
 }
 
@@ -130,10 +131,10 @@ pub fn give(context: &Context, args: &GrantArgs) -> Result<Exit, Failure> {
     let (visits, signal) = visits(context, &args.entrance, &pis)?;
     let results = visits.each(&pis, |_, remote| {
         let clock = Clock::trusted(remote, end, now).map_err(failed)?;
-        grant::give(&authorized_keys::read(remote).map_err(failed)?, &key, &who, clock.end).map_err(failed)?;
+        grant::give(&authorized_keys::read(remote).map_err(unchanged)?, &key, &who, clock.end).map_err(failed)?;
         // Whatever has come in between: the line of somebody else stays.
         let give = |keys: &_| grant::give(keys, &key, &who, clock.end).unwrap_or_else(|_| keys.clone());
-        authorized_keys::edit(remote, give).map_err(failed)?;
+        authorized_keys::edit(remote, give).map_err(unchanged)?;
         Ok(clock.end)
     });
     tell(context, &pis, &results, |end| format!("{who} is let in until {}", show(*end)));
@@ -158,7 +159,7 @@ pub fn list(context: &Context, args: &GrantsArgs) -> Result<Exit, Failure> {
         let pis = pis.iter().zip(&results).map(|(pi, result)| OfPi {
             id: pi.id.to_string(),
             name: pi.name.as_str(),
-            grants: result.as_ref().cloned().unwrap_or_default(),
+            grants: result.as_ref().ok().cloned(),
             problem: result.as_ref().err().map(|failure| failure.what.as_str()),
         });
         context.ui.json(&List { schema: SCHEMA, pis: pis.collect() })?;
@@ -171,9 +172,12 @@ pub fn list(context: &Context, args: &GrantsArgs) -> Result<Exit, Failure> {
             Err(failure) => context.ui.streams.warning(&of(pi, failure)),
         }
     }
-    match cells.is_empty() {
-        true => context.ui.streams.say("nobody is let in by 'keytool grant'"),
-        false => context.ui.table(&["host", "who", "fingerprint", "until", "left"], &cells),
+    if !cells.is_empty() {
+        context.ui.table(&["host", "who", "fingerprint", "until", "left"], &cells);
+    } else if results.iter().all(Result::is_ok) {
+        context.ui.streams.say("nobody is let in by 'keytool grant'");
+    } else if results.iter().any(Result::is_ok) {
+        context.ui.streams.say("nobody is let in by 'keytool grant' where it was found out");
     }
     Ok(exit)
 }
@@ -194,7 +198,7 @@ pub fn take(context: &Context, args: &RevokeArgs) -> Result<Exit, Failure> {
             .map(|(grant, _)| grant.key)
             .collect();
         authorized_keys::edit(remote, |keys| grant::take(keys, |grant| unwanted.contains(&grant.key)))
-            .map_err(failed)?;
+            .map_err(unchanged)?;
         Ok(unwanted.len())
     });
     tell(context, &pis, &results, |count| match count {
@@ -236,12 +240,20 @@ fn public_key(file: &std::path::Path) -> Result<(Key, String), Failure> {
 
 /// The grants of a Pi, each with its clock.
 fn grants(remote: &Remote) -> Result<Vec<(Grant, Clock)>, Failure> {
-    let grants = grant::all(&authorized_keys::read(remote).map_err(failed)?);
+    let grants = grant::all(&authorized_keys::read(remote).map_err(unchanged)?);
     if grants.is_empty() {
         return Ok(Vec::new());
     }
     let clock = Clock::ask(remote, Timestamp::now()).map_err(failed)?;
     Ok(grants.into_iter().map(|grant| (grant, clock)).collect())
+}
+
+/// Why the list of who is let in could not be read or changed.
+fn unchanged(error: AuthorizedKeysError) -> Failure {
+    match error {
+        AuthorizedKeysError::Noise(words) => failed(GrantError::Bound(words)),
+        error => failed(error),
+    }
 }
 
 fn row(grant: &Grant, clock: &Clock) -> Row {

@@ -54,6 +54,9 @@ pub enum GrantError {
     /// The connection broke.
     #[error(transparent)]
     Ssh(#[from] SshError),
+    /// The login ran something else than it was told; its words.
+    #[error("the key runs no commands there, as one that is bound to the agent: it is answered '{0}'")]
+    Bound(String),
     /// The machine's answer makes no sense.
     #[error("the machine can't tell its time: {0}")]
     Noise(String),
@@ -74,18 +77,17 @@ impl Classified for GrantError {
     fn class(&self) -> Class {
         match self {
             GrantError::Ssh(error) => error.class(),
-            GrantError::Noise(_) | GrantError::Clock { .. } | GrantError::LetInAlready => Class::Config,
+            GrantError::Bound(_) | GrantError::Noise(_) | GrantError::Clock { .. } | GrantError::LetInAlready => {
+                Class::Config
+            }
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
             GrantError::Ssh(error) => return error.hint(),
-            GrantError::Noise(_) => {
-                "the login must be allowed to run commands, date among them; where our key is bound to one, give --password-stdin or \
-                 --identity"
-                    .into()
-            }
+            GrantError::Bound(_) => "give --password-stdin or --identity with a key that may run commands there".into(),
+            GrantError::Noise(_) => "see what 'date' says there".into(),
             GrantError::Clock { .. } => {
                 "set it right first ('timedatectl' says what is wrong): the machine's own sshd ends the access".into()
             }
@@ -125,7 +127,10 @@ impl Clock {
     fn look(shell: &dyn Shell, end: Timestamp) -> Result<(Clock, i64), GrantError> {
         let second = end.as_second().to_string();
         let answer = ask(shell, &[("e", second.as_bytes())], include_str!("clock.sh"), b"")?;
-        Clock::parse(&answer.word).ok_or(GrantError::Noise(answer.complaints))
+        match answer.word.as_str() {
+            "" => Err(GrantError::Bound(answer.complaints)),
+            word => Clock::parse(word).ok_or(GrantError::Noise(answer.complaints)),
+        }
     }
 
     fn parse(answer: &str) -> Option<(Clock, i64)> {

@@ -79,6 +79,13 @@ fn a_login_after_its_end_fails_and_nobody_else_notices() {
     fs::write(&file, format!("{foreign}restrict,command=\"echo no\" {ours_line}")).unwrap();
     let (code, said) = scene.run(&["grant", "31", "--key", key, "--expires", "1h"], "");
     assert!(code == 3 && said.contains("give --password-stdin or --identity"), "{said}");
+    assert!(said.contains("as one that is bound to the agent: it is answered 'no'"), "{said}");
+    // Where nobody could look, nobody says that there is nothing.
+    let (code, said) = scene.run(&["grants", "31"], "");
+    assert!(code == 3 && said.contains("bound to the agent") && !said.contains("nobody"), "{said}");
+    assert_eq!(json(&["grants", "31", "--json"])["pis"][0]["grants"], Value::Null);
+    let (code, said) = scene.run(&["revoke", "31", "--all"], "");
+    assert!(code == 3 && said.contains("bound to the agent"), "{said}");
     let by_password = ["grant", "31", "--key", key, "--expires", "1h", "--password-stdin"];
     assert_eq!(scene.run(&by_password, PI_PASSWORD).0, 0);
     assert!(alice_logs_in());
