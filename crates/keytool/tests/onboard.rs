@@ -464,6 +464,17 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     scene.keytool(&["rotate", "34"], "").expect(3).says(&["is the key in use, and was not shut out"]);
     assert_eq!(authorized(plain), in_use);
     fs::remove_file(copy).unwrap();
+    // Nor is the old one while the login that everybody makes fails: by the entries as they are written.
+    let entries = scene.home(".ssh/config.d/pipeline.conf");
+    let written = fs::read_to_string(&entries).unwrap();
+    let mistaken = written.replace("    User pi\n", "    User nobody\n");
+    assert_ne!(mistaken, written);
+    fs::write(&entries, mistaken).unwrap();
+    scene.keytool(&["rotate", "34"], "").expect(3).says(&["is not let in"]);
+    assert_eq!(authorized(plain), in_use + &public_key(&scene, "raspberry34"));
+    fs::write(&entries, written).unwrap();
+    scene.keytool(&["rotate", "34"], "").expect(0).says(&["an interrupted rotation was finished"]);
+    assert_eq!(authorized(plain), format!("{theirs}\n{}", public_key(&scene, "raspberry34")));
 
     // One that is let in nowhere takes no place: the Pi's disk is full, or its authorized_keys is not ours.
     let before = public_key(&scene, "raspberry34");
