@@ -6,22 +6,28 @@
 use std::path::Path;
 
 use super::scalar::scalar;
-use super::{Wanted, YamlError, flow, pairs};
+use super::{EXAMPLES, Wanted, YamlError, flow, pairs};
 
 /// The text with the values that are wanted.
 pub(super) fn edit(text: &str, wanted: &Wanted, file: &Path) -> Result<String, YamlError> {
     let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
-    for (key, value) in [("source", &wanted.source), ("storage", &wanted.storage)] {
+    for ((key, example), value) in EXAMPLES.into_iter().zip([&wanted.source, &wanted.storage]) {
         if let Some(value) = value {
-            decide(&mut lines, key, value, file)?;
+            decide(&mut lines, key, example, value, file)?;
         }
     }
     onboarding(&mut lines, wanted);
     Ok(lines.concat())
 }
 
-/// A key of the top that is decided once.
-fn decide(lines: &mut Vec<String>, key: &'static str, value: &str, file: &Path) -> Result<(), YamlError> {
+/// A key of the top that is decided once. `example` is what a new file has for it, as a comment.
+fn decide(
+    lines: &mut Vec<String>,
+    key: &'static str,
+    example: &str,
+    value: &str,
+    file: &Path,
+) -> Result<(), YamlError> {
     let wanted = format!("{key}: {}", scalar(value));
     if let Some(at) = find(lines, key, 0, lines.len(), "") {
         let has = value_of(&lines[at]).0;
@@ -35,10 +41,8 @@ fn decide(lines: &mut Vec<String>, key: &'static str, value: &str, file: &Path) 
         }
         return Ok(());
     }
-    let comment = |line: &String| {
-        let rest = line.strip_prefix('#').map(str::trim_start);
-        rest.is_some_and(|rest| rest.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))
-    };
+    // Only that: whatever else a comment says of the key, a person has written it.
+    let comment = |line: &String| line.trim_end().strip_prefix('#') == Some(&format!("{key}: {example}"));
     match lines.iter().position(comment) {
         Some(at) => lines[at] = format!("{wanted}{}", end_of(&lines[at])),
         None => append(lines, &wanted),

@@ -144,9 +144,12 @@ fn flow(onboarding: &Onboarding) -> String {
     format!("onboarding: {{ {} }}", pairs.join(", "))
 }
 
+/// What stands in a new file, as a comment, for a key that is not decided yet.
+const EXAMPLES: [(&str, &str); 2] = [("source", "/home/pi/beephotos"), ("storage", "/mnt/san/shared/Shared")];
+
 /// A new file. What is not decided yet stands in it as a comment.
 fn template(wanted: &Wanted) -> String {
-    let line = |key: &str, value: &Option<String>, example: &str| match value {
+    let line = |value: &Option<String>, (key, example)| match value {
         Some(value) => format!("{key}: {}", scalar(value)),
         None => format!("#{key}: {example}"),
     };
@@ -178,7 +181,7 @@ fn template(wanted: &Wanted) -> String {
            base_port: {base_port}\n  \
            # ed25519, ecdsa or rsa.\n  \
            key_type: {key_type}\n",
-        line("source", &wanted.source, "/home/pi/beephotos"),
-        line("storage", &wanted.storage, "/mnt/san/shared/Shared"),
+        line(&wanted.source, EXAMPLES[0]),
+        line(&wanted.storage, EXAMPLES[1]),
     )
 }

@@ -60,8 +60,14 @@ fn the_section_is_written_and_nothing_else() {
 #[test]
 fn what_is_decided_stays_and_what_is_not_is_filled_in() {
     let given = Wanted { source: Some("/home/pi/bee photos".into()), storage: Some("/srv".into()), ..wanted() };
-    let text = edited("hosts: [pi1]\n#source: /x\nstorage: '/srv' # san\n", &given).unwrap();
-    assert_eq!(text, format!("hosts: [pi1]\nsource: \"/home/pi/bee photos\"\nstorage: '/srv' # san\n\n{SECTION}"));
+    let text = edited("#source: /home/pi/beephotos\r\nhosts: [pi1]\nstorage: '/srv' # san\n", &given).unwrap();
+    let rest = "hosts: [pi1]\nstorage: '/srv' # san\n";
+    assert_eq!(text.replace('\r', ""), format!("source: \"/home/pi/bee photos\"\n{rest}\n{SECTION}"));
+    // What a person has written beside it is no place to write.
+    for comment in ["# source: ask Anna before you change this, see ticket 12\n", "#source: /x\n"] {
+        let text = edited(&format!("{comment}{rest}"), &given).unwrap();
+        assert_eq!(text, format!("{comment}{rest}source: \"/home/pi/bee photos\"\n\n{SECTION}"));
+    }
     let text = edited("storage: null\n", &given).unwrap();
     assert_eq!(text, format!("storage: /srv\nsource: \"/home/pi/bee photos\"\n\n{SECTION}"));
     assert_eq!(edited(THREE, &given).unwrap_err(), "~/p.yaml has another source: /data");
