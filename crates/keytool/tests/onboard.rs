@@ -229,6 +229,9 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
     scene.add_pi(&["31"], "wrong").expect(3).says(&["the password for user 'pi' is refused"]);
     // With nobody there to say that it is the right Pi, no password is sent: a wrong one would be refused.
     scene.keytool(&["add-pi", "31", "--password-stdin"], "wrong").expect(2).says(&["--fingerprints FILE"]);
+    // A yes to whatever answers is none.
+    let blind = ["add-pi", "31", "--yes", "--password-stdin"];
+    scene.keytool(&blind, PI_PASSWORD).expect(2).says(&["not provided", "--fingerprints <FILE>"]);
     assert_eq!(content(&scene.fleet.home()), before);
     assert_eq!(authorized(pi), FOREIGN);
 
