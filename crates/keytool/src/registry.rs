@@ -95,10 +95,10 @@ pub enum RegistryError {
         /// The name.
         name: String,
     },
-    /// Pis that have no entry.
+    /// A Pi that has no entry.
     #[error("{name} has no entry in the OpenSSH config")]
     Unknown {
-        /// The first of them.
+        /// Its name.
         name: DeviceName,
     },
     /// See [`ChangeError`].
@@ -184,7 +184,7 @@ impl Registry {
 
     /// The Pi with this number, whether it has an entry or not.
     pub fn pi(&self, id: Id) -> Result<Pi, RegistryError> {
-        let name = self.onboarding.name.replacen("{id}", &id.to_string(), 1);
+        let name = self.called(id);
         let name = DeviceName::new(name.clone()).map_err(|_| RegistryError::Name { name })?;
         let base_port = self.onboarding.base_port;
         let port = base_port.checked_add(id.0).ok_or(RegistryError::NoPort { id, base_port })?;
@@ -204,13 +204,15 @@ impl Registry {
         Ok(pi)
     }
 
-    /// Those with these numbers; all of them must have an entry.
-    pub fn known(&self, ids: &[Id]) -> Result<Vec<Pi>, RegistryError> {
-        let pis = ids.iter().map(|id| self.pi(*id)).collect::<Result<Vec<_>, _>>()?;
-        match pis.iter().find(|pi| pi.entry == Entry::None) {
-            Some(pi) => Err(RegistryError::Unknown { name: pi.name.clone() }),
-            None => Ok(pis),
-        }
+    /// The Pi with this number, which must have an entry.
+    pub fn known(&self, id: Id) -> Result<Pi, RegistryError> {
+        let pi = self.pi(id)?;
+        if pi.entry == Entry::None { Err(RegistryError::Unknown { name: pi.name }) } else { Ok(pi) }
+    }
+
+    /// What a Pi with this number is called in words, even where it can't be.
+    pub fn called(&self, id: Id) -> String {
+        self.onboarding.name.replacen("{id}", &id.to_string(), 1)
     }
 
     /// A Pi as an entry of the user's own says, else as ours says or is going to say.
@@ -329,6 +331,6 @@ pub mod tests {
         let by_hand = Entry::HandWritten { file, line: 2, has_key: true };
         assert_eq!(found, [(5, &by_hand), (9, &Entry::None), (31, &Entry::Ours)]);
         assert_eq!((all[0].port, all[0].key.as_path()), (77, home.path().join("k").as_path()));
-        assert_eq!(registry.known(&[Id(9)]).unwrap_err().to_string(), "raspberry9 has no entry in the OpenSSH config");
+        assert_eq!(registry.known(Id(9)).unwrap_err().to_string(), "raspberry9 has no entry in the OpenSSH config");
     }
 }

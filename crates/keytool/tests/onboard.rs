@@ -262,7 +262,8 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
         let (status, shown) = terminal.end();
         assert!(status.code() == Some(code) && (code == 3 || !shown.contains("Is this")), "{shown}");
     }
-    scene.add_pi(&["31", "34"], PI_PASSWORD).expect(0).says(&["raspberry31", "raspberry34", "was there"]);
+    let both = scene.add_pi(&["60000", "31", "34"], PI_PASSWORD).expect(3);
+    both.says(&["raspberry31", "raspberry34", "was there", "60000 would need port"]);
     assert_eq!(authorized(pi), format!("{FOREIGN}\n{}", public_key(&scene, "raspberry31")));
     assert_eq!(authorized(scene.fleet.pi(34)), public_key(&scene, "raspberry34"));
     for name in ["raspberry31", "raspberry34"] {
@@ -395,7 +396,9 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     assert!(!refused.text().contains("nobody"), "{}", refused.text());
     // It can't change its own line, so somebody else has to get in.
     scene.keytool(&["rotate", "31"], "").expect(2).says(&["nobody can be asked", "--password-stdin"]);
-    scene.keytool(&["rotate", "31", "--password-stdin"], PI_PASSWORD).expect(0);
+    // A number that leads to no Pi keeps no other.
+    let rotated = scene.keytool(&["rotate", "99", "31", "--password-stdin"], PI_PASSWORD);
+    rotated.expect(3).says(&["raspberry99 has no entry", "raspberry31: new key SHA256:"]);
     let rotated = authorized(bound);
     assert_eq!((options_of(&rotated), rotated.lines().count()), (options_of(&line), 1));
     assert_ne!(rotated, line);

@@ -117,10 +117,23 @@ fn one_bad_key_does_not_stop_the_others() {
     home.write(".ssh/raspberry32.pub", home.read(".ssh/raspberry35.pub"), 0o644);
     home.ok(&["add-pi", "33", "--offline"]);
     home.write(".ssh/raspberry33.pub", home.read(".ssh/raspberry35.pub"), 0o644);
-    let output = home.run(&["add-pi", "31-34", "--offline"]);
+    let output = home.run(&["add-pi", "31-34,60536", "--offline"]);
     insta::assert_snapshot!("bad_keys", home.seen(&output));
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(home.read(".ssh/raspberry31"), "not a key");
+    // Nor does a number that leads to no Pi; the JSON of those that there are is whole.
+    for args in [&["list", "34", "99"][..], &["fingerprint", "--offline", "34", "99"], &["ssh-config", "34", "60536"]] {
+        let output = home.run(args);
+        let seen = home.seen(&output);
+        assert!(output.status.code() == Some(3) && seen.matches("error: ").count() == 1, "{seen}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("raspberry34"), "{seen}");
+    }
+    for command in ["list", "check"] {
+        let output = home.run(&[command, "34", "60536", "--json"]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((json["pis"].as_array().unwrap().len(), output.status.code()), (1, Some(3)), "{command}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("60536 would need port 65536"), "{command}");
+    }
     assert!(home.ssh_g("raspberry34").contains("port 5034\n"));
     // A file with two keys is no public half.
     let one = home.read(".ssh/raspberry35.pub");

@@ -12,11 +12,12 @@ use program::failure::Failure;
 use program::words::duration;
 use serde::Serialize;
 
+use super::fleet::{self, Named};
 use super::list::{self, Local};
-use super::{Context, failed, fleet, typed_ids};
+use super::{Context, failed, typed_ids};
 use crate::known_hosts;
 use crate::onboard::row::{Problem, Row as Outcome};
-use crate::registry::{Entry, Pi};
+use crate::registry::{Entry, Pi, Registry};
 
 /// Options of `keytool check`.
 #[derive(Debug, Args)]
@@ -56,11 +57,11 @@ struct Found {
 
 pub fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
-    let pis = match args.ids.as_slice() {
-        [] => registry.all(),
-        texts => registry.known(&typed_ids(texts)?),
+    let Named { pis, strays } = match args.ids.as_slice() {
+        [] => Named::all(&registry)?,
+        // One without an entry has a row of its own, in the JSON too.
+        texts => Named::of(&registry, &typed_ids(texts)?, Registry::pi)?,
     };
-    let pis = pis.map_err(failed)?;
     let cancel = Cancel::new();
     let signal = fleet::listen(context, &cancel)?;
     let connector = fleet::connector(context, &cancel)?;
@@ -72,9 +73,10 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     }
     let mut work: Vec<(&Pi, &mut Found)> = pis.iter().zip(&mut found).collect();
     fleet::each(&mut work, context.setup.jobs, |(pi, found)| there(pi, &connector, found));
-    let rows: Vec<Outcome> = found.iter().map(outcome).collect();
+    let rows: Vec<Outcome> = found.iter().map(outcome).chain(strays.iter().cloned()).collect();
     if args.json {
         context.ui.json(&Report { schema: SCHEMA, pis: found })?;
+        fleet::conclude(context, &strays, None);
         return Ok(fleet::exit(&rows, Some(&signal)));
     }
     if found.is_empty() {

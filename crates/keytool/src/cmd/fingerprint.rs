@@ -8,11 +8,12 @@ use program::exit::Exit;
 use program::failure::Failure;
 use ssh_key::PublicKey;
 
-use super::{Context, failed, fleet, typed_ids};
+use super::fleet::{self, Named};
+use super::{Context, failed, typed_ids};
 use crate::key;
 use crate::known_hosts;
 use crate::onboard::row::{Problem, Row};
-use crate::registry::Pi;
+use crate::registry::{Pi, Registry};
 
 /// Options of `keytool fingerprint`.
 #[derive(Debug, Args)]
@@ -30,7 +31,7 @@ pub struct FingerprintArgs {
 
 pub fn run(context: &Context, args: &FingerprintArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
-    let pis = registry.known(&typed_ids(&args.ids)?).map_err(failed)?;
+    let Named { pis, strays } = Named::of(&registry, &typed_ids(&args.ids)?, Registry::known)?;
     let cancel = Cancel::new();
     let signal = fleet::listen(context, &cancel)?;
     let access = fleet::access(context, &registry, &cancel);
@@ -76,6 +77,7 @@ pub fn run(context: &Context, args: &FingerprintArgs) -> Result<Exit, Failure> {
         }
         rows.push(row);
     }
+    rows.extend(strays);
     Ok(fleet::conclude(context, &rows, Some(&signal)))
 }
 

@@ -17,9 +17,9 @@ use program::signals::{self, Received};
 use program::streams::Streams;
 
 use super::{Context, failed};
-use crate::onboard::row::{Row, outcomes};
+use crate::onboard::row::{Problem, Row, outcomes};
 use crate::onboard::trust::Known;
-use crate::registry::{Entry, Pi, Registry};
+use crate::registry::{Entry, Id, Pi, Registry, RegistryError};
 
 /// What the first signal makes us do.
 const FAREWELL: &str = "stopping: what is being changed is finished first (once more to stop at once)";
@@ -41,6 +41,47 @@ pub fn connector(context: &Context, cancel: &Cancel) -> Result<Connector, Failur
         cancel: cancel.clone(),
     };
     Ok(Connector::new(context.ssh_config()?, options))
+}
+
+/// The Pis that were named.
+#[derive(Debug)]
+pub struct Named {
+    /// Those that there are.
+    pub pis: Vec<Pi>,
+    /// A row with its problem for each number that leads to none: it keeps no other.
+    pub strays: Vec<Row>,
+}
+
+impl Named {
+    /// All that there are.
+    pub fn all(registry: &Registry) -> Result<Named, Failure> {
+        Ok(Named { pis: registry.all().map_err(failed)?, strays: Vec::new() })
+    }
+
+    /// Those with these numbers that `find` finds. Fails where it finds none of them.
+    pub fn of(
+        registry: &Registry,
+        ids: &[Id],
+        find: impl Fn(&Registry, Id) -> Result<Pi, RegistryError>,
+    ) -> Result<Named, Failure> {
+        let mut named = Named { pis: Vec::new(), strays: Vec::new() };
+        let mut first = None;
+        for &id in ids {
+            match find(registry, id) {
+                Ok(pi) => named.pis.push(pi),
+                Err(error) => {
+                    let mut row = Row::new(Some(id.to_string()), &registry.called(id));
+                    row.problem = Some(Problem::of(&error));
+                    named.strays.push(row);
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        match first {
+            Some(error) if named.pis.is_empty() => Err(failed(error)),
+            _ => Ok(named),
+        }
+    }
 }
 
 /// The way to a Pi: as an entry of the user's own says, else as ours says or is going to say.
@@ -162,7 +203,6 @@ mod tests {
     use pipeline_core::error::Class;
 
     use super::*;
-    use crate::onboard::row::Problem;
     use crate::registry::tests::registry;
 
     #[test]

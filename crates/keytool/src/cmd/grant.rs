@@ -14,13 +14,15 @@ use program::streams::Mark;
 use program::words::duration;
 use serde::Serialize;
 
+use super::fleet::{self, Named};
 use super::person::{Asker, EntranceArgs};
-use super::{Context, failed, fleet, typed_ids};
+use super::{Context, failed, typed_ids};
 use crate::authorized_keys::{self, AuthorizedKeysError, Key};
 use crate::grant::{self, Clock, Grant, GrantError};
 use crate::key;
 use crate::onboard::batch::Person as _;
-use crate::registry::Pi;
+use crate::onboard::row::Row as Stray;
+use crate::registry::{Pi, Registry};
 use crate::shell::{Remote, one_line};
 use crate::visits::{Visits, exit};
 
@@ -127,7 +129,7 @@ pub fn give(context: &Context, args: &GrantArgs) -> Result<Exit, Failure> {
     let now = Timestamp::now();
     let end = Timestamp::try_from(SystemTime::from(now) + args.expires)
         .map_err(|error| Failure::because(Exit::Usage, "can't reckon when that ends", &error))?;
-    let pis = context.registry()?.known(&typed_ids(&args.ids)?).map_err(failed)?;
+    let Named { pis, strays } = Named::of(&context.registry()?, &typed_ids(&args.ids)?, Registry::known)?;
     let (visits, signal) = visits(context, &args.entrance, &pis)?;
     let results = visits.each(&pis, |_, remote| {
         let clock = Clock::trusted(remote, end, now).map_err(failed)?;
@@ -138,23 +140,22 @@ pub fn give(context: &Context, args: &GrantArgs) -> Result<Exit, Failure> {
         Ok(clock.end)
     });
     tell(context, &pis, &results, |end| format!("{who} is let in until {}", show(*end)));
-    Ok(ended(&results, &signal))
+    Ok(ended(context, &results, &strays, &signal))
 }
 
 /// `keytool grants`.
 pub fn list(context: &Context, args: &GrantsArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
-    let pis = match args.ids.as_slice() {
-        [] => registry.all(),
-        texts => registry.known(&typed_ids(texts)?),
+    let Named { pis, strays } = match args.ids.as_slice() {
+        [] => Named::all(&registry)?,
+        texts => Named::of(&registry, &typed_ids(texts)?, Registry::known)?,
     };
-    let pis = pis.map_err(failed)?;
     let (visits, signal) = visits(context, &args.entrance, &pis)?;
     let results = visits.each(&pis, |_, remote| {
         let grants = grants(remote)?;
         Ok(grants.iter().map(|(grant, clock)| row(grant, clock)).collect::<Vec<Row>>())
     });
-    let exit = ended(&results, &signal);
+    let exit = ended(context, &results, &strays, &signal);
     if args.json {
         let pis = pis.iter().zip(&results).map(|(pi, result)| OfPi {
             id: pi.id.to_string(),
@@ -186,7 +187,7 @@ pub fn list(context: &Context, args: &GrantsArgs) -> Result<Exit, Failure> {
 pub fn take(context: &Context, args: &RevokeArgs) -> Result<Exit, Failure> {
     let key = args.whose.key.as_deref().map(public_key).transpose()?;
     let fingerprint = key.map(|(key, _)| key.fingerprint()).or_else(|| args.whose.fingerprint.clone());
-    let pis = context.registry()?.known(&typed_ids(&args.ids)?).map_err(failed)?;
+    let Named { pis, strays } = Named::of(&context.registry()?, &typed_ids(&args.ids)?, Registry::known)?;
     let (visits, signal) = visits(context, &args.entrance, &pis)?;
     let results = visits.each(&pis, |_, remote| {
         let unwanted: Vec<Key> = grants(remote)?
@@ -206,7 +207,7 @@ pub fn take(context: &Context, args: &RevokeArgs) -> Result<Exit, Failure> {
         1 => "1 access taken back".into(),
         count => format!("{count} accesses taken back"),
     });
-    Ok(ended(&results, &signal))
+    Ok(ended(context, &results, &strays, &signal))
 }
 
 fn visits(context: &Context, given: &EntranceArgs, pis: &[Pi]) -> Result<(Visits, Received), Failure> {
@@ -279,10 +280,12 @@ impl Row {
     }
 }
 
-/// What it comes to. A signal counts only where it stopped something.
-fn ended<T>(results: &[Result<T, Failure>], signal: &Received) -> Exit {
+/// What it comes to, strays among it, which are told. A signal counts only where it stopped something.
+fn ended<T>(context: &Context, results: &[Result<T, Failure>], strays: &[Stray], signal: &Received) -> Exit {
+    let stray = fleet::conclude(context, strays, None);
     match exit(results.iter().map(|result| result.as_ref().err())) {
-        Exit::Done => Exit::Done,
+        Exit::Done => stray,
+        Exit::Unreachable if stray != Exit::Done => signal.exit().unwrap_or(stray),
         exit => signal.exit().unwrap_or(exit),
     }
 }

@@ -10,11 +10,12 @@ use program::failure::Failure;
 use program::words::duration;
 use serde::Serialize;
 
+use super::fleet::{self, Named};
 use super::{Context, failed, typed_ids};
 use crate::key::{self, Key};
 use crate::known_hosts;
 use crate::places::Places;
-use crate::registry::{Entry, Pi};
+use crate::registry::{Entry, Pi, Registry};
 
 /// Options of `keytool list`.
 #[derive(Debug, Args)]
@@ -65,19 +66,19 @@ struct KeyRow {
 
 pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
-    let pis = match args.ids.as_slice() {
-        [] => registry.all(),
-        texts => registry.known(&typed_ids(texts)?),
+    let Named { pis, strays } = match args.ids.as_slice() {
+        [] => Named::all(&registry)?,
+        texts => Named::of(&registry, &typed_ids(texts)?, Registry::known)?,
     };
     let now = SystemTime::now();
     let mut rows = Vec::new();
-    for pi in pis.map_err(failed)? {
+    for pi in pis {
         let host_keys = known_hosts::pinned(&registry.host(&pi).map_err(failed)?).map_err(failed)?;
         rows.push(row(&pi, &host_keys, &context.places, now));
     }
     if args.json {
         context.ui.json(&List { schema: SCHEMA, pis: rows })?;
-        return Ok(Exit::Done);
+        return Ok(fleet::conclude(context, &strays, None));
     }
     if rows.is_empty() {
         context.ui.streams.say("no Pis yet: 'keytool add-pi 31' adds one");
@@ -85,13 +86,14 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
     }
     let cells: Vec<Vec<String>> = rows.iter().map(Local::cells).collect();
     context.ui.table(&["id", "host", "port", "key", "age", "entry", "host key", "problem"], &cells);
-    Ok(Exit::Done)
+    Ok(fleet::conclude(context, &strays, None))
 }
 
 /// What this machine knows of a Pi.
 pub fn row(pi: &Pi, host_keys: &[HostKey], places: &Places, now: SystemTime) -> Local {
     let (key, mut problem) = match key::load(&pi.key) {
         Ok(Some(key)) => (Some(key_row(&key, places, now)), mode_problem(&key, places)),
+        Ok(None) if pi.entry == Entry::None => (None, None),
         Ok(None) => (None, Some(format!("no key {}", places.show(&pi.key)))),
         Err(error) => (None, Some(places.show_in(&one_line(&error)))),
     };

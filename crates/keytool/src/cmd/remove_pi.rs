@@ -7,8 +7,9 @@ use pipeline_core::ssh::SshError;
 use program::exit::Exit;
 use program::failure::Failure;
 
+use super::fleet::{self, Named};
 use super::person::{Asker, EntranceArgs};
-use super::{Context, failed, fleet, typed_ids};
+use super::{Context, typed_ids};
 use crate::authorized_keys::{self, AuthorizedKeysError};
 use crate::changes::Change;
 use crate::known_hosts;
@@ -41,8 +42,7 @@ pub struct RemovePiArgs {
 
 pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
-    let ids = typed_ids(&args.ids)?;
-    let pis = ids.into_iter().map(|id| registry.pi(id)).collect::<Result<Vec<Pi>, _>>().map_err(failed)?;
+    let Named { pis, strays } = Named::of(&registry, &typed_ids(&args.ids)?, Registry::pi)?;
     let cancel = Cancel::new();
     let mut cases = Vec::new();
     for pi in &pis {
@@ -85,7 +85,7 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
             Err(error) => case.fail(Problem::of(&error)),
         }
     }
-    let rows: Vec<Row> = cases.into_iter().map(|case| case.row).collect();
+    let rows: Vec<Row> = cases.into_iter().map(|case| case.row).chain(strays).collect();
     for row in &rows {
         row.notes.iter().for_each(|note| context.ui.streams.say(&format!("{}: {note}", row.host)));
     }

@@ -8,8 +8,9 @@ use pipeline_core::ssh::SshError;
 use program::exit::Exit;
 use program::failure::Failure;
 
+use super::fleet::{self, Named};
 use super::person::{Asker, EntranceArgs};
-use super::{Context, failed, fleet, typed_ids};
+use super::{Context, typed_ids};
 use crate::authorized_keys::{self, Entry, Key};
 use crate::changes::{Change, Editor};
 use crate::key::{self, KeyType, NewKey};
@@ -41,7 +42,7 @@ pub struct RotateArgs {
 
 pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
-    let pis = registry.known(&typed_ids(&args.ids)?).map_err(failed)?;
+    let Named { pis, strays } = Named::of(&registry, &typed_ids(&args.ids)?, Registry::known)?;
     let rotations: Rotations = pis.iter().map(|pi| (pi.name.to_string(), Rotation::of(&pi.key))).collect();
     let mut cases = Vec::new();
     for pi in &pis {
@@ -55,7 +56,7 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
     }
     if args.dry_run {
         preview(context, &cases, &rotations);
-        let rows: Vec<Row> = cases.into_iter().map(|case| case.row).collect();
+        let rows: Vec<Row> = cases.into_iter().map(|case| case.row).chain(strays).collect();
         return Ok(fleet::conclude(context, &rows, None));
     }
     let cancel = Cancel::new();
@@ -94,7 +95,7 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
     let stamp = rotation::stamp();
     here.each(&mut cases, |rotation, _| Ok(rotation.set_aside(&stamp, &context.places)));
 
-    let rows: Vec<Row> = cases.into_iter().map(|case| case.row).collect();
+    let rows: Vec<Row> = cases.into_iter().map(|case| case.row).chain(strays).collect();
     for row in rows.iter().filter(|row| row.problem.is_none()) {
         let rotation = &rotations[row.host.as_str()];
         let fingerprint = key::load(&rotation.key).ok().flatten().map(|key| key.fingerprint()).unwrap_or_default();

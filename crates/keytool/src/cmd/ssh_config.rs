@@ -4,9 +4,10 @@ use clap::Args;
 use program::exit::Exit;
 use program::failure::Failure;
 
+use super::fleet::{self, Named};
 use super::{Context, failed, typed_ids};
 use crate::local::identity_file;
-use crate::registry::Entry as Known;
+use crate::registry::{Entry as Known, Registry};
 use crate::ssh_config::{Entry, Owned};
 
 /// Options of `keytool ssh-config`.
@@ -25,8 +26,8 @@ pub fn run(context: &Context, args: &SshConfigArgs) -> Result<Exit, Failure> {
         say(&owned.text());
         return Ok(Exit::Done);
     }
-    for id in typed_ids(&args.ids)? {
-        let pi = registry.pi(id).map_err(failed)?;
+    let Named { pis, strays } = Named::of(&registry, &typed_ids(&args.ids)?, Registry::pi)?;
+    for pi in pis {
         if let Known::HandWritten { file, line, .. } = &pi.entry {
             say(&format!("# {} has its entry in {}:{line}", pi.name, context.places.show(file)));
             continue;
@@ -34,5 +35,5 @@ pub fn run(context: &Context, args: &SshConfigArgs) -> Result<Exit, Failure> {
         owned.set(&Entry::of_pi(&pi, registry.onboarding(), &identity_file(&pi.key, &context.places)));
         owned.block(pi.name.as_str()).into_iter().for_each(|block| say(block.text()));
     }
-    Ok(Exit::Done)
+    Ok(fleet::conclude(context, &strays, None))
 }

@@ -10,6 +10,7 @@ use program::exit::Exit;
 use program::failure::Failure;
 use zeroize::Zeroizing;
 
+use super::fleet::{self, Named};
 use super::person::EntranceArgs;
 use super::{Context, failed, typed_ids};
 use crate::key::{self, KeyType};
@@ -62,8 +63,7 @@ struct Making {
 
 pub fn run(context: &Context, args: &AddPiArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
-    let ids = typed_ids(&args.ids)?;
-    let pis = ids.into_iter().map(|id| registry.pi(id)).collect::<Result<Vec<Pi>, _>>().map_err(failed)?;
+    let named = Named::of(&registry, &typed_ids(&args.ids)?, Registry::pi)?;
     let kind = args.kind.unwrap_or_else(|| KeyType::of_config(&registry.onboarding().key_type));
     let passphrase = match args.passphrase && !args.dry_run {
         true => Some(context.ui.new_secret("Passphrase of the new keys", "no --passphrase")?),
@@ -71,10 +71,10 @@ pub fn run(context: &Context, args: &AddPiArgs) -> Result<Exit, Failure> {
     };
     let making = Making { kind, passphrase };
     let exit = match args.offline {
-        true => offline(context, args, &registry, &pis, &making)?,
-        false => online::run(context, args, &registry, &pis, &making)?,
+        true => offline(context, args, &registry, &named, &making)?,
+        false => online::run(context, args, &registry, &named, &making)?,
     };
-    remarks(context, &pis, &registry.entry(&registry.onboarding().jump));
+    remarks(context, &named.pis, &registry.entry(&registry.onboarding().jump));
     Ok(exit)
 }
 
@@ -83,13 +83,13 @@ fn offline(
     context: &Context,
     args: &AddPiArgs,
     registry: &Registry,
-    pis: &[Pi],
+    named: &Named,
     making: &Making,
 ) -> Result<Exit, Failure> {
     let ui = context.ui;
-    let mut exit = Exit::Done;
+    let mut exit = fleet::conclude(context, &named.strays, None);
     let mut usable: Vec<Pi> = Vec::new();
-    for pi in pis {
+    for pi in &named.pis {
         // One that can't be helped must not stop the others.
         match key::load(&pi.key) {
             Ok(_) => usable.push(pi.clone()),

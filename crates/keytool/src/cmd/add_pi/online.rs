@@ -11,8 +11,9 @@ use program::exit::Exit;
 use program::failure::Failure;
 
 use super::{AddPiArgs, Making};
+use crate::cmd::fleet::{self, Named};
 use crate::cmd::person::Asker;
-use crate::cmd::{Context, failed, fleet};
+use crate::cmd::{Context, failed};
 use crate::key;
 use crate::local;
 use crate::onboard::batch::{Batch, Case, Restrict};
@@ -27,9 +28,10 @@ pub fn run(
     context: &Context,
     args: &AddPiArgs,
     registry: &Registry,
-    pis: &[Pi],
+    named: &Named,
     making: &Making,
 ) -> Result<Exit, Failure> {
+    let pis = &named.pis;
     fleet::require_jump(registry)?;
     let listed = args.fingerprints.as_deref().map(Fingerprints::load).transpose().map_err(failed)?;
     let known = fleet::known_names(registry)?;
@@ -59,7 +61,7 @@ pub fn run(
         probe_bound(context, args, &batch, &mut cases, &cancel)?;
     }
     if args.dry_run {
-        return preview(context, args, registry, pis, &mut cases, making);
+        return preview(context, args, registry, named, &mut cases, making);
     }
     let asker = Asker {
         ui: context.ui,
@@ -76,7 +78,7 @@ pub fn run(
     let connector = fleet::connector(context, &cancel)?;
     batch.each(&mut cases, |case| batch.install(case, restrict.as_ref()));
     batch.each(&mut cases, |case| batch.test(case, &connector, settings(context, args, case)));
-    let rows: Vec<Row> = cases.into_iter().map(|case| case.row).collect();
+    let rows: Vec<Row> = cases.into_iter().map(|case| case.row).chain(named.strays.iter().cloned()).collect();
     show(context, &rows);
     Ok(fleet::conclude(context, &rows, Some(&signal)))
 }
@@ -162,7 +164,7 @@ fn preview(
     context: &Context,
     args: &AddPiArgs,
     registry: &Registry,
-    pis: &[Pi],
+    named: &Named,
     cases: &mut [Case],
     making: &Making,
 ) -> Result<Exit, Failure> {
@@ -173,7 +175,7 @@ fn preview(
         .flat_map(|case| case.shown.iter().map(|key| format!("{} shows {key}", case.name())))
         .collect();
     shown.iter().for_each(|line| say(line));
-    let mut words = write(context, registry, pis, cases, making, true)?;
+    let mut words = write(context, registry, &named.pis, cases, making, true)?;
     for case in cases.iter_mut().filter(|case| case.is_open() && needs_entrance(case, args)) {
         case.row.installed = Step::Planned;
         let host = &case.machine.target.host;
@@ -194,7 +196,7 @@ fn preview(
     } else {
         "nothing was changed: this is what would be"
     });
-    let rows: Vec<Row> = cases.iter().map(|case| case.row.clone()).collect();
+    let rows: Vec<Row> = cases.iter().map(|case| case.row.clone()).chain(named.strays.iter().cloned()).collect();
     show(context, &rows);
     Ok(fleet::conclude(context, &rows, None))
 }
