@@ -15,6 +15,15 @@ fn help_of_every_command() {
     let home = Home::new();
     let top = home.ok(&["--help"]);
     insta::assert_snapshot!("help", top);
+    // Every exit code that a page for scripts has for us.
+    let page = include_str!("../../../docs/scripting.md").split_once("## `keytool`").unwrap().1;
+    let codes =
+        page.lines().filter(|line| line.starts_with("- **")).flat_map(|line| line.split("**").skip(1).step_by(2));
+    let listed = top.split_once("Exit status:").unwrap().1.split_once("Usage:").unwrap().0;
+    let words: Vec<&str> = listed.split_whitespace().collect();
+    for code in codes {
+        assert!(words.iter().any(|word| word.trim_end_matches(',') == code), "{code}: {listed}");
+    }
     let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names.contains(&"add-pi"), "{names:?}");

@@ -72,7 +72,7 @@ impl Classified for InstallError {
             InstallError::AuthorizedKeys(error) => return error.hint(),
             InstallError::Text(error) => return error.hint(),
             InstallError::NoSudo => "log in as root, or as a user that may use sudo".into(),
-            InstallError::SudoPassword => "give the login's password as well, by --ask-password or --password-stdin".into(),
+            InstallError::SudoPassword => "give the login's password by --password-stdin, or run it on a terminal".into(),
             InstallError::OtherDevice(_) => {
                 "look whether it is the right Pi, or whether its card was copied from that one; --replace takes its place".into()
             }
