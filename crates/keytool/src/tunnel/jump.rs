@@ -9,7 +9,8 @@ const MARK: &str = "tunnel of ";
 /// The line of `authorized_keys` on the jump host that lets a Pi's tunnel key in.
 ///
 /// `restrict` alone would still let it run commands, and `port-forwarding` alone would let it connect to whatever the jump
-/// host can reach, the tunnels of its neighbours first of all: hence `command` and `permitopen`.
+/// host can reach, the tunnels of its neighbours first of all: hence `command` and `permitopen`. No option of a line keeps it from
+/// making sockets in the jump host's file system; [`sshd_snippet`] does.
 pub fn authorization(device: &str, port: u16, key: Key) -> Result<Entry, TunnelError> {
     word("device", device, "._-")?;
     Ok(Entry { options: options(port), ..Entry::plain(key, &format!("{MARK}{device}")) })
@@ -43,6 +44,10 @@ ClientAliveCountMax 3
 
 # Tunnels listen on the loopback interface only, where nobody reaches them but who is logged in here.
 GatewayPorts no
+
+# A tunnel's line in authorized_keys says which port it may listen on; sockets in the file system only this line refuses. Who needs
+# them here can have `AllowStreamLocalForwarding yes` in a `Match User` block.
+AllowStreamLocalForwarding no
 "
     .to_owned();
     if let Some(account) = account {

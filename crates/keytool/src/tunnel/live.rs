@@ -25,7 +25,8 @@ struct Pi {
 
 impl Pi {
     fn new() -> Pi {
-        let fleet = Fleet::builder().tunnels(false).start().unwrap_or_else(|error| panic!("{error}"));
+        let snippet = sshd_snippet(None).unwrap();
+        let fleet = Fleet::builder().tunnels(false).jump_config(&snippet).start().unwrap_or_else(|error| panic!("{error}"));
         let (etc, bin) = (fleet.root().join("etc"), fleet.root().join("bin"));
         for dir in [&etc, &bin] {
             fs::create_dir(dir).unwrap();
@@ -164,14 +165,17 @@ fn a_tunnel_key_holds_its_own_port_and_can_do_nothing_else() {
         std::thread::yield_now();
     }
 
-    // Not its neighbour's, and not on an interface that others reach.
-    for wrong in [format!("localhost:{neighbours}"), format!("0.0.0.0:{own}"), format!("*:{neighbours}")] {
+    // Not its neighbour's, not on an interface that others reach, and no socket in the jump host's file system.
+    let socket = pi.etc.join("socket");
+    let wrong = [format!("localhost:{neighbours}"), format!("0.0.0.0:{own}"), format!("*:{neighbours}")];
+    for wrong in wrong.into_iter().chain([socket.display().to_string()]) {
         let forward = format!("{wrong}:localhost:{}", pi.fleet.pi(1).port());
         let args = ["-o", "ExitOnForwardFailure=yes", "-N", "-R", &forward, "127.0.0.1"];
         let output = ssh(&tunnel).args(args).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains("remote port forwarding failed"), "{wrong}: {said}");
     }
+    assert!(!socket.exists());
 
     // No command, no shell, no files.
     for args in [&["127.0.0.1", "echo GOT-IT"][..], &["-T", "127.0.0.1"], &["-tt", "127.0.0.1"]] {

@@ -115,7 +115,9 @@ fn the_jump_hosts_line() {
 #[test]
 fn the_snippet_is_what_sshd_understands() {
     let text = sshd_snippet(None).unwrap();
-    assert_eq!(plain(&text), ["ClientAliveInterval 30", "ClientAliveCountMax 3", "GatewayPorts no"]);
+    let everywhere =
+        ["ClientAliveInterval 30", "ClientAliveCountMax 3", "GatewayPorts no", "AllowStreamLocalForwarding no"];
+    assert_eq!(plain(&text), everywhere);
     let text = sshd_snippet(Some("tunnel")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let (config, key) = (dir.path().join("sshd_config"), dir.path().join("key"));
