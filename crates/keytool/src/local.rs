@@ -16,7 +16,7 @@ use crate::key::{self, KeyError, KeyType, NewKey};
 use crate::known_hosts::{self, KnownHostsError};
 use crate::places::Places;
 use crate::registry::{Entry, Pi};
-use crate::ssh_config::{self, Owned};
+use crate::ssh_config::{self, EntryError, Owned};
 
 /// Why it can't be decided, or made.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum LocalError {
     /// See [`KnownHostsError`].
     #[error(transparent)]
     KnownHosts(#[from] KnownHostsError),
+    /// See [`EntryError`].
+    #[error(transparent)]
+    Entry(#[from] EntryError),
 }
 
 impl Classified for LocalError {
@@ -38,6 +41,7 @@ impl Classified for LocalError {
             LocalError::Change(error) => error.class(),
             LocalError::Key(error) => error.class(),
             LocalError::KnownHosts(error) => error.class(),
+            LocalError::Entry(error) => error.class(),
         }
     }
 
@@ -46,6 +50,7 @@ impl Classified for LocalError {
             LocalError::Change(error) => error.hint(),
             LocalError::Key(error) => error.hint(),
             LocalError::KnownHosts(error) => error.hint(),
+            LocalError::Entry(error) => error.hint(),
         }
     }
 }
@@ -78,7 +83,7 @@ pub fn jump(jump: &Jump, known: &Entry, new: &NewKey, places: &Places) -> Result
     if !matches!(known, Entry::HandWritten { .. }) {
         let identity_file = identity_file(&jump.key, places);
         let Jump { alias, hostname, port, user, .. } = jump;
-        owned.set(&ssh_config::Entry::of_jump(alias, hostname, *port, user, &identity_file));
+        owned.set(&ssh_config::Entry::of_jump(alias, hostname, *port, user, &identity_file)?);
     }
     changes.extend(owned.change(places));
     changes.extend(ssh_config::include(places)?);
@@ -100,7 +105,7 @@ pub fn pis(
     }
     let mut owned = Owned::load(places)?;
     for pi in pis.iter().filter(|pi| !matches!(pi.entry, Entry::HandWritten { .. })) {
-        owned.set(&ssh_config::Entry::of_pi(pi, onboarding, &identity_file(&pi.key, places)));
+        owned.set(&ssh_config::Entry::of_pi(pi, onboarding, &identity_file(&pi.key, places))?);
     }
     changes.extend(owned.change(places));
     changes.extend(ssh_config::include(places)?);

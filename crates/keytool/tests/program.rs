@@ -115,6 +115,15 @@ fn errors_say_what_is_wrong_and_what_to_do() {
     golden("error_unknown_key", &home, &["list", "--config", "q.yaml"], 78);
     home.write(".ssh/config", "Host x\n  Port nonsense\n", 0o600);
     golden("error_bad_ssh_config", &home, &["list"], 78);
+    // Nobody listens at port 1. What every later ssh would fail at is refused before anybody is asked, or anything is written.
+    home.write(".ssh/config", "", 0o600);
+    let init = |option: &'static str, value: &'static str| {
+        let given = ["--host", "127.0.0.1", "--port", "1", "--user", "bee", "--password-stdin"];
+        [&["init"][..], &given, &[option, value]].concat()
+    };
+    golden("error_key_with_a_quote", &home, &init("--key", "my \"key"), 78);
+    let init = ["init", "--host", "127.0.0.1", "--port", "1", "--user", "a b", "--password-stdin"];
+    golden("error_login_of_two_words", &home, &init, 78);
     assert!(!home.path(".ssh/config.d").exists() && !home.path(".ssh/raspberry31").exists());
 }
 

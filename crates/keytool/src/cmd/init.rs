@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::person::{Asker, EntranceArgs};
 use super::{Context, failed, fleet};
 use crate::changes::Change;
-use crate::key::{self, KeyType, NewKey};
+use crate::key::{KeyType, NewKey};
 use crate::local::{self, LocalError};
 use crate::onboard::batch::{Batch, Case};
 use crate::onboard::fingerprints::{Fingerprints, is_fingerprint};
@@ -89,9 +89,14 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     let wanted = wanted(args, registry.onboarding(), &jump);
     let file = context.config_file.clone();
     let config = || yaml::ensure(&file, &wanted, &context.surroundings, &context.places);
+    let making = |passphrase| NewKey {
+        kind: args.kind.unwrap_or_else(|| KeyType::of_config(&registry.onboarding().key_type)),
+        comment: format!("pipeline {}", jump.alias),
+        passphrase,
+    };
     // What can't be written is told before anything is asked.
     config().map_err(failed)?;
-    key::load(&jump.key).map_err(failed)?;
+    decide(context, &jump, &making(None), &[]).map_err(failed)?;
 
     let cancel = Cancel::new();
     let access = fleet::access(context, &registry, &cancel);
@@ -105,11 +110,7 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     let machine = Machine { name: jump.alias.clone(), target: jump.target.clone(), key: jump.key.clone() };
     let mut cases = [Case::new(None, machine)];
     batch.look(&mut cases);
-    let making = NewKey {
-        kind: args.kind.unwrap_or_else(|| KeyType::of_config(&registry.onboarding().key_type)),
-        comment: format!("pipeline {}", jump.alias),
-        passphrase: passphrase(context, args)?,
-    };
+    let making = making(passphrase(context, args)?);
     let decide = |keys: Vec<HostKey>| {
         let (jump, making) = (&jump, &making);
         move || decide(context, jump, making, &keys)

@@ -32,7 +32,8 @@ pub fn run(context: &Context, args: &SshConfigArgs) -> Result<Exit, Failure> {
             say(&format!("# {} has its entry in {}:{line}", pi.name, context.places.show(file)));
             continue;
         }
-        owned.set(&Entry::of_pi(&pi, registry.onboarding(), &identity_file(&pi.key, &context.places)));
+        let entry = Entry::of_pi(&pi, registry.onboarding(), &identity_file(&pi.key, &context.places));
+        owned.set(&entry.map_err(failed)?);
         owned.block(pi.name.as_str()).into_iter().for_each(|block| say(block.text()));
     }
     Ok(fleet::conclude(context, &strays, None))

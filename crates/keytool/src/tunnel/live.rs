@@ -26,7 +26,8 @@ struct Pi {
 impl Pi {
     fn new() -> Pi {
         let snippet = sshd_snippet(None).unwrap();
-        let fleet = Fleet::builder().tunnels(false).jump_config(&snippet).start().unwrap_or_else(|error| panic!("{error}"));
+        let fleet =
+            Fleet::builder().tunnels(false).jump_config(&snippet).start().unwrap_or_else(|error| panic!("{error}"));
         let (etc, bin) = (fleet.root().join("etc"), fleet.root().join("bin"));
         for dir in [&etc, &bin] {
             fs::create_dir(dir).unwrap();
