@@ -147,6 +147,18 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// With the bounds of place and time that another line of the key has: they can only take away.
+    pub fn bounded_as(mut self, other: &Entry) -> Entry {
+        for name in ["from", "expiry-time"] {
+            if let Some(value) = other.options.get(name) {
+                self.options = self.options.value(name, &value);
+            }
+        }
+        self
+    }
+}
+
 /// As in a file, without a line break.
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

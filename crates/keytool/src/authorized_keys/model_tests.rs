@@ -91,6 +91,12 @@ fn what_somebody_wrote_about_our_key_is_left_unless_it_is_to_be_set() {
     assert_eq!(text(&set), format!("restrict,command=\"agent\" {ALICE} pipeline raspberry31\n{BOB} bob\n"));
     assert_eq!(set.entry(&key(ALICE)), Some(restricted.clone()));
     assert_eq!(text(&file("").set(&restricted)), format!("{restricted}\n"));
+    // Where from and how long stays, once, whatever else is set.
+    let old = file(&format!("from=\"10.1.0.0/16,!10.1.2.3\",no-pty,EXPIRY-TIME=\"20300101Z\" {ALICE} mine\n"));
+    let bounded = restricted.clone().bounded_as(&old.entry(&key(ALICE)).unwrap());
+    let options = "restrict,command=\"agent\",from=\"10.1.0.0/16,!10.1.2.3\",expiry-time=\"20300101Z\"";
+    assert_eq!(bounded.options.as_str(), options);
+    assert_eq!(restricted.clone().bounded_as(&bounded), bounded);
 }
 
 #[test]

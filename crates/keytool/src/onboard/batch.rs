@@ -19,7 +19,7 @@ use super::fingerprints::Fingerprints;
 use super::row::{Problem, Row, Step};
 use super::trust::{self, Known, Verdict};
 use super::visit::{Entrance, Login, Machine, Visitor};
-use crate::authorized_keys::{self, Entry, Key};
+use crate::authorized_keys::{self, AuthorizedKeys, Entry, Key};
 use crate::bound_agent;
 use crate::facts::Facts;
 use crate::key;
@@ -283,7 +283,11 @@ fn install_one(case: &Case, restrict: Option<&Restrict<'_>>) -> Result<bool, Onb
     let entry = bound_agent::entry(entry.key, &entry.comment, restrict.source).ok_or(OnboardError::Source)?;
     // The line comes last: until then nothing is bound to an agent that is not there.
     let is_new = bound_agent::put(restrict.agents, &login.remote, &case.machine.name)?;
-    Ok(authorized_keys::edit(&login.remote, |keys| keys.set(&entry))? || is_new)
+    let bind = |keys: &AuthorizedKeys| match keys.entry(&entry.key) {
+        Some(old) => keys.set(&entry.clone().bounded_as(&old)),
+        None => keys.set(&entry),
+    };
+    Ok(authorized_keys::edit(&login.remote, bind)? || is_new)
 }
 
 fn is_encrypted(private: &Path) -> bool {
