@@ -106,6 +106,9 @@ fn errors_say_what_is_wrong_and_what_to_do() {
     let home = Home::new();
     golden("error_not_an_id", &home, &["add-pi", "raspberry31", "--offline"], 2);
     golden("error_empty_range", &home, &["list", "9-1"], 2);
+    let output = home.run(&["add-pi", "31", "--yes"]);
+    let seen = home.seen(&output);
+    assert!(output.status.code() == Some(2) && seen.contains("--fingerprints <FILE>"), "{seen}");
     golden("error_no_entry", &home, &["fingerprint", "--offline", "31"], 78);
     golden("error_no_config", &home, &["list", "--config", "missing.yaml"], 78);
     golden("error_nobody_to_ask", &home, &["add-pi", "31", "--offline", "--passphrase"], 2);
