@@ -205,6 +205,13 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
     let (status, shown) = terminal.end();
     assert!(status.code() == Some(3) && shown.contains("not confirmed") && !shown.contains("Password"), "{shown}");
     assert_eq!(content(&scene.fleet.home()), []);
+    // Nor of one who gives up, who gets the terminal back.
+    let mut terminal = scene.at_terminal(&scene.init_args());
+    terminal.wait_for("Is this awsbox?");
+    terminal.press_ctrl_c();
+    let (status, shown) = terminal.end();
+    assert!(status.code() == Some(130) && !shown.contains("\x1b[?25l") && !shown.contains("Password"), "{shown}");
+    assert_eq!(content(&scene.fleet.home()), []);
     // And one who says yes.
     let mut terminal = scene.at_terminal(&scene.init_args());
     terminal.wait_for("Is this awsbox?");

@@ -1,7 +1,7 @@
-//! A line that is typed and not shown.
+//! What is typed and not shown: a line, or the key that means yes or no.
 //!
 //! Guarantees that the terminal is given back as it was, Ctrl-C included, and that what was typed is zeroised. RACE: a signal from
-//! elsewhere ends the program at once and leaves the terminal silent, as it does with `ssh`; `stty sane` mends it.
+//! elsewhere ends the program at once and leaves the terminal silent; `stty sane` mends it.
 
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
@@ -55,6 +55,43 @@ pub(super) fn ask(question: &str) -> io::Result<Zeroizing<String>> {
     drop(silent);
     writeln!(error)?;
     typed
+}
+
+/// Shows the question on standard error and reads one key that answers it; no other key but y and Y means yes.
+pub(super) fn confirm(question: &str) -> io::Result<bool> {
+    debug_assert!(io::stdin().is_terminal());
+    let mut error = io::stderr();
+    // Silent first: what was typed before the question was there is no answer to it.
+    let silent = Silent::new(rustix::stdio::stdin())?;
+    write!(error, "{question} [y/N] ")?;
+    error.flush()?;
+    let answer = answer(Bare);
+    drop(silent);
+    match answer {
+        Ok(yes) => writeln!(error, "{}", if yes { "yes" } else { "no" })?,
+        Err(_) => writeln!(error)?,
+    }
+    answer
+}
+
+/// The first key that is an answer.
+fn answer(mut input: impl Read) -> io::Result<bool> {
+    let mut key = [0];
+    loop {
+        match input.read(&mut key) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+        }
+        match key[0] {
+            b'y' | b'Y' => return Ok(true),
+            b'n' | b'N' | b'\n' | b'\r' => return Ok(false),
+            INTERRUPT => return Err(ErrorKind::Interrupted.into()),
+            END => return Err(ErrorKind::UnexpectedEof.into()),
+            _ => {}
+        }
+    }
 }
 
 /// Edits a line key by key.
@@ -144,6 +181,22 @@ mod tests {
             );
         }
         assert!(keys([b'x'; MAX_BYTES + 1].as_slice()).is_err());
+    }
+
+    #[test]
+    fn only_a_y_means_yes() {
+        let table: [(&[u8], Result<bool, ErrorKind>); 7] = [
+            (b"y", Ok(true)),
+            (b"xY", Ok(true)),
+            (b"ny", Ok(false)),
+            (b"\ry", Ok(false)),
+            (b"\x03y", Err(ErrorKind::Interrupted)),
+            (b"\x04y", Err(ErrorKind::UnexpectedEof)),
+            (b"x", Err(ErrorKind::UnexpectedEof)),
+        ];
+        for (typed, expected) in table {
+            assert_eq!(answer(typed).map_err(|error| error.kind()), expected, "{}", typed.escape_ascii());
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ mod hidden;
 
 use std::io::{self, IsTerminal};
 
+use dialoguer::Input;
 use dialoguer::theme::SimpleTheme;
-use dialoguer::{Confirm, Input};
 use program::environment::Environment;
 use program::exit::Exit;
 use program::failure::Failure;
@@ -49,11 +49,7 @@ impl Ui {
     /// Yes or no. `instead` is the option that answers where nobody can be asked.
     pub fn confirm(&self, question: &str, instead: &str) -> Result<bool, Failure> {
         self.somebody(question, instead)?;
-        Confirm::with_theme(&SimpleTheme)
-            .with_prompt(question)
-            .default(false)
-            .interact()
-            .map_err(|dialoguer::Error::IO(error)| broken(&error))
+        hidden::confirm(question).map_err(|error| broken(&error))
     }
 
     /// A line of text.
