@@ -7,6 +7,7 @@
 use pipeline_core::error::{Class, Classified};
 use pipeline_core::shell::in_sh;
 use pipeline_core::ssh::SshError;
+use program::words::printable;
 use zeroize::Zeroizing;
 
 use super::{Report, Step, Tunnel, TunnelError, belongs_to};
@@ -54,6 +55,9 @@ pub enum InstallError {
     /// The jump host lets the key in by a line that says something else.
     #[error("the jump host lets this key in already, by another line")]
     OtherLine,
+    /// The jump host lets the key in as what it is besides: a login, or the tunnel of another device.
+    #[error("the jump host lets this key in already, as something else than this Pi's tunnel: {0}")]
+    OtherUse(String),
 }
 
 impl Classified for InstallError {
@@ -84,6 +88,9 @@ impl Classified for InstallError {
                 "if its card was written anew, --replace takes the old key out; if not, a Pi in the field would lose its tunnel".into()
             }
             InstallError::OtherLine => "--replace puts ours in its place".into(),
+            InstallError::OtherUse(_) => {
+                "name the Pi's own tunnel key; if this is it, take that line out there first ('--revoke-jump' does it for a tunnel)".into()
+            }
         })
     }
 }
@@ -137,14 +144,17 @@ pub fn on_pi(
 pub fn admit(shell: &dyn Shell, tunnel: &Tunnel, key: &Key, replace: bool) -> Result<Admission, InstallError> {
     let line = tunnel.authorization(key.clone())?;
     let is_old = |entry: &Entry| entry.key != *key && belongs_to(entry, &tunnel.device);
-    if !replace {
-        let keys = authorized_keys::read(shell)?;
-        if let Some(old) = keys.entries().into_iter().find(is_old) {
-            return Err(InstallError::OtherKey(old.key.fingerprint()));
+    let keys = authorized_keys::read(shell)?;
+    if let Some(old) = keys.entries().into_iter().find(is_old).filter(|_| !replace) {
+        return Err(InstallError::OtherKey(old.key.fingerprint()));
+    }
+    match keys.entry(key).filter(|entry| *entry != line) {
+        // Not even with `replace`: bound to a tunnel, the collector's own key would be shut out of the whole fleet.
+        Some(other) if !belongs_to(&other, &tunnel.device) => {
+            return Err(InstallError::OtherUse(printable(&other.comment).into_owned()));
         }
-        if keys.entry(key).is_some_and(|entry| entry != line) {
-            return Err(InstallError::OtherLine);
-        }
+        Some(_) if !replace => return Err(InstallError::OtherLine),
+        _ => {}
     }
     let changed = authorized_keys::edit(shell, |keys: &AuthorizedKeys| keys.without(is_old).set(&line))?;
     Ok(if changed { Admission::Added } else { Admission::WasThere })

@@ -125,9 +125,22 @@ fn the_jump_host_has_one_tunnel_key_for_each_pi() {
     // A neighbour's key, from a cloned card: his tunnel is not taken from him.
     let refused = admit(&jump, &tunnel, &other, false).unwrap_err();
     assert!(matches!(&refused, InstallError::OtherKey(fingerprint) if *fingerprint == key.fingerprint()), "{refused}");
-    fs::write(&file, &neighbours).unwrap();
-    assert!(matches!(admit(&jump, &tunnel, &other, false), Err(InstallError::OtherLine)));
-    assert_eq!(read(), neighbours);
+    // Nor a login from whoever has one.
+    for taken in [neighbours, format!("{OTHER} alice@collector\n")] {
+        fs::write(&file, &taken).unwrap();
+        for replace in [false, true] {
+            assert!(matches!(admit(&jump, &tunnel, &other, replace), Err(InstallError::OtherUse(_))), "{taken}");
+        }
+        assert_eq!(read(), taken);
+    }
+
+    // An older form of the Pi's own line.
+    let older = format!("restrict {KEY} tunnel of raspberry31\n");
+    fs::write(&file, &older).unwrap();
+    assert!(matches!(admit(&jump, &tunnel, &key, false), Err(InstallError::OtherLine)));
+    assert_eq!(read(), older);
+    assert_eq!(admit(&jump, &tunnel, &key, true).unwrap(), Admission::Added);
+    assert_eq!(read(), ours);
 
     // A card that was written anew.
     fs::write(&file, format!("# ours\n{ours}")).unwrap();
