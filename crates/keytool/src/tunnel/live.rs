@@ -100,12 +100,10 @@ fn with_input(command: &mut Command, input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// The `ssh` of the unit, without what it is to do.
+/// The `ssh` of the unit, without what it is to do. What it is wrongly allowed would go on for ever.
 fn ssh(tunnel: &Tunnel) -> Command {
-    let words = unit::command(tunnel).join(" ");
-    let mut words = words.split(' ');
-    let mut command = Command::new(words.next().unwrap());
-    command.args(words);
+    let mut command = Command::new("timeout");
+    command.arg("60").args(unit::command(tunnel).join(" ").split(' '));
     command
 }
 

@@ -3,9 +3,14 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use nix::pty::{OpenptyResult, openpty};
 use nix::sys::termios::{LocalFlags, tcgetattr};
+
+/// Longer than anything takes that needs no further answer, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A program whose standard input and standard error are a terminal.
 pub struct Terminal {
@@ -81,10 +86,21 @@ impl Terminal {
         }
     }
 
-    /// Waits for its end, and gives what else was shown.
+    /// Waits for its end, and gives what else was shown. One that asks for more gets no answer, and fails.
     pub fn end(mut self) -> (ExitStatus, String) {
-        // A terminal whose other side is gone gives an error.
-        self.person.read_to_end(&mut self.shown).ok();
+        let (sender, rest) = channel();
+        let mut person = self.person.try_clone().unwrap();
+        std::thread::spawn(move || {
+            let mut shown = Vec::new();
+            // A terminal whose other side is gone gives an error.
+            person.read_to_end(&mut shown).ok();
+            sender.send(shown).ok();
+        });
+        let Ok(shown) = rest.recv_timeout(PATIENCE) else {
+            self.child.kill().unwrap();
+            panic!("it does not end, and showed: {}{}", self.text(), String::from_utf8_lossy(&rest.recv().unwrap()));
+        };
+        self.shown.extend(shown);
         let status = self.child.wait().unwrap();
         (status, self.text())
     }
