@@ -1,0 +1,114 @@
+//! What can be typed: clap types only, no behaviour. One file for each command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use program::environment::ColorWhen;
+
+mod catalog;
+mod check;
+mod hold;
+mod init;
+mod sync;
+mod verify;
+
+pub use catalog::{CatalogArgs, CatalogCommand, RebuildArgs};
+pub use check::CheckArgs;
+pub use hold::{HoldArgs, ReleaseArgs};
+pub use init::InitArgs;
+pub use sync::SyncArgs;
+pub use verify::VerifyArgs;
+
+/// Empties a fleet of Raspberry Pis into research storage and never loses a file.
+///
+/// Exit status: 0 done, 1 unexpected, 2 usage, 3 some device or file failed, 4 no device reachable, 5 storage refused,
+/// 6 safety stop, 7 another run holds the lock, 78 configuration, 130 or 143 stopped by a signal.
+#[derive(Debug, Parser)]
+#[command(name = "pipeline", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// Configuration file [default: $PIPELINE_CONFIG, else ~/.config/pipeline/pipeline.yaml, else
+    /// /etc/pipeline/pipeline.yaml]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
+    pub color: ColorWhen,
+    /// Say more: each file
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Say less: problems only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Mark the storage as the archive and find out what it can do
+    Init(InitArgs),
+    /// Look whether everything is ready for a run; changes nothing on either side
+    Check(CheckArgs),
+    /// Receive new files, verify them, and remove from the devices what is safely stored
+    Sync(SyncArgs),
+    /// Read the storage again and compare it with the catalog; changes and repairs nothing
+    Verify(VerifyArgs),
+    /// Put all removals on hold: files are still received, and nothing leaves any device
+    Hold(HoldArgs),
+    /// End the hold: the next run removes what is due
+    Release(ReleaseArgs),
+    /// Look after the catalog, which says what was received
+    Catalog(CatalogArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_types_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_go_before_and_after_the_command() {
+        for line in ["pipeline -v --config x.yaml sync --jobs 3 pi1", "pipeline sync pi1 --jobs 3 --config x.yaml -v"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert!(cli.global.verbose);
+            assert_eq!(cli.global.config, Some("x.yaml".into()));
+            let Command::Sync(sync) = cli.command else { panic!("{line}") };
+            assert_eq!((sync.jobs, sync.hosts), (Some(3), vec!["pi1".to_owned()]));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "pipeline",
+            "pipeline sync -q -v",
+            "pipeline sync --jobs 0",
+            "pipeline sink",
+            "pipeline catalog",
+            "pipeline verify --budget 2/30",
+            "pipeline verify --budget 1/30 pi1",
+            "pipeline verify --budget 1/30 --sample 5%",
+            "pipeline verify --bandwidth 50",
+            "pipeline init pi1",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}
