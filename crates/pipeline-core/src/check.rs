@@ -312,6 +312,7 @@ mod tests {
             settle: Duration::ZERO,
             delete: DeletePolicy { after: None, high_water: None, low_water: None, max_files: None },
             versions: VersionPolicy::default(),
+            alert_after: None,
             bandwidth: None,
         };
         let device = |name: &&str| Device { name: DeviceName::new(*name).unwrap(), settings: settings.clone() };

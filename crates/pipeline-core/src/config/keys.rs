@@ -25,6 +25,7 @@ const TOP: &[&str] = &[
     "versions",
     "jobs",
     "bandwidth",
+    "alert_after",
     "timeouts",
     "state_dir",
     "agent",
@@ -34,7 +35,8 @@ const TOP: &[&str] = &[
     "devices",
     "onboarding",
 ];
-const DEVICE: &[&str] = &["source", "layout", "include", "exclude", "settle", "delete", "versions", "bandwidth"];
+const DEVICE: &[&str] =
+    &["source", "layout", "include", "exclude", "settle", "delete", "versions", "bandwidth", "alert_after"];
 const DELETE: &[&str] = &["after", "high_water", "low_water", "max_files"];
 const VERSIONS: &[&str] = &["replace"];
 const TIMEOUTS: &[&str] = &["connect", "idle"];
@@ -54,6 +56,9 @@ const DELETE_SECTION: &str = "delete is a section; to keep all files on the devi
 const VERSIONS_SECTION: &str =
     "versions is a section; to keep only the newest content of a database: versions: { replace: [\"*.db\"] }";
 const AFTER: &str = "after is a duration such as 0s, 10m or 30d, or never";
+const ALERT_AFTER: &str = "alert_after is a duration such as 6h, 24h or 7d, or never";
+/// A day: whoever works by daylight, and whatever records by it, has shown itself by then.
+const DEFAULT_ALERT_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads a whole file.
 pub(super) fn read(document: &Document<'_>, surroundings: &Surroundings) -> Result<Config, ConfigError> {
@@ -76,6 +81,7 @@ pub(super) fn read(document: &Document<'_>, surroundings: &Surroundings) -> Resu
         delete: given.delete.over(&DeletePolicy::default()),
         versions: VersionPolicy { replace: given.replace.unwrap_or_default() },
         bandwidth: given.bandwidth.flatten(),
+        alert_after: given.alert_after.unwrap_or(Some(DEFAULT_ALERT_AFTER)),
     };
     let storage = top.required("storage", STORAGE, storage)?;
 
@@ -157,18 +163,12 @@ fn device(section: &Section<'_>) -> Result<Overrides, ConfigError> {
         delete,
         replace,
         bandwidth: nullable(section, "bandwidth", section.text("bandwidth", units::RATE, units::rate)?),
+        alert_after: or_never(section, "alert_after", ALERT_AFTER, |wait| !wait.is_zero())?,
     })
 }
 
 fn delete(section: &Section<'_>) -> Result<DeleteOverrides, ConfigError> {
-    let after = section.text("after", AFTER, |text| match text {
-        "never" => Some(None),
-        text => units::duration(text).map(Some),
-    })?;
-    // 'after: null' could be meant as never, and would delete at once.
-    if after.is_none() && section.has("after") {
-        return Err(section.refuse("after", "nothing is not allowed".into(), AFTER));
-    }
+    let after = or_never(section, "after", AFTER, |_| true)?;
     let high = section.text("high_water", units::PERCENT, units::percent)?;
     let low = section.text("low_water", units::PERCENT, units::percent)?;
     match (high, low) {
@@ -196,6 +196,24 @@ fn delete(section: &Section<'_>) -> Result<DeleteOverrides, ConfigError> {
         water: water.then(|| high.zip(low)),
         max_files: nullable(section, "max_files", section.number("max_files", 1..=u64::MAX)?),
     })
+}
+
+/// A duration that `allows` lets through, or `never`, which is none.
+fn or_never(
+    section: &Section<'_>,
+    key: &str,
+    allowed: &str,
+    allows: impl Fn(&Duration) -> bool,
+) -> Result<Option<Option<Duration>>, ConfigError> {
+    let given = section.text(key, allowed, |text| match text {
+        "never" => Some(None),
+        text => units::duration(text).filter(|duration| allows(duration)).map(Some),
+    })?;
+    // 'after: null' could be meant as never, and would delete at once.
+    if given.is_none() && section.has(key) {
+        return Err(section.refuse(key, "nothing is not allowed".into(), allowed));
+    }
+    Ok(given)
 }
 
 /// Tells a key that is absent from one that is `null`, which takes a limit away.

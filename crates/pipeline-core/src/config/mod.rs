@@ -79,6 +79,8 @@ pub struct DeviceSettings {
     pub versions: VersionPolicy,
     /// Bytes per second for the device; none: as fast as the link.
     pub bandwidth: Option<u64>,
+    /// A device that is away, brings nothing new or does not get its work done for longer needs a person; none: never.
+    pub alert_after: Option<Duration>,
 }
 
 /// What becomes of archived content when its file on the device has other content now. A file that has grown is not concerned:
@@ -121,6 +123,8 @@ pub struct Overrides {
     pub replace: Option<Vec<String>>,
     /// See [`DeviceSettings::bandwidth`]; `Some(None)` takes the limit away.
     pub bandwidth: Option<Option<u64>>,
+    /// See [`DeviceSettings::alert_after`]; `Some(None)` for never.
+    pub alert_after: Option<Option<Duration>>,
 }
 
 /// What a `delete` section says; the rest stays as it was.
@@ -260,6 +264,7 @@ impl Overrides {
             delete: self.delete.over(&settings.delete),
             versions: VersionPolicy { replace: self.replace.clone().unwrap_or(settings.versions.replace) },
             bandwidth: self.bandwidth.unwrap_or(settings.bandwidth),
+            alert_after: self.alert_after.unwrap_or(settings.alert_after),
         }
     }
 }

@@ -41,6 +41,7 @@ fn three_keys_are_enough() {
         delete: DeletePolicy { after: Some(Duration::ZERO), high_water: None, low_water: None, max_files: None },
         versions: VersionPolicy { replace: vec![] },
         bandwidth: None,
+        alert_after: Some(seconds(86_400)),
     };
     assert_eq!(config.defaults, expected);
 }
@@ -60,7 +61,7 @@ fn the_state_is_kept_where_the_user_may_write() {
 fn every_key_is_heard() {
     let text = "hosts: ['pi*', '!pi3']\nsource: /data//raw/\nstorage: ~/archive\nssh_config: /etc/fleet\n\
                 layout: 'all/{source_name}/{path}'\ninclude: ['*.jpg']\nexclude: []\nsettle: 1h30m\n\
-                delete: { after: never, high_water: 80%, low_water: 60%, max_files: 10 }\nversions: { replace: ['*.db', state/] }\njobs: 2\nbandwidth: 1MB/s\n\
+                delete: { after: never, high_water: 80%, low_water: 60%, max_files: 10 }\nversions: { replace: ['*.db', state/] }\njobs: 2\nbandwidth: 1MB/s\nalert_after: 7d\n\
                 timeouts: { connect: 2s, idle: 3s }\nstate_dir: ~/state\nagent: never\nread_back: always\n\
                 metrics: /m.prom\nping: http://localhost:80/x\n\
                 onboarding: { jump: j, name: 'p{id}', user: u, base_port: 6000, key_type: rsa }\n";
@@ -91,6 +92,7 @@ fn every_key_is_heard() {
         delete: DeletePolicy { after: None, high_water: Some(80), low_water: Some(60), max_files: Some(10) },
         versions: VersionPolicy { replace: vec!["*.db".into(), "state/".into()] },
         bandwidth: Some(1_000_000),
+        alert_after: Some(seconds(7 * 86_400)),
     };
     assert_eq!(config.defaults, expected);
 }
@@ -103,7 +105,7 @@ fn overrides_are_merged_by_pattern_and_later_ones_win() {
                 'pi*': { source: /two, exclude: [x], include: [y], layout: 'z/{path}', versions: { replace: [b] } }\n  \
                 pi3: { bandwidth: null, delete: { high_water: null } }\n  \
                 pi4: { bandwidth: 2MB/s, versions: { replace: [] }, delete: { after: never, high_water: 50%, low_water: 40% } }\n  \
-                pi5: { versions: { replace: null } }\n";
+                pi5: { versions: { replace: null }, alert_after: never }\n";
     let config = parse(&format!("{MINIMAL}{text}")).unwrap();
     let device = |name: &str| config.device(&DeviceName::new(name).unwrap());
 
@@ -123,6 +125,7 @@ fn overrides_are_merged_by_pattern_and_later_ones_win() {
     assert_eq!((pi4.settle, pi4.bandwidth), (seconds(10), Some(2_000_000)));
     assert_eq!(pi4.delete, policy(None, Some(50), Some(40), Some(9)));
     assert_eq!(device("pi5").source, Path::new("/two"));
+    assert_eq!((pi4.alert_after, device("pi5").alert_after), (Some(seconds(86_400)), None));
     let replaced = ["other", "pi1", "pi4", "pi5"].map(|name| device(name).versions.replace.concat());
     assert_eq!(replaced, ["a", "b", "", "b"]);
 }

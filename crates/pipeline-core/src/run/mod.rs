@@ -269,6 +269,7 @@ mod tests {
                 settle: std::time::Duration::ZERO,
                 delete: DeletePolicy { after: None, high_water: None, low_water: None, max_files: None },
                 versions: VersionPolicy::default(),
+                alert_after: None,
                 bandwidth: None,
             },
         };

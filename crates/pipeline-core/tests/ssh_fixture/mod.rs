@@ -169,6 +169,7 @@ pub fn device(alias: &str, source: &Path) -> Device {
         settle: Duration::ZERO,
         delete: DeletePolicy { after: None, high_water: None, low_water: None, max_files: None },
         versions: VersionPolicy::default(),
+        alert_after: None,
         bandwidth: None,
     };
     Device { name: name(alias), settings }

@@ -320,6 +320,7 @@ fn over_sshd(builder: Builder, prepare: impl Fn(&Fleet), agent: AgentMode, caps:
         delete: DeletePolicy { after: None, high_water: None, low_water: None, max_files: None },
         bandwidth: None,
         versions: VersionPolicy::default(),
+        alert_after: None,
     };
     let device = Device { name: DeviceName::new("raspberry1").unwrap(), settings };
     conforms(connector.connect(&device, &(), Intent::Change).unwrap(), &source, caps);
