@@ -7,3 +7,10 @@ pub fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
+
+/// A moment as people and programs read it: RFC 3339 in UTC, whole seconds.
+pub fn rfc3339(ns: i64) -> String {
+    // Every i64 of nanoseconds is a moment that it knows, from 1677 to 2262.
+    let moment = jiff::Timestamp::from_nanosecond(i128::from(ns)).unwrap_or_default();
+    moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

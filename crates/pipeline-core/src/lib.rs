@@ -27,6 +27,7 @@
 //! | [`receipt`] | the proof without which nothing is removed |
 //! | [`sync`], [`run`], [`check`] | one device; many devices; is everything ready |
 //! | [`rebuild`] | a lost catalog, made anew from the storage |
+//! | [`inspect`], [`forecast`] | the whole fleet at one look, and what needs a person; when a card will be full |
 //! | [`verify`] | the storage, read again and compared with the catalog |
 //! | [`metrics`] | how the last run went, as a Prometheus textfile |
 //! | [`cancel`], [`clock`], [`descriptors`] | the wish to stop, seen by all threads; our own clock; how many files may be open |
@@ -62,7 +63,11 @@ pub mod event;
 #[cfg(feature = "collector")]
 pub mod fleet;
 #[cfg(feature = "collector")]
+pub mod forecast;
+#[cfg(feature = "collector")]
 pub mod hold;
+#[cfg(feature = "collector")]
+pub mod inspect;
 #[cfg(feature = "collector")]
 pub mod metrics;
 #[cfg(feature = "collector")]
