@@ -7,8 +7,8 @@ use super::error::ConfigError;
 use super::section::Section;
 use super::yaml::Document;
 use super::{
-    AgentMode, Config, DeleteOverrides, DeletePolicy, DeviceSettings, Filter, HostPattern, Onboarding, Overrides,
-    ReadBack, Setup, Surroundings, Timeouts, VersionPolicy, layout, units,
+    AgentMode, Config, DeleteOverrides, DeletePolicy, DeviceSettings, Filter, HostPattern, Notify, NotifyWhen,
+    Onboarding, Overrides, ReadBack, Setup, Surroundings, Timeouts, VersionPolicy, layout, units,
 };
 use crate::path::DeviceName;
 
@@ -32,6 +32,7 @@ const TOP: &[&str] = &[
     "read_back",
     "metrics",
     "ping",
+    "notify",
     "devices",
     "onboarding",
 ];
@@ -40,11 +41,12 @@ const DEVICE: &[&str] =
 const DELETE: &[&str] = &["after", "high_water", "low_water", "max_files"];
 const VERSIONS: &[&str] = &["replace"];
 const TIMEOUTS: &[&str] = &["connect", "idle"];
+const NOTIFY: &[&str] = &["command", "when", "timeout"];
 const ONBOARDING: &[&str] = &["jump", "name", "user", "base_port", "key_type"];
 
 /// Every key at every depth, for the test that the example shows them all.
 #[cfg(test)]
-pub(super) const ALL: &[&[&str]] = &[TOP, DEVICE, DELETE, VERSIONS, TIMEOUTS, ONBOARDING];
+pub(super) const ALL: &[&[&str]] = &[TOP, DEVICE, DELETE, VERSIONS, TIMEOUTS, NOTIFY, ONBOARDING];
 
 const HOSTS: &str =
     "hosts is a list of names and patterns in quotes: [\"raspberry31\", \"raspberry[1-9,12]\", \"!raspberry7\"]";
@@ -55,6 +57,9 @@ const FULL_PATH: &str = "a full path, or one that starts with ~/";
 const DELETE_SECTION: &str = "delete is a section; to keep all files on the device: delete: { after: never }";
 const VERSIONS_SECTION: &str =
     "versions is a section; to keep only the newest content of a database: versions: { replace: [\"*.db\"] }";
+const NOTIFY_SECTION: &str =
+    "notify is a section: { command: [\"/usr/local/lib/pipeline/notify-mail\", \"me@example.org\"] }";
+const COMMAND: &str = "command is a program by its full path and its arguments, in a list: [\"/usr/local/lib/pipeline/notify-mail\", \"me@example.org\"]";
 const AFTER: &str = "after is a duration such as 0s, 10m or 30d, or never";
 const ALERT_AFTER: &str = "alert_after is a duration such as 6h, 24h or 7d, or never";
 /// A day: whoever works by daylight, and whatever records by it, has shown itself by then.
@@ -107,6 +112,10 @@ pub(super) fn read(document: &Document<'_>, surroundings: &Surroundings) -> Resu
             .unwrap_or(ReadBack::Auto),
         metrics: top.text("metrics", FULL_PATH, path)?,
         ping: top.text("ping", "ping is a URL: https://hc-ping.com/…", url)?,
+        notify: match top.section("notify", NOTIFY, NOTIFY_SECTION)? {
+            Some(section) => notify(&section, surroundings)?,
+            None => None,
+        },
         defaults,
         devices: devices(&top)?,
         onboarding,
@@ -221,13 +230,34 @@ fn nullable<T>(section: &Section<'_>, key: &str, value: Option<T>) -> Option<Opt
     section.has(key).then_some(value)
 }
 
+/// None where no command is named: the rest of the section says only how.
+fn notify(section: &Section<'_>, surroundings: &Surroundings) -> Result<Option<Notify>, ConfigError> {
+    let choices = [("failure", NotifyWhen::Failure), ("change", NotifyWhen::Change), ("always", NotifyWhen::Always)];
+    let when = section.choice("when", &choices)?.unwrap_or(NotifyWhen::Change);
+    let timeout = section.text("timeout", WAIT, wait)?.unwrap_or(Duration::from_secs(30));
+    let word = |text: &str| if text.contains('\0') { Err("NUL is not allowed") } else { Ok(text.to_owned()) };
+    let Some(words) = section.list("command", COMMAND, word)? else { return Ok(None) };
+    let mut words = words.into_iter();
+    let Some(program) = words.next() else { return Err(section.refuse("command", "an empty list".into(), COMMAND)) };
+    // Which program a name stands for would depend on who starts the run.
+    let program = surroundings
+        .expand_home(&program)
+        .filter(|path| path.is_absolute())
+        .ok_or_else(|| section.refuse("command", format!("'{program}' is no full path"), COMMAND))?;
+    Ok(Some(Notify { program, arguments: words.collect(), when, timeout }))
+}
+
+const WAIT: &str = "a duration of at least 1s, such as 15s or 2m";
+
+fn wait(text: &str) -> Option<Duration> {
+    units::duration(text).filter(|wait| !wait.is_zero())
+}
+
 fn timeouts(section: &Section<'_>) -> Result<Timeouts, ConfigError> {
-    let wait = |text: &str| units::duration(text).filter(|wait| !wait.is_zero());
-    let allowed = "a duration of at least 1s, such as 15s or 2m";
     let defaults = Timeouts::default();
     Ok(Timeouts {
-        connect: section.text("connect", allowed, wait)?.unwrap_or(defaults.connect),
-        idle: section.text("idle", allowed, wait)?.unwrap_or(defaults.idle),
+        connect: section.text("connect", WAIT, wait)?.unwrap_or(defaults.connect),
+        idle: section.text("idle", WAIT, wait)?.unwrap_or(defaults.idle),
     })
 }
 

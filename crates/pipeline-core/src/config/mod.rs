@@ -52,6 +52,8 @@ pub struct Config {
     pub metrics: Option<PathBuf>,
     /// URL of a dead-man's switch, to call at the beginning and end of each run.
     pub ping: Option<String>,
+    /// A command that is told how a run ended.
+    pub notify: Option<Notify>,
     /// What holds for a device unless overridden.
     pub defaults: DeviceSettings,
     /// Overrides by host pattern, in the order of the file; later ones win.
@@ -145,6 +147,30 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For silence on a connection that is up.
     pub idle: Duration,
+}
+
+/// A command that is told how a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notify {
+    /// The program, by its full path.
+    pub program: PathBuf,
+    /// What stands behind it.
+    pub arguments: Vec<String>,
+    /// Of which runs it is told.
+    pub when: NotifyWhen,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// Of which runs the command of `notify` is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotifyWhen {
+    /// Each that ends with another exit code than 0.
+    Failure,
+    /// Each that finds a trouble that was not told yet, or the end of one that was.
+    Change,
+    /// Each.
+    Always,
 }
 
 /// Whether the agent may be used.

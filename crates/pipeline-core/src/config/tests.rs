@@ -29,7 +29,7 @@ fn three_keys_are_enough() {
     assert_eq!(config.timeouts, Timeouts { connect: seconds(15), idle: seconds(60) });
     assert_eq!(config.state_dir, Path::new("/home/bee/.local/state/pipeline"));
     assert_eq!((config.agent, config.read_back), (AgentMode::Auto, ReadBack::Auto));
-    assert_eq!((config.metrics, config.ping), (None, None));
+    assert_eq!((config.metrics, config.ping, config.notify), (None, None, None));
     assert!(config.devices.is_empty());
     assert_eq!(config.onboarding, Onboarding::default());
     let expected = DeviceSettings {
@@ -63,7 +63,7 @@ fn every_key_is_heard() {
                 layout: 'all/{source_name}/{path}'\ninclude: ['*.jpg']\nexclude: []\nsettle: 1h30m\n\
                 delete: { after: never, high_water: 80%, low_water: 60%, max_files: 10 }\nversions: { replace: ['*.db', state/] }\njobs: 2\nbandwidth: 1MB/s\nalert_after: 7d\n\
                 timeouts: { connect: 2s, idle: 3s }\nstate_dir: ~/state\nagent: never\nread_back: always\n\
-                metrics: /m.prom\nping: http://localhost:80/x\n\
+                metrics: /m.prom\nping: http://localhost:80/x\nnotify: { command: [~/mail, me], when: always, timeout: 1m }\n\
                 onboarding: { jump: j, name: 'p{id}', user: u, base_port: 6000, key_type: rsa }\n";
     let config = parse(text).unwrap();
     assert_eq!(config.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), ["pi*", "!pi3"]);
@@ -75,6 +75,9 @@ fn every_key_is_heard() {
     assert_eq!((config.agent, config.read_back), (AgentMode::Never, ReadBack::Always));
     assert_eq!(config.metrics, Some("/m.prom".into()));
     assert_eq!(config.ping, Some("http://localhost:80/x".into()));
+    let (program, arguments) = ("/home/bee/mail".into(), vec!["me".into()]);
+    let notify = Notify { program, arguments, when: NotifyWhen::Always, timeout: seconds(60) };
+    assert_eq!(config.notify, Some(notify));
     let expected = Onboarding {
         jump: "j".into(),
         name: "p{id}".into(),
@@ -95,6 +98,16 @@ fn every_key_is_heard() {
         alert_after: Some(seconds(7 * 86_400)),
     };
     assert_eq!(config.defaults, expected);
+}
+
+#[test]
+fn a_command_is_told_of_changes_and_without_one_nobody_is() {
+    let notify = |text: &str| parse(&format!("{MINIMAL}notify: {text}\n")).unwrap().notify;
+    let (program, arguments) = ("/bin/true".into(), vec![]);
+    let expected = Notify { program, arguments, when: NotifyWhen::Change, timeout: seconds(30) };
+    assert_eq!(notify("{ command: [/bin/true] }"), Some(expected));
+    assert_eq!(notify("{ when: failure }"), None);
+    assert_eq!(notify("null"), None);
 }
 
 #[test]
