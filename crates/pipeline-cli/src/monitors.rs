@@ -1,4 +1,5 @@
-//! Those who watch from afar: a Prometheus textfile (`metrics`) and a dead-man's switch (`ping`).
+//! Those who watch from afar: a Prometheus textfile (`metrics`), a dead-man's switch (`ping`), and a command of the user's
+//! (`notify`).
 //!
 //! Guarantees that they hear of every run that began or should have begun, with the exit code that the caller sees; that
 //! whatever goes wrong with them is a warning; and that they cost a run no time but at its end, where it is bounded. A program
@@ -9,14 +10,18 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use pipeline_core::clock::now_ns;
-use pipeline_core::config::Config;
-use pipeline_core::event::{Event, Observer, RunReport};
+use pipeline_core::config::{Config, Notify};
+use pipeline_core::error::Class;
+use pipeline_core::event::{Event, Observer, Outcome, RunReport, StopReason};
 use pipeline_core::fleet::Device;
 use pipeline_core::hold;
 use pipeline_core::metrics::{self, Ended};
+use pipeline_core::notify;
 use program::exit::Exit;
 use program::failure::Failure;
+use program::signals::Received;
 use program::words::printable;
 
 use crate::ping::{LIMITS, Ping};
@@ -27,10 +32,12 @@ use crate::ui::wording::run_line;
 pub struct Monitors {
     metrics: Option<PathBuf>,
     ping: Option<Arc<Ping>>,
+    notify: Option<Notify>,
     state_dir: PathBuf,
     began: Instant,
     fleet: OnceLock<Vec<Device>>,
     report: OnceLock<RunReport>,
+    signal: OnceLock<Received>,
     /// The call that says that the run has begun.
     starting: Mutex<Option<JoinHandle<Result<(), Failure>>>>,
 }
@@ -41,10 +48,12 @@ impl Monitors {
         Monitors {
             metrics: config.metrics.clone(),
             ping: config.ping.as_deref().map(|url| Arc::new(Ping::new(url, LIMITS))),
+            notify: config.notify.clone(),
             state_dir: config.state_dir.clone(),
             began: Instant::now(),
             fleet: OnceLock::new(),
             report: OnceLock::new(),
+            signal: OnceLock::new(),
             starting: Mutex::default(),
         }
     }
@@ -53,6 +62,11 @@ impl Monitors {
     pub fn know_fleet(&self, fleet: Vec<Device>) {
         // A program makes one run.
         self.fleet.set(fleet).ok();
+    }
+
+    /// Whether a signal has come: then there is no time for long calls.
+    pub fn know_signal(&self, signal: Received) {
+        self.signal.set(signal).ok();
     }
 
     /// A listener that lets the monitors know of what `observer` hears.
@@ -78,31 +92,78 @@ impl Monitors {
         if let Err(failure) = self.write_metrics(exit) {
             ui.warning(&failure);
         }
-        if let Err(failure) = self.call(exit, reason) {
+        let summary = summary(exit, self.report.get(), reason);
+        if let Err(failure) = self.call(exit, &summary) {
+            ui.warning(&failure);
+        }
+        // Last, since it may take as long as the user allows it.
+        if let Err(failure) = self.notify(exit, &summary, reason) {
             ui.warning(&failure);
         }
     }
 
+    fn fleet(&self) -> Option<Vec<&str>> {
+        self.fleet.get().map(|fleet| fleet.iter().map(|device| device.name.as_str()).collect())
+    }
+
     fn write_metrics(&self, exit: Exit) -> Result<(), Failure> {
         let Some(file) = &self.metrics else { return Ok(()) };
-        let fleet: Option<Vec<&str>> =
-            self.fleet.get().map(|fleet| fleet.iter().map(|device| device.name.as_str()).collect());
+        let fleet = self.fleet();
         let (at_ns, took) = (now_ns(), self.began.elapsed());
         let held = hold::read(&self.state_dir).is_held();
         let ended = Ended { exit_code: exit.code(), at_ns, took, held, report: self.report.get() };
         metrics::write(file, &self.state_dir, fleet.as_deref(), &ended).map_err(|error| Failure::of(&error))
     }
 
-    fn call(&self, exit: Exit, reason: Option<&str>) -> Result<(), Failure> {
+    fn call(&self, exit: Exit, summary: &str) -> Result<(), Failure> {
         let Some(ping) = &self.ping else { return Ok(()) };
         // The other way round the switch would take the run for one that does not end.
         let starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let started = starting.and_then(|thread| thread.join().ok()).unwrap_or(Ok(()));
-        let summary = summary(exit, self.report.get(), reason);
-        let ended = if exit == Exit::Done { ping.success(&summary) } else { ping.fail(&summary) };
+        let ended = if exit == Exit::Done { ping.success(summary) } else { ping.fail(summary) };
         // One warning is enough.
         ended.and(started)
     }
+
+    fn notify(&self, exit: Exit, summary: &str, reason: Option<&str>) -> Result<(), Failure> {
+        let Some(notify) = &self.notify else { return Ok(()) };
+        // Somebody stopped it, who knows; and a service that is being stopped has a few seconds.
+        let stop = || self.signal.get().is_some_and(|signal| signal.exit().is_some());
+        if stop() {
+            return Ok(());
+        }
+        let (fleet, report) = (self.fleet(), self.report.get());
+        let stopped_by = stopped_by(exit, report, reason);
+        let ended = notify::Ended {
+            exit_code: exit.code(),
+            at: Timestamp::now(),
+            summary,
+            stopped_by: stopped_by.as_ref(),
+            fleet: fleet.as_deref(),
+            report,
+        };
+        notify::notify(notify, &self.state_dir, &ended, &stop).map_err(|error| Failure::of(&error))
+    }
+}
+
+/// What is wrong with the run as a whole; none where at most single devices have failed.
+fn stopped_by(exit: Exit, report: Option<&RunReport>, reason: Option<&str>) -> Option<StopReason> {
+    if let Some(stop) = report.and_then(|report| report.stopped_by.clone()) {
+        return Some(stop);
+    }
+    let failed = |wanted: Class| {
+        let devices = report.iter().flat_map(|report| &report.devices);
+        devices.filter(|device| matches!(device.outcome, Outcome::Failed { class, .. } if class == wanted)).count() > 0
+    };
+    let (class, words) = match exit {
+        Exit::Unreachable => (Class::Unreachable, "no device could be reached"),
+        Exit::Unexpected if !failed(Class::Internal) => (Class::Internal, "it ended unexpectedly"),
+        Exit::Storage if report.is_none() => (Class::Storage, "the storage was refused"),
+        Exit::Safety if report.is_none() => (Class::Integrity, "a safety stop"),
+        Exit::Config if report.is_none() => (Class::Config, "the configuration, a key or a permission must change"),
+        _ => return None,
+    };
+    Some(StopReason { class, reason: reason.unwrap_or(words).to_owned(), hint: None })
 }
 
 /// One line: exit code, and what was done or why not.

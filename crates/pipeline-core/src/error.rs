@@ -1,7 +1,7 @@
 //! Classes of failure. Each room has its own error enum; the class alone decides what follows.
 
 /// What kind of failure an error is. Only this decides retry, skip and exit status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// May go away by itself: a broken connection, a time-out in the middle. Retried once, then the next run.

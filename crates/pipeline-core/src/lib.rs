@@ -30,6 +30,7 @@
 //! | [`inspect`], [`forecast`] | the whole fleet at one look, and what needs a person; when a card will be full |
 //! | [`verify`] | the storage, read again and compared with the catalog |
 //! | [`metrics`] | how the last run went, as a Prometheus textfile |
+//! | [`notify`] | a command of the user's, told how runs end |
 //! | [`cancel`], [`clock`], [`descriptors`] | the wish to stop, seen by all threads; our own clock; how many files may be open |
 //!
 //! Nothing in this crate prints, prompts, reads `$HOME` or the environment, or exits.
@@ -71,6 +72,8 @@ pub mod inspect;
 #[cfg(feature = "collector")]
 pub mod metrics;
 #[cfg(feature = "collector")]
+pub mod notify;
+#[cfg(feature = "collector")]
 pub mod plan;
 #[cfg(feature = "collector")]
 pub mod rebuild;
@@ -78,6 +81,8 @@ pub mod rebuild;
 pub mod receipt;
 #[cfg(feature = "collector")]
 pub mod remote;
+#[cfg(feature = "collector")]
+mod replace;
 #[cfg(feature = "collector")]
 pub mod run;
 #[cfg(feature = "collector")]

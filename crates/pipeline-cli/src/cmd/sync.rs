@@ -31,6 +31,9 @@ pub fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     let observer: Arc<dyn Observer> = fallbacks.clone();
     let cancel = Cancel::new();
     let signal = context.listen(&cancel, &observer)?;
+    if let Some(monitors) = monitors {
+        monitors.know_signal(signal.clone());
+    }
     let connector = context.connector(&config, ssh_config, &cancel);
     let setup = Setup {
         config: &config,

@@ -10,19 +10,18 @@ mod tests;
 mod text;
 
 use std::collections::HashMap;
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::catalog::{Catalog, LastVisit};
 use crate::error::{Class, Classified};
 use crate::event::{Counts, DeviceReport, Outcome, RunReport};
+use crate::replace::replace;
 use text::{Earlier, Page, seconds};
 
-/// Whoever collects the file runs as another user, and may be of no group of ours.
+/// Whoever collects the file runs as another user, and may be of no group of ours; the umask of a service is often stricter.
 const MODE: u32 = 0o644;
 
 /// What keeps the page from being written.
@@ -73,7 +72,7 @@ pub fn write(file: &Path, state_dir: &Path, fleet: Option<&[&str]>, ended: &Ende
     // Missing the first time. If it can't be read for another reason, most likely it can't be replaced either.
     let earlier = Earlier::read(&fs::read_to_string(file).unwrap_or_default());
     let page = page(&visits, &earlier, fleet, ended);
-    replace(file, &page).map_err(|source| MetricsError::Write { file: file.to_owned(), source })
+    replace(file, MODE, &page).map_err(|source| MetricsError::Write { file: file.to_owned(), source })
 }
 
 /// What is known of one device.
@@ -193,37 +192,4 @@ fn devices<'a>(
 /// A run that is stopped reports nothing but zeros of devices whose turn did not come, and they mean nothing.
 fn visited(report: &DeviceReport) -> bool {
     report.outcome != Outcome::Stopped || report.counts != Counts::default()
-}
-
-/// Puts a new file in the place of the old one.
-fn replace(file: &Path, page: &[u8]) -> io::Result<()> {
-    // Not `.prom` at the end: those are collected. With a number of our own: the lock is no longer held, and another run may
-    // end in the same instant.
-    let mut name = OsString::from(".");
-    name.push(file.file_name().ok_or(io::ErrorKind::IsADirectory)?);
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = file.with_file_name(name);
-    let written = write_new(&temporary, page).and_then(|()| fs::rename(&temporary, file));
-    if written.is_err() {
-        // Nobody reads it, and why it is there has been told.
-        fs::remove_file(&temporary).ok();
-    }
-    written
-}
-
-fn write_new(path: &Path, page: &[u8]) -> io::Result<()> {
-    let create = || OpenOptions::new().write(true).create_new(true).open(path);
-    let mut file: File = match create() {
-        // Of a run that was killed here, and had the number that is now ours.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            fs::remove_file(path)?;
-            create()?
-        }
-        created => created?,
-    };
-    // The umask of a service is often stricter.
-    file.set_permissions(Permissions::from_mode(MODE))?;
-    file.write_all(page)?;
-    // After a power cut the old page or the new one, not an empty one.
-    file.sync_data()
 }

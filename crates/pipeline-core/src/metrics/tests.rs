@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::*;
 use crate::event::StopReason;
