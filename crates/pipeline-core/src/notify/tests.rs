@@ -13,6 +13,9 @@ use super::*;
 use crate::event::{Counts, DeviceReport, Outcome};
 use crate::path::DeviceName;
 
+/// Devices and how their visits ended.
+type Devices<'a> = &'a [(&'a str, Outcome)];
+
 /// A command of ours in a directory of its own, and what is remembered of it.
 struct Scene {
     dir: tempfile::TempDir,
@@ -45,7 +48,7 @@ impl Scene {
     }
 
     /// Ends a run like this a minute after the last, and returns what the command read, if it was called.
-    fn ended(&mut self, exit_code: u8, stopped_by: Option<Class>, devices: &[(&str, Outcome)]) -> Option<Value> {
+    fn ended(&mut self, exit_code: u8, stopped_by: Option<Class>, devices: Devices<'_>) -> Option<Value> {
         self.minutes += 1;
         let report = |(name, outcome): &(&str, Outcome)| DeviceReport {
             device: DeviceName::new(*name).unwrap(),
@@ -74,7 +77,7 @@ impl Scene {
     }
 
     /// The same, in short: who is named under `new`, `lasting` and `over`, with the class.
-    fn news(&mut self, exit_code: u8, stopped_by: Option<Class>, devices: &[(&str, Outcome)]) -> String {
+    fn news(&mut self, exit_code: u8, stopped_by: Option<Class>, devices: Devices<'_>) -> String {
         let Some(notice) = self.ended(exit_code, stopped_by, devices) else { return "-".into() };
         let who = |list: &str| {
             let troubles = notice[list].as_array().unwrap().iter();
@@ -126,7 +129,7 @@ fn a_trouble_is_told_once_and_its_end_as_well() {
     let (host_key, config) = (|| failed(Class::HostKey), || failed(Class::Config));
     let mut scene = Scene::listening(NotifyWhen::Change);
     let nothing_changed = "-";
-    let table: [(u8, Option<Class>, &[(&str, Outcome)], &str); 12] = [
+    let table: [(u8, Option<Class>, Devices<'_>, &str); 12] = [
         (0, None, &[("pi1", Outcome::Done), ("pi2", offline())], nothing_changed),
         (3, None, &[("pi1", host_key()), ("pi2", Outcome::Done)], "new: pi1/host_key, lasting: , over: "),
         (3, None, &[("pi1", host_key()), ("pi2", Outcome::Done)], nothing_changed),
@@ -161,7 +164,7 @@ fn a_trouble_is_told_once_and_its_end_as_well() {
 #[test]
 fn what_may_pass_is_told_once_it_has_lasted() {
     let mut scene = Scene::listening(NotifyWhen::Change);
-    let broken: &[(&str, Outcome)] = &[("pi1", failed(Class::Transient))];
+    let broken: Devices<'_> = &[("pi1", failed(Class::Transient))];
     assert_eq!(scene.news(3, None, broken), "-");
     assert_eq!(scene.news(0, None, &[("pi1", Outcome::Done)]), "-", "nobody heard of it");
     assert_eq!(scene.news(3, None, broken), "-");
@@ -181,7 +184,7 @@ fn what_may_pass_is_told_once_it_has_lasted() {
 fn a_command_that_fails_is_told_again() {
     let mut scene = Scene::listening(NotifyWhen::Change);
     let deaf = scene.dir.path().join("deaf");
-    let wrong: &[(&str, Outcome)] = &[("pi1", failed(Class::Config))];
+    let wrong: Devices<'_> = &[("pi1", failed(Class::Config))];
     let told = "new: pi1/config, lasting: , over: ";
     fs::write(&deaf, "").unwrap();
     assert_eq!([scene.news(3, None, wrong), scene.news(3, None, wrong)], [told; 2]);
@@ -198,8 +201,8 @@ fn a_command_that_fails_is_told_again() {
 
 #[test]
 fn who_wants_failures_alone_or_everything_gets_that() {
-    let wrong: &[(&str, Outcome)] = &[("pi1", failed(Class::Transient))];
-    let well: &[(&str, Outcome)] = &[("pi1", Outcome::Done)];
+    let wrong: Devices<'_> = &[("pi1", failed(Class::Transient))];
+    let well: Devices<'_> = &[("pi1", Outcome::Done)];
     let mut failures = Scene::listening(NotifyWhen::Failure);
     let new = "new: pi1/transient, lasting: , over: ";
     assert_eq!(failures.news(3, None, wrong), new);
@@ -225,7 +228,7 @@ fn a_memory_that_is_lost_or_damaged_is_told_again() {
     let file = scene.dir.path().join(memory::FILE_NAME);
     scene.ended(0, None, &[("pi1", Outcome::Done)]);
     assert!(!file.exists(), "all is well, and nothing is written each minute");
-    let wrong: &[(&str, Outcome)] = &[("pi1", failed(Class::Config))];
+    let wrong: Devices<'_> = &[("pi1", failed(Class::Config))];
     let told = scene.news(3, None, wrong);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     for damaged in ["", "{\"troubles\": 7}", "\u{0}\u{0}"] {
