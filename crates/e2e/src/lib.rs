@@ -14,6 +14,7 @@ pub mod mounts;
 pub mod random;
 mod running;
 pub mod scene;
+pub mod schema;
 pub mod stand_in;
 pub mod strace;
 pub mod truth;
@@ -68,7 +69,7 @@ impl Ended {
     /// The events that `--json` wrote.
     ///
     /// # Panics
-    /// Where a line is not an object with a schema number and an event.
+    /// Where a line is not as `docs/schema/events.json` says.
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {
         self.stdout.lines().map(event).collect()
@@ -98,7 +99,7 @@ impl Ended {
 #[track_caller]
 fn event(line: &str) -> Value {
     let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-    assert!(value["schema"].is_u64() && value["event"].is_string(), "{line}");
+    schema::assert_described("events", &value);
     value
 }
 

@@ -4,6 +4,7 @@
 //! own way, and be cured again.
 
 use std::fs;
+use std::path::Path;
 
 use local_fleet::Machine;
 
@@ -18,6 +19,24 @@ pub const PI_CONFIG: &str = "ForceCommand if [ -e \"$HOME/instead\" ]; then exec
 pub fn misbehave(pi: &Machine, script: &str) {
     let path = pi.home().join("instead");
     fs::write(&path, script).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+/// A script that runs commands as `shell` says, and the SFTP server where that is asked for.
+///
+/// # Panics
+/// Where this computer has no SFTP server.
+pub fn with_sftp(shell: &str) -> String {
+    format!("case \"$SSH_ORIGINAL_COMMAND\" in internal-sftp) exec {};; esac\n{shell}\n", sftp_server())
+}
+
+/// OpenSSH's SFTP server, as a program of its own.
+///
+/// # Panics
+/// Where this computer has none.
+pub fn sftp_server() -> &'static str {
+    let places = ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server"];
+    let found = places.into_iter().find(|path| Path::new(path).exists());
+    found.unwrap_or_else(|| panic!("no sftp-server in {places:?}"))
 }
 
 /// From now on the Pi pretends to start the agent, says `speech` in its place, and then does what `afterwards` says.

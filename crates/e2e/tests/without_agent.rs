@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use e2e::scene::{Scene, Tree, noise};
-use e2e::stand_in::{PI_CONFIG, misbehave};
+use e2e::stand_in::{PI_CONFIG, misbehave, sftp_server, with_sftp};
 use e2e::truth::assert_all_true;
 use local_fleet::{Fleet, snapshot};
 use rusqlite::Connection;
@@ -36,16 +36,6 @@ const LONG_AGO: Duration = Duration::from_secs(7200);
 /// What a Pi's shell finds where `sha256sum` is missing.
 const TOOLS: [&str; 14] =
     ["cat", "chmod", "date", "dd", "find", "head", "id", "ls", "mkdir", "rm", "sh", "stat", "uname", "xargs"];
-
-/// Runs commands as `shell` says, and the SFTP server where that is asked for.
-fn with_sftp(shell: &str) -> String {
-    format!("case \"$SSH_ORIGINAL_COMMAND\" in internal-sftp) exec {};; esac\n{shell}\n", sftp_server())
-}
-
-fn sftp_server() -> &'static str {
-    let places = ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server"];
-    places.into_iter().find(|path| Path::new(path).exists()).unwrap()
-}
 
 /// A shell whose `~/.cache` is a file system of its own.
 fn cache_on(options: &str) -> String {

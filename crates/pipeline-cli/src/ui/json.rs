@@ -273,4 +273,16 @@ mod tests {
             assert!(missing.is_empty(), "{kind}: {missing:?}");
         }
     }
+
+    #[test]
+    fn every_event_is_as_its_schema_says() {
+        let events: Vec<_> = every_event().into_iter().map(|event| (0, event)).collect();
+        let ends = |event: &Event| matches!(event, Event::ArchiveVerified(_) | Event::RunFinished(_));
+        // What has an end of its own is written by itself.
+        for part in events.split_inclusive(|(_, event)| ends(event)) {
+            let lines = written(part);
+            assert_eq!(lines.len(), part.len(), "{lines:?}");
+            lines.iter().for_each(|line| e2e::schema::assert_described("events", line));
+        }
+    }
 }
