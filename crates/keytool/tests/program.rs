@@ -5,8 +5,11 @@
 mod support;
 
 use std::fs::File;
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::Signal;
 use support::terminal::Terminal;
 use support::{Home, good, ssh_keygen};
 
@@ -214,6 +217,51 @@ fn a_person_who_presses_ctrl_c_gets_the_terminal_back() {
     let (status, shown) = terminal.end();
     assert_eq!(status.code(), Some(130), "{shown}");
     assert!(shown.contains("stopped by the person who was asked"), "{shown}");
+    assert!(!home.path(".ssh").exists());
+}
+
+#[test]
+fn a_signal_ends_it_and_leaves_the_terminal_as_it_was() {
+    let home = Home::new();
+    for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
+        let mut terminal = Terminal::start(home.command(&["add-pi", "31", "--offline", "--passphrase"]));
+        terminal.wait_for("Passphrase of the new keys: ");
+        terminal.type_unseen("one");
+        terminal.wait_for("Once more: ");
+        terminal.signal_unseen(signal);
+        let (status, shown) = terminal.end();
+        // As if nobody had listened.
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{shown}");
+    }
+    // Nor does it pass over one that comes between the questions and the work: here, while a jump host says nothing.
+    let jump = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = jump.local_addr().unwrap().port();
+    home.write(".ssh/config", format!("Host awsbox\n  HostName 127.0.0.1\n  Port {port}\n"), 0o600);
+    let mut terminal = Terminal::start(home.command(&["add-pi", "31", "--passphrase"]));
+    for question in ["Passphrase of the new keys: ", "Once more: "] {
+        terminal.wait_for(question);
+        terminal.type_unseen("one");
+    }
+    let _connection = jump.accept().unwrap();
+    terminal.signal(Signal::TERM);
+    let (status, shown) = terminal.end();
+    assert_eq!(status.signal(), Some(15), "{shown}");
+    assert!(!home.path(".ssh/raspberry31").exists());
+}
+
+#[test]
+fn what_is_not_known_is_asked_for() {
+    let home = Home::new();
+    // Nobody listens there.
+    let mut terminal = Terminal::start(home.command(&["init", "--port", "1"]));
+    terminal.wait_for("Name or address of the jump host: ");
+    terminal.type_seen("");
+    terminal.wait_for("Name or address of the jump host: ");
+    terminal.type_seen(" 127.0.0.1 ");
+    terminal.wait_for("The login there [");
+    terminal.type_seen("");
+    let (status, shown) = terminal.end();
+    assert!(status.code() == Some(4) && shown.contains("127.0.0.1:1"), "{shown}");
     assert!(!home.path(".ssh").exists());
 }
 

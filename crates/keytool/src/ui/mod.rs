@@ -3,12 +3,10 @@
 //! Guarantees: nobody is asked where there is no terminal, and the error then names the option that answers; what is typed as a
 //! password is not shown, and is zeroised.
 
-mod hidden;
+mod typed;
 
 use std::io::{self, IsTerminal};
 
-use dialoguer::Input;
-use dialoguer::theme::SimpleTheme;
 use program::environment::Environment;
 use program::exit::Exit;
 use program::failure::Failure;
@@ -49,23 +47,27 @@ impl Ui {
     /// Yes or no. `instead` is the option that answers where nobody can be asked.
     pub fn confirm(&self, question: &str, instead: &str) -> Result<bool, Failure> {
         self.somebody(question, instead)?;
-        hidden::confirm(question).map_err(|error| broken(&error))
+        typed::confirm(question).map_err(|error| broken(&error))
     }
 
     /// A line of text.
     pub fn ask(&self, question: &str, default: Option<&str>, instead: &str) -> Result<String, Failure> {
         self.somebody(question, instead)?;
-        let mut input = Input::with_theme(&SimpleTheme).with_prompt(question);
-        if let Some(default) = default {
-            input = input.default(default.to_owned());
+        let question = default.map_or_else(|| question.to_owned(), |default| format!("{question} [{default}]"));
+        loop {
+            let line = typed::line(&question).and_then(|line| line.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
+            match (line.map_err(|error| broken(&error))?, default) {
+                (line, Some(default)) if line.is_empty() => return Ok(default.to_owned()),
+                (line, None) if line.is_empty() => {}
+                (line, _) => return Ok(line),
+            }
         }
-        input.interact_text().map_err(|dialoguer::Error::IO(error)| broken(&error))
     }
 
     /// A password.
     pub fn secret(&self, question: &str, instead: &str) -> Result<Zeroizing<String>, Failure> {
         self.somebody(question, instead)?;
-        hidden::ask(question).map_err(|error| broken(&error))
+        typed::unseen(question).map_err(|error| broken(&error))
     }
 
     /// A password that is to be set, twice, and not empty.
@@ -84,16 +86,13 @@ impl Ui {
 
     /// The first line of standard input, for `--password-stdin`.
     pub fn secret_from_stdin(&self) -> Result<Zeroizing<String>, Failure> {
-        let line = hidden::first_line()
+        let line = typed::first_line()
             .map_err(|error| Failure::because(Exit::Config, "can't read the password from standard input", &error))?;
-        if line.is_empty() {
-            return Err(Failure {
-                exit: Exit::Usage,
-                what: "no password came on standard input".into(),
-                hint: Some("pipe it in: keytool … --password-stdin < FILE".into()),
-            });
-        }
-        Ok(line)
+        line.filter(|line| !line.is_empty()).ok_or_else(|| Failure {
+            exit: Exit::Usage,
+            what: "no password came on standard input".into(),
+            hint: Some("pipe it in: keytool … --password-stdin < FILE".into()),
+        })
     }
 
     /// A table with a line of headings; not with `-q`.

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::pty::{OpenptyResult, openpty};
 use nix::sys::termios::{LocalFlags, tcgetattr};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Longer than anything takes that needs no further answer, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -57,11 +58,14 @@ impl Terminal {
         self.person.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
+    /// Types a line where it is shown.
+    pub fn type_seen(&mut self, line: &str) {
+        self.person.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
     /// Presses one key where the program waits for one.
     pub fn press(&mut self, key: u8) {
-        while tcgetattr(&self.person).unwrap().local_flags.contains(LocalFlags::ECHO) {
-            std::thread::yield_now();
-        }
+        self.wait_for_echo(false);
         self.person.write_all(&[key]).unwrap();
     }
 
@@ -72,10 +76,27 @@ impl Terminal {
         self.wait_for_echo(true);
     }
 
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Sends a signal where the program waits for keys, and waits until the terminal shows again what is typed.
+    pub fn signal_unseen(&mut self, signal: Signal) {
+        self.wait_for_echo(false);
+        self.signal(signal);
+        self.wait_for_echo(true);
+    }
+
     /// Waits until the terminal shows what is typed, or does not.
     fn wait_for_echo(&mut self, wanted: bool) {
         let echo = |terminal: &File| tcgetattr(terminal).unwrap().local_flags.contains(LocalFlags::ECHO);
+        let start = Instant::now();
         while echo(&self.person) != wanted {
+            if start.elapsed() > PATIENCE {
+                self.child.kill().unwrap();
+                panic!("it goes on and leaves the terminal otherwise: {}", self.text());
+            }
             let ended = self.child.try_wait().unwrap();
             // It may have ended in between, and have done it before that.
             assert!(

@@ -1,12 +1,14 @@
-//! What is typed and not shown: a line, or the key that means yes or no.
+//! What is typed: a line, a line that is not shown, or the key that means yes or no.
 //!
-//! Guarantees that the terminal is given back as it was, Ctrl-C included, and that what was typed is zeroised. RACE: a signal from
-//! elsewhere ends the program at once and leaves the terminal silent; `stty sane` mends it.
+//! Guarantees that the terminal is given back as it was, whatever key or signal ends us but SIGKILL, and that what was typed unseen
+//! is zeroised.
 
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use program::signals::Withheld;
+use rustix::event::{PollFd, PollFlags, poll};
 use zeroize::Zeroizing;
 
 /// No password is longer; a file that was piped in by mistake is.
@@ -22,17 +24,32 @@ const DELETE: u8 = 0x7f;
 struct Silent<T: AsFd> {
     terminal: T,
     before: Termios,
+    /// Dropped last, so that a signal finds the terminal as it was.
+    signals: Withheld,
 }
 
 impl<T: AsFd> Silent<T> {
     fn new(terminal: T) -> io::Result<Silent<T>> {
+        let signals = Withheld::new()?;
         let before = tcgetattr(&terminal)?;
         let mut silent = before.clone();
         // Keys one by one, Ctrl-C among them: as a signal it would end us before we could give the terminal back.
         silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
         // What was typed before is forgotten: it was shown.
         tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent)?;
-        Ok(Silent { terminal, before })
+        Ok(Silent { terminal, before, signals })
+    }
+}
+
+/// Key by key, until a signal comes.
+impl<T: AsFd> Read for &Silent<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut both = [PollFd::new(&self.terminal, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+        poll(&mut both, None)?;
+        if self.signals.came() {
+            return Err(io::Error::other("a signal came"));
+        }
+        Ok(rustix::io::read(&self.terminal, buffer)?)
     }
 }
 
@@ -43,15 +60,24 @@ impl<T: AsFd> Drop for Silent<T> {
     }
 }
 
-/// Shows the question on standard error and reads a line of standard input, which is a terminal.
-pub(super) fn ask(question: &str) -> io::Result<Zeroizing<String>> {
+/// Shows the question on standard error and reads a line as the terminal gives it: shown, and mended by the terminal's own keys. None
+/// where there is no more.
+pub(super) fn line(question: &str) -> io::Result<Option<String>> {
+    let mut error = io::stderr();
+    write!(error, "{question}: ")?;
+    error.flush()?;
+    Ok(first_line_of(Bare)?.map(|line| line.trim().to_owned()))
+}
+
+/// Shows the question on standard error and reads a line of standard input, which is a terminal, without showing it.
+pub(super) fn unseen(question: &str) -> io::Result<Zeroizing<String>> {
     debug_assert!(io::stdin().is_terminal());
     let mut error = io::stderr();
     // Silent first: whoever answers as soon as the question is there is not shown.
     let silent = Silent::new(rustix::stdio::stdin())?;
     write!(error, "{question}: ")?;
     error.flush()?;
-    let typed = keys(Bare);
+    let typed = keys(&silent);
     drop(silent);
     writeln!(error)?;
     typed
@@ -65,7 +91,7 @@ pub(super) fn confirm(question: &str) -> io::Result<bool> {
     let silent = Silent::new(rustix::stdio::stdin())?;
     write!(error, "{question} [y/N] ")?;
     error.flush()?;
-    let answer = answer(Bare);
+    let answer = answer(&silent);
     drop(silent);
     match answer {
         Ok(yes) => writeln!(error, "{}", if yes { "yes" } else { "no" })?,
@@ -120,12 +146,12 @@ fn keys(mut input: impl Read) -> io::Result<Zeroizing<String>> {
     }
 }
 
-/// The first line of standard input, without its end.
-pub(super) fn first_line() -> io::Result<Zeroizing<String>> {
+/// The first line of standard input, without its end; none where there is nothing.
+pub(super) fn first_line() -> io::Result<Option<Zeroizing<String>>> {
     first_line_of(Bare)
 }
 
-fn first_line_of(mut input: impl Read) -> io::Result<Zeroizing<String>> {
+fn first_line_of(mut input: impl Read) -> io::Result<Option<Zeroizing<String>>> {
     let mut line = Zeroizing::new(vec![0; MAX_BYTES]);
     let mut length = 0;
     while length < MAX_BYTES && !line[..length].contains(&b'\n') {
@@ -136,8 +162,11 @@ fn first_line_of(mut input: impl Read) -> io::Result<Zeroizing<String>> {
             Err(error) => return Err(error),
         }
     }
+    if length == 0 {
+        return Ok(None);
+    }
     let end = line[..length].iter().position(|byte| *byte == b'\n').unwrap_or(length);
-    text(line[..end].strip_suffix(b"\r").unwrap_or(&line[..end]))
+    text(line[..end].strip_suffix(b"\r").unwrap_or(&line[..end])).map(Some)
 }
 
 fn text(line: &[u8]) -> io::Result<Zeroizing<String>> {
@@ -201,11 +230,17 @@ mod tests {
 
     #[test]
     fn the_first_line_alone_is_the_password() {
-        let table: [(&[u8], &str); 5] =
-            [(b"honey\nmore", "honey"), (b"honey\r\n", "honey"), (b"honey", "honey"), (b"", ""), (b" a b \n", " a b ")];
+        let table: [(&[u8], Option<&str>); 6] = [
+            (b"honey\nmore", Some("honey")),
+            (b"honey\r\n", Some("honey")),
+            (b"honey", Some("honey")),
+            (b" a b \n", Some(" a b ")),
+            (b"\n", Some("")),
+            (b"", None),
+        ];
         for (piped, expected) in table {
-            assert_eq!(first_line_of(piped).unwrap().as_str(), expected);
+            assert_eq!(first_line_of(piped).unwrap().as_ref().map(|line| line.as_str()), expected);
         }
-        assert_eq!(first_line_of([b'x'; 9000].as_slice()).unwrap().len(), MAX_BYTES);
+        assert_eq!(first_line_of([b'x'; 9000].as_slice()).unwrap().unwrap().len(), MAX_BYTES);
     }
 }
