@@ -244,6 +244,8 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
 
     for (key, code) in [(b'n', 3), (b'y', 0)] {
         let mut terminal = scene.at_terminal(&["add-pi".to_owned(), "34".to_owned()]);
+        // What can be known without a login is shown before the password is asked for.
+        terminal.wait_for(&format!("  raspberry34  ssh-ed25519 {}", fingerprint(scene.fleet.pi(34))));
         terminal.wait_for("Password of pi on raspberry34");
         terminal.type_unseen(PI_PASSWORD);
         for shown in [&fingerprint(scene.fleet.pi(34)), "hostname", "Is this raspberry34?"] {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use pipeline_core::ssh::Credentials;
+use pipeline_core::ssh::{Credentials, HostKey};
 use program::exit::Exit;
 use program::failure::Failure;
 use program::words::printable;
@@ -58,6 +58,18 @@ impl Person for Asker<'_> {
             }
         };
         Ok(Entrance::Password(Credentials::Password(password)))
+    }
+
+    fn warn(&self, hosts: &[(&str, &[HostKey])]) {
+        // A key that logs in tells nobody anything.
+        if self.given.identity.is_some() {
+            return;
+        }
+        let say = |line: &str| self.ui.streams.err.output.line(&printable(line));
+        say("not pinned yet; whoever shows these host keys gets the password (Ctrl-C: nobody does):");
+        for (host, keys) in hosts {
+            keys.iter().for_each(|key| say(&format!("  {host}  {key}")));
+        }
     }
 
     fn can_confirm(&self, host: &str) -> Result<(), Failure> {

@@ -43,6 +43,9 @@ pub trait Person {
     /// How to get into machines that do not let our own key in. Asked once for a batch; the names are those of these machines.
     fn entrance(&self, hosts: &[&str]) -> Result<Entrance, Failure>;
 
+    /// Shows host keys that nobody has vouched for, before anything is sent to whoever has them.
+    fn warn(&self, hosts: &[(&str, &[HostKey])]);
+
     /// Fails where nobody can say whether this machine is the right one.
     fn can_confirm(&self, host: &str) -> Result<(), Failure>;
 
@@ -60,6 +63,8 @@ pub struct Case {
     pub shown: Vec<HostKey>,
     /// What is to be made of them.
     pub verdict: Option<Verdict>,
+    /// Whether a person has said yes to it.
+    confirmed: bool,
     login: Option<Login>,
 }
 
@@ -87,7 +92,7 @@ impl Case {
     /// Of a machine that was not looked at yet.
     pub fn new(id: Option<String>, machine: Machine) -> Case {
         let row = Row::new(id, machine.name.as_str());
-        Case { machine, row, shown: Vec::new(), verdict: None, login: None }
+        Case { machine, row, shown: Vec::new(), verdict: None, confirmed: false, login: None }
     }
 
     /// Its alias.
@@ -156,8 +161,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Gets into those that `needs` names. Fails only where nobody answers; nothing was written until then. Where nobody could say
-    /// yes to one of them afterwards, none is sent a password.
+    /// Gets into those that `needs` names. Fails only where nobody answers; nothing was written until then. Host keys that nobody
+    /// has vouched for are shown before; where nobody could say yes to one of them afterwards, none is sent a password.
     pub fn enter(
         &self,
         cases: &mut [Case],
@@ -168,10 +173,13 @@ impl Batch<'_> {
         if locked.is_empty() {
             return Ok(());
         }
-        let unknown = |case: &&Case| case.is_open() && matches!(case.verdict, Some(Verdict::Unknown(_)));
-        // Those that somebody has confirmed already are not asked about again; with nobody there, none was.
-        if let Some(case) = cases.iter().find(unknown) {
-            person.can_confirm(case.name())?;
+        let is_unknown =
+            |case: &&Case| case.is_open() && !case.confirmed && matches!(case.verdict, Some(Verdict::Unknown(_)));
+        let unknown: Vec<(&str, &[HostKey])> =
+            cases.iter().filter(is_unknown).map(|case| (case.name(), case.shown.as_slice())).collect();
+        if let [(name, _), ..] = unknown[..] {
+            person.can_confirm(name)?;
+            person.warn(&unknown);
         }
         let entrance = person.entrance(&locked)?;
         self.each(cases, |case| {
@@ -201,6 +209,7 @@ impl Batch<'_> {
                 case.fail(Problem::of(&OnboardError::Declined));
                 case.row.host_key = Step::Failed;
             }
+            case.confirmed = true;
         }
         Ok(())
     }
