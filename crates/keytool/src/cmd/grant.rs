@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use pipeline_core::cancel::Cancel;
 use pipeline_core::config::duration as parse_duration;
 use program::exit::Exit;
@@ -38,6 +39,9 @@ pub struct GrantArgs {
     /// For how long: 12h, 7d, 1d12h
     #[arg(long, value_name = "DURATION", value_parser = expiry)]
     pub expires: Duration,
+    /// Say what would be changed there; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How to get in, where our own key may not change who is let in.
     #[command(flatten)]
     pub entrance: EntranceArgs,
@@ -66,6 +70,9 @@ pub struct RevokeArgs {
     /// Whose access ends.
     #[command(flatten)]
     pub whose: Whose,
+    /// Say what would be changed there; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How to get in, where our own key may not change who is let in.
     #[command(flatten)]
     pub entrance: EntranceArgs,
@@ -134,12 +141,19 @@ pub fn give(context: &Context, args: &GrantArgs) -> Result<Exit, Failure> {
     let results = visits.each(&pis, |_, remote| {
         let clock = Clock::trusted(remote, end, now).map_err(failed)?;
         grant::give(&authorized_keys::read(remote).map_err(unchanged)?, &key, &who, clock.end).map_err(failed)?;
+        if args.dry_run {
+            return Ok(clock.end);
+        }
         // Whatever has come in between: the line of somebody else stays.
         let give = |keys: &_| grant::give(keys, &key, &who, clock.end).unwrap_or_else(|_| keys.clone());
         authorized_keys::edit(remote, give).map_err(unchanged)?;
         Ok(clock.end)
     });
-    tell(context, &pis, &results, |end| format!("{who} is let in until {}", show(*end)));
+    let words = |end: &DateTime| match args.dry_run {
+        true => format!("let {who} in until {}", show(*end)),
+        false => format!("{who} is let in until {}", show(*end)),
+    };
+    tell(context, &pis, &results, args.dry_run, words);
     Ok(ended(context, &results, &strays, &signal))
 }
 
@@ -190,22 +204,31 @@ pub fn take(context: &Context, args: &RevokeArgs) -> Result<Exit, Failure> {
     let Named { pis, strays } = Named::of(&context.registry()?, &typed_ids(&args.ids)?, Registry::known)?;
     let (visits, signal) = visits(context, &args.entrance, &pis)?;
     let results = visits.each(&pis, |_, remote| {
-        let unwanted: Vec<Key> = grants(remote)?
+        let unwanted: Vec<Grant> = grants(remote)?
             .into_iter()
             .filter(|(grant, clock)| match &fingerprint {
                 Some(fingerprint) => grant.key.fingerprint() == *fingerprint,
                 None => args.whose.all || grant.left(clock).is_none(),
             })
-            .map(|(grant, _)| grant.key)
+            .map(|(grant, _)| grant)
             .collect();
-        authorized_keys::edit(remote, |keys| grant::take(keys, |grant| unwanted.contains(&grant.key)))
-            .map_err(unchanged)?;
-        Ok(unwanted.len())
+        if !args.dry_run {
+            let is_unwanted = |grant: &Grant| unwanted.iter().any(|unwanted| unwanted.key == grant.key);
+            authorized_keys::edit(remote, |keys| grant::take(keys, is_unwanted)).map_err(unchanged)?;
+        }
+        Ok(unwanted)
     });
-    tell(context, &pis, &results, |count| match count {
-        0 => "there was nothing to take back".into(),
-        1 => "1 access taken back".into(),
-        count => format!("{count} accesses taken back"),
+    tell(context, &pis, &results, args.dry_run, |unwanted: &Vec<Grant>| match (unwanted.len(), args.dry_run) {
+        (0, _) => "there was nothing to take back".into(),
+        (_, true) => {
+            let whose: Vec<String> = unwanted
+                .iter()
+                .map(|grant| format!("{} ({})", one_line(&grant.who), grant.key.fingerprint()))
+                .collect();
+            format!("take back the access of {}", whose.join(", "))
+        }
+        (1, false) => "1 access taken back".into(),
+        (count, false) => format!("{count} accesses taken back"),
     });
     Ok(ended(context, &results, &strays, &signal))
 }
@@ -290,10 +313,11 @@ fn ended<T>(context: &Context, results: &[Result<T, Failure>], strays: &[Stray],
     }
 }
 
-/// One line for each Pi.
-fn tell<T>(context: &Context, pis: &[Pi], results: &[Result<T, Failure>], words: impl Fn(&T) -> String) {
+/// One line for each Pi: what was done there, or would be.
+fn tell<T>(context: &Context, pis: &[Pi], results: &[Result<T, Failure>], dry_run: bool, words: impl Fn(&T) -> String) {
     for (pi, result) in pis.iter().zip(results) {
         match result {
+            Ok(found) if dry_run => context.ui.streams.say(&format!("{}: {}", pi.name, words(found))),
             Ok(done) => context.ui.streams.mark(Mark::Good, &format!("{}: {}", pi.name, words(done))),
             Err(failure) => {
                 let mark = if failure.exit == Exit::Unreachable { Mark::Away } else { Mark::Bad };
@@ -304,6 +328,9 @@ fn tell<T>(context: &Context, pis: &[Pi], results: &[Result<T, Failure>], words:
             }
         }
     }
+    if dry_run {
+        context.ui.nothing_was_changed();
+    }
 }
 
 /// With the name of the Pi in front.
@@ -311,6 +338,6 @@ fn of(pi: &Pi, failure: &Failure) -> Failure {
     Failure { what: format!("{}: {}", pi.name, failure.what), ..failure.clone() }
 }
 
-fn show(end: jiff::civil::DateTime) -> String {
+fn show(end: DateTime) -> String {
     end.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

@@ -271,13 +271,7 @@ fn preview(
             words.push(format!("append the public key to ~{user}/.ssh/authorized_keys on {}", jump.alias));
         }
     }
-    words.iter().for_each(|words| context.ui.streams.say(words));
-    let nothing = words.is_empty();
-    context.ui.streams.say(if nothing {
-        "nothing to do: everything is there"
-    } else {
-        "nothing was changed: this is what would be"
-    });
+    context.ui.preview(&words);
     let rows: Vec<Row> = cases.iter().map(|case| case.row.clone()).collect();
     Ok(fleet::conclude(context, &rows, None))
 }

@@ -90,7 +90,7 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
         row.notes.iter().for_each(|note| context.ui.streams.say(&format!("{}: {note}", row.host)));
     }
     if args.dry_run {
-        context.ui.streams.say("nothing was changed: this is what would be");
+        context.ui.nothing_was_changed();
     }
     Ok(fleet::conclude(context, &rows, Some(&signal)))
 }

@@ -217,5 +217,5 @@ fn preview(context: &Context, cases: &[Case], rotations: &Rotations) {
         }
         say(&format!("remove the old key from authorized_keys on {name}, and set it aside here"));
     }
-    say("nothing was changed: this is what would be");
+    context.ui.nothing_was_changed();
 }

@@ -142,9 +142,17 @@ pub fn on_pi(
 
 /// Lets a Pi's tunnel key in at the jump host.
 pub fn admit(shell: &dyn Shell, tunnel: &Tunnel, key: &Key, replace: bool) -> Result<Admission, InstallError> {
+    // Whatever has come in between counts as it was when it was looked at.
+    admitted(&authorized_keys::read(shell)?, tunnel, key, replace)?;
+    let line = tunnel.authorization(key.clone())?;
+    let changed = authorized_keys::edit(shell, |keys: &AuthorizedKeys| with_line(keys, tunnel, &line))?;
+    Ok(if changed { Admission::Added } else { Admission::WasThere })
+}
+
+/// What it comes to with the keys that are let in there.
+pub fn admitted(keys: &AuthorizedKeys, tunnel: &Tunnel, key: &Key, replace: bool) -> Result<Admission, InstallError> {
     let line = tunnel.authorization(key.clone())?;
     let is_old = |entry: &Entry| entry.key != *key && belongs_to(entry, &tunnel.device);
-    let keys = authorized_keys::read(shell)?;
     if let Some(old) = keys.entries().into_iter().find(is_old).filter(|_| !replace) {
         return Err(InstallError::OtherKey(old.key.fingerprint()));
     }
@@ -156,8 +164,11 @@ pub fn admit(shell: &dyn Shell, tunnel: &Tunnel, key: &Key, replace: bool) -> Re
         Some(_) if !replace => return Err(InstallError::OtherLine),
         _ => {}
     }
-    let changed = authorized_keys::edit(shell, |keys: &AuthorizedKeys| keys.without(is_old).set(&line))?;
-    Ok(if changed { Admission::Added } else { Admission::WasThere })
+    Ok(if with_line(keys, tunnel, &line) == *keys { Admission::WasThere } else { Admission::Added })
+}
+
+fn with_line(keys: &AuthorizedKeys, tunnel: &Tunnel, line: &Entry) -> AuthorizedKeys {
+    keys.without(|entry| entry.key != line.key && belongs_to(entry, &tunnel.device)).set(line)
 }
 
 /// Lets no tunnel key of this device in any more. Returns whether there was one.

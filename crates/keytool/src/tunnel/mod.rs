@@ -25,7 +25,7 @@ mod report;
 mod tests;
 mod unit;
 
-pub use install::{Admission, InstallError, admit, dismiss, on_pi};
+pub use install::{Admission, InstallError, admit, admitted, dismiss, on_pi};
 pub use jump::{authorization, authorization_form, belongs_to, sshd_snippet};
 pub use report::{Report, Service};
 

@@ -106,6 +106,25 @@ impl Ui {
         table.lines().for_each(|line| self.streams.say(line.trim_end()));
     }
 
+    /// What a dry run has found: the words of each change.
+    pub fn preview(&self, changes: &[String]) {
+        changes.iter().for_each(|words| self.streams.say(words));
+        match changes {
+            [] => self.nothing_to_do(),
+            _ => self.nothing_was_changed(),
+        }
+    }
+
+    /// The end of a dry run.
+    pub fn nothing_was_changed(&self) {
+        self.streams.say("nothing was changed: this is what would be");
+    }
+
+    /// Of a command that is run again.
+    pub fn nothing_to_do(&self) {
+        self.streams.say("nothing to do: everything is there");
+    }
+
     /// A result for programs, even with `-q`.
     pub fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value)

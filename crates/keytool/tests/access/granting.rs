@@ -38,6 +38,10 @@ fn a_login_after_its_end_fails_and_nobody_else_notices() {
     };
     assert!(!alice_logs_in());
 
+    let (code, said) = scene.run(&["grant", "31", "--key", key, "--expires", "7d", "--dry-run"], "");
+    assert!(code == 0 && said.contains("raspberry31: let alice in until ") && said.contains("nothing was"), "{said}");
+    assert_eq!(scene.authorized_keys(&pi.home()), before);
+
     // One Pi is away; that does not keep the other.
     let (code, said) = scene.run(&["grant", "31,32", "--key", key, "--expires", "7d"], "");
     assert_eq!(code, 3, "{said}");
@@ -46,6 +50,12 @@ fn a_login_after_its_end_fails_and_nobody_else_notices() {
     let granted = scene.authorized_keys(&pi.home());
     let line = granted.strip_prefix(&before).unwrap();
     assert!(line.starts_with("expiry-time=\"2") && line.contains(public.split(' ').nth(1).unwrap()), "{line}");
+
+    let file = pi.home().join(".ssh/authorized_keys");
+    let (code, said) = scene.run(&["revoke", "31", "--all", "--dry-run"], "");
+    let words = format!("raspberry31: take back the access of alice ({})", scene.fingerprint(&public_file));
+    assert!(code == 0 && said.contains(&words) && said.contains("nothing was changed"), "{said}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), granted);
 
     // Longer, and still one line.
     assert_eq!(scene.run(&["grant", "31", "--key", key, "--expires", "14d"], "").0, 0);
@@ -59,7 +69,6 @@ fn a_login_after_its_end_fails_and_nobody_else_notices() {
     assert!(grant["seconds_left"].as_u64().unwrap().abs_diff(14 * 86_400) < 600, "{grant}");
 
     // Time passes.
-    let file = pi.home().join(".ssh/authorized_keys");
     let granted = fs::read_to_string(&file).unwrap();
     let (others, hers) = granted.split_at(before.len());
     let over = format!("{others}expiry-time=\"20200101000000\"{}", &hers["expiry-time=\"20200101000000\"".len()..]);

@@ -60,6 +60,20 @@ fn a_pi_on_the_bench_gets_its_key_its_line_and_its_unit() {
     assert!(code == 78 && said.contains("--fingerprint"), "{said}");
     is_untouched();
     let right = scene.fingerprint(&scene.fleet.root().join("raspberry31/host_key.pub"));
+    // What would be changed can be told without a password.
+    let dry_run = ["tunnel", "31", "--install", "--via", &via, "--install-jump", "--dry-run"];
+    let (code, said) = scene.run(&dry_run, "");
+    let shown = format!("raspberry31 shows ssh-ed25519 {right}");
+    let would = [
+        "pin ",
+        "tunnel key",
+        "write public key ~/.ssh/raspberry31-tunnel.pub",
+        "hold port",
+        "ssh-tunnel.service",
+        &shown,
+    ];
+    assert!(code == 0 && would.iter().all(|words| said.contains(words)), "{said}");
+    is_untouched();
     let wrong_password = scene.run(&[&install[..], &["--fingerprint", &right]].concat(), "wrong\n");
     assert!(wrong_password.0 == 78, "{wrong_password:?}");
     is_untouched();
@@ -111,6 +125,11 @@ fn a_pi_on_the_bench_gets_its_key_its_line_and_its_unit() {
     assert_eq!(code, 0, "{said}");
     assert_eq!(scene.fleet.at_home("ssh").unwrap().args(["raspberry31", "echo in"]).output().unwrap().stdout, b"in\n");
 
+    let (code, said) = scene.run(&["tunnel", "31", "--install-jump", "--dry-run"], "");
+    assert!(code == 0 && said.contains("nothing to do: everything is there"), "{said}");
+    let (code, said) = scene.run(&["tunnel", "31", "--revoke-jump", "--dry-run"], "");
+    assert!(code == 0 && said.contains("remove the tunnel key of raspberry31"), "{said}");
+    assert_eq!(scene.authorized_keys(&jump.home()), after);
     let (code, said) = scene.run(&["tunnel", "31", "--revoke-jump"], "");
     assert!(code == 0 && said.contains("no longer"), "{said}");
     assert_eq!(scene.authorized_keys(&jump.home()), before);

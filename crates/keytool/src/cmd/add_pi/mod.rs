@@ -104,8 +104,8 @@ fn offline(
     let changes = context.editor(args.dry_run).perform(decide).map_err(failed)?;
     changes.iter().for_each(|words| ui.streams.say(words));
     match (changes.is_empty(), args.dry_run) {
-        (true, _) if exit == Exit::Done => ui.streams.say("nothing to do: everything is there"),
-        (false, true) => ui.streams.say("nothing was changed: this is what would be"),
+        (true, _) if exit == Exit::Done => ui.nothing_to_do(),
+        (false, true) => ui.nothing_was_changed(),
         _ => {}
     }
     Ok(exit)

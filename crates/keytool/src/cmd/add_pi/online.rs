@@ -168,13 +168,12 @@ fn preview(
     cases: &mut [Case],
     making: &Making,
 ) -> Result<Exit, Failure> {
-    let say = |words: &str| context.ui.streams.say(words);
     let shown: Vec<String> = cases
         .iter()
         .filter(|case| matches!(case.verdict, Some(Verdict::Unknown(_))))
         .flat_map(|case| case.shown.iter().map(|key| format!("{} shows {key}", case.name())))
         .collect();
-    shown.iter().for_each(|line| say(line));
+    shown.iter().for_each(|line| context.ui.streams.say(line));
     let mut words = write(context, registry, &named.pis, cases, making, true)?;
     for case in cases.iter_mut().filter(|case| case.is_open() && needs_entrance(case, args)) {
         case.row.installed = Step::Planned;
@@ -190,12 +189,7 @@ fn preview(
         });
     }
     words.dedup();
-    words.iter().for_each(|words| say(words));
-    say(if words.is_empty() {
-        "nothing to do: everything is there"
-    } else {
-        "nothing was changed: this is what would be"
-    });
+    context.ui.preview(&words);
     let rows: Vec<Row> = cases.iter().map(|case| case.row.clone()).chain(named.strays.iter().cloned()).collect();
     show(context, &rows);
     Ok(fleet::conclude(context, &rows, None))

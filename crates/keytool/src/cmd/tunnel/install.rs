@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::super::person::Asker;
 use super::super::{failed, fleet};
 use super::{Job, TUNNEL_KEY, print};
-use crate::authorized_keys::Key;
+use crate::authorized_keys::{self, Key};
 use crate::changes::{Change, ChangeError, Original};
 use crate::local;
 use crate::onboard::batch::{Person as _, Question};
@@ -22,7 +22,7 @@ use crate::onboard::trust::{Known, Verdict, judge};
 use crate::onboard::visit::Entrance;
 use crate::registry::Entry;
 use crate::shell::Remote;
-use crate::tunnel::{Admission, InstallError, Report, Service, Step, Tunnel, admit, dismiss, on_pi};
+use crate::tunnel::{Admission, InstallError, Report, Service, Step, Tunnel, admit, belongs_to, dismiss, on_pi};
 use crate::visits::with_identity;
 
 pub(super) fn run(job: &Job<'_>, tunnel: &Tunnel) -> Result<Exit, Failure> {
@@ -61,6 +61,16 @@ pub(super) fn run(job: &Job<'_>, tunnel: &Tunnel) -> Result<Exit, Failure> {
 pub(super) fn revoke(job: &Job<'_>) -> Result<Exit, Failure> {
     let (remote, jump) = jump(job)?;
     let name = &job.pi.name;
+    if job.args.dry_run {
+        let keys = authorized_keys::read(&remote).map_err(failed)?;
+        if keys.entries().iter().any(|entry| belongs_to(entry, name.as_str())) {
+            let words = format!("remove the tunnel key of {name} from authorized_keys on {jump}");
+            job.context.ui.preview(&[words]);
+        } else {
+            job.context.ui.streams.say(&format!("{jump}: has no tunnel key of {name}"));
+        }
+        return Ok(Exit::Done);
+    }
     let was_there = dismiss(&remote, name.as_str()).map_err(|error| Failure::of(&error))?;
     let words = if was_there { "lets the tunnel key of" } else { "has no tunnel key of" };
     let end = if was_there { " in no longer" } else { "" };
@@ -153,7 +163,7 @@ impl Bench {
 
 impl Job<'_> {
     /// The Pi as `--via` reaches it, with the name that its host key is pinned by.
-    fn bench_target(&self) -> Result<Target, Failure> {
+    pub(super) fn bench_target(&self) -> Result<Target, Failure> {
         let missing = || Failure { exit: Exit::Usage, what: "--install needs --via".into(), hint: None };
         let via = self.args.via.as_ref().ok_or_else(missing)?;
         let mut target = self.visits.access().target(&via.host).map_err(failed)?;
@@ -205,12 +215,17 @@ impl Job<'_> {
     }
 }
 
+/// What is to be made of the host keys that it shows.
+pub(super) fn verdict(job: &Job<'_>, target: &Target, shown: &[HostKey]) -> Result<Verdict, Failure> {
+    let given = &job.args.fingerprint;
+    let listed = (!given.is_empty()).then(|| Fingerprints::of_one(job.pi.name.as_str(), given));
+    judge(&target.host, shown, &known_names(job)?, listed.as_ref()).map_err(failed)
+}
+
 /// The host keys that the Pi may have: those that are pinned, given, or confirmed by whoever sits beside it.
 fn accepted(job: &Job<'_>, target: &Target, shown: &[HostKey]) -> Result<Vec<HostKey>, Failure> {
     let name = job.pi.name.as_str();
-    let given = &job.args.fingerprint;
-    let listed = (!given.is_empty()).then(|| Fingerprints::of_one(name, given));
-    match judge(&target.host, shown, &known_names(job)?, listed.as_ref()).map_err(failed)? {
+    match verdict(job, target, shown)? {
         Verdict::Pinned(keys) | Verdict::Listed(keys) => Ok(keys),
         Verdict::Unknown(keys) => {
             let question = Question { host: name, keys: &keys, listed: false, facts: None };
@@ -255,14 +270,14 @@ fn keep(job: &Job<'_>, key: &Key) -> Result<(), Failure> {
 }
 
 /// A login to the account on the jump host that holds the tunnels, and the jump host's alias.
-fn jump(job: &Job<'_>) -> Result<(Remote, String), Failure> {
+pub(super) fn jump(job: &Job<'_>) -> Result<(Remote, String), Failure> {
     let alias = job.jump_alias()?.to_owned();
     let mut target = job.visits.access().target(&alias).map_err(failed)?;
     target.host.user = job.jump_user(&target.host.user);
     Ok((job.visits.log_in(&target).map_err(failed)?, alias))
 }
 
-fn of(host: &str, error: &InstallError) -> Failure {
+pub(super) fn of(host: &str, error: &InstallError) -> Failure {
     let failure = Failure::of(error);
     Failure { what: format!("{host}: {}", failure.what), ..failure }
 }

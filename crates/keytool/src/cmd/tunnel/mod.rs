@@ -18,6 +18,7 @@ use crate::tunnel::{Jump, Tunnel};
 use crate::visits::Visits;
 
 mod install;
+mod preview;
 mod print;
 
 /// What the public half of a Pi's tunnel key is called on this machine, after the Pi's name.
@@ -44,8 +45,11 @@ pub struct TunnelArgs {
     /// Take the place of another tunnel that the Pi has, and of another key that the jump host has for it
     #[arg(long)]
     pub replace: bool,
+    /// Say what would be changed, here and there; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print one of the texts alone
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["install", "install_jump", "revoke_jump"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["install", "install_jump", "revoke_jump", "dry_run"])]
     pub only: Option<Text>,
     /// Public half of the Pi's tunnel key, where the script was run by hand
     #[arg(long, value_name = "FILE.pub", conflicts_with = "install")]
@@ -105,14 +109,12 @@ pub fn run(context: &Context, args: &TunnelArgs) -> Result<Exit, Failure> {
     let pi = registry.pi(id).map_err(failed)?;
     let visits = Visits::new(&context.setup, registry.ssh_config().clone(), &Cancel::default());
     let job = Job { context, args, registry, pi, visits };
-    if args.revoke_jump {
-        return install::revoke(&job);
+    match (args.install || args.install_jump, args.revoke_jump) {
+        (true, _) if args.dry_run => preview::run(&job, &job.tunnel()?),
+        (true, _) => install::run(&job, &job.tunnel()?),
+        (_, true) => install::revoke(&job),
+        (false, false) => print::run(&job, &job.tunnel()?),
     }
-    let tunnel = job.tunnel()?;
-    if args.install || args.install_jump {
-        return install::run(&job, &tunnel);
-    }
-    print::run(&job, &tunnel)
 }
 
 impl Job<'_> {
