@@ -1,7 +1,10 @@
-//! What those hear who watch from afar: the Prometheus textfile (`metrics`) and the dead-man's switch (`ping`).
+//! What those hear who watch from afar: the Prometheus textfile (`metrics`), the dead-man's switch (`ping`) and the user's own
+//! command (`notify`).
 
 #![allow(clippy::unwrap_used)]
 
+mod mailbox;
+mod notify;
 mod switch;
 
 use std::fs;
