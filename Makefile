@@ -29,6 +29,7 @@ build: setup ## Build pipeline, keytool and the agents for every kind of device,
 install: ## Install what `make build` built, and the systemd units, below PREFIX (/usr/local)
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/pipeline target/release/keytool
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/pipeline/agents dist/agents/pipeline-agent-*
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/pipeline examples/notify-mail
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline docs/*.md examples/pipeline.yaml \
 		systemd/device/ssh-tunnel.service LICENSE-*
 	for unit in pipeline-sync.service pipeline-sync.timer; do \
