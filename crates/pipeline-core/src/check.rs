@@ -270,6 +270,14 @@ mod tests {
             panic!("a check is no visit")
         }
 
+        fn agent(&self) -> Option<&str> {
+            None
+        }
+
+        fn health(&mut self) -> Result<crate::health::Texts, RemoteError> {
+            panic!("a check asks nothing")
+        }
+
         fn scan(&mut self, _: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError> {
             panic!("a check scans nothing")
         }

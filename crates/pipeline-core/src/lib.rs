@@ -14,6 +14,7 @@
 //! | [`rooted`] | files opened below one directory, never through a symlink; used on both sides |
 //! | [`wire`] | frames and messages between collector and agent |
 //! | [`delta`] | what changed in a file: signature, delta, patch |
+//! | [`health`] | how a device is, in its kernel's words; one parser for both ways to ask |
 //! | [`agent`] | the half that runs on the device (feature `agent`) |
 //! | [`config`], [`ssh_config`], [`fleet`] | YAML to settings; OpenSSH config to routes; patterns to devices |
 //! | [`ssh`] | host keys, authentication, the shared jump connection (feature `ssh`) |
@@ -43,6 +44,7 @@ pub mod descriptors;
 pub mod digest;
 pub mod entry;
 pub mod error;
+pub mod health;
 pub mod path;
 pub mod rooted;
 pub mod wire;

@@ -13,7 +13,7 @@ pub use message::{FetchEnd, FileRef, RemoveEnd, Reply, Request};
 mod message;
 
 /// Version of the messages. Both halves must speak the same one; `pipeline` uploads the agent that fits.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// The first bytes that an agent writes. What a shell's start-up files print is not this.
 pub const MAGIC: [u8; 8] = *b"pl-agent";

@@ -1,7 +1,7 @@
 //! The half that runs on the device: answers a collector's requests about the files below one directory.
 //!
 //! Guarantees: requests are answered in their order; nothing outside the directories it was started with is read, named or
-//! removed, and no symbolic link is followed there; a file is removed only if it is the one of the request and nobody has it
+//! removed, but for a fixed list of files in which the kernel says how the device is, and no symbolic link is followed there; a file is removed only if it is the one of the request and nobody has it
 //! open for writing (invariant I2); memory is bounded, whatever the collector sends and however many files there are; bytes that
 //! are no request end the session with an answer that says so.
 //!
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use crate::error::{Class, Classified, one_line};
+use crate::health;
 use crate::rooted::Rooted;
 use crate::wire::{FrameReader, MAGIC, MAX_REMOVALS, PROTOCOL, Reply, Request, WireError};
 
@@ -162,6 +163,7 @@ impl Source {
             }
             Request::Remove(files) => remove::answer(root, &files, out),
             Request::Prune { dirs, quiet_ns } => prune::answer(root, dirs, quiet_ns, out),
+            Request::Health => out.push(&Reply::Health(health::collect(Path::new("/")))),
         }
         .map_err(AgentError::Output)
     }

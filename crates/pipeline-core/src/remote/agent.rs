@@ -14,6 +14,7 @@ use super::link::{Broken, Input};
 use super::{Answer, Remote, RemoteError, Scanned};
 use crate::clock::now_ns;
 use crate::entry::{Entry, Prefix, Vitals};
+use crate::health::Texts;
 use crate::path::RelPath;
 use crate::receipt::Receipt;
 use crate::wire::{
@@ -33,6 +34,7 @@ pub struct AgentRemote {
     writer: FrameWriter<UnixStream>,
     reader: FrameReader<Input>,
     broken: Broken,
+    version: String,
     vitals: Vitals,
     clock_offset_ns: i64,
     until: Instant,
@@ -76,8 +78,8 @@ impl AgentRemote {
                 other => other,
             });
         }
-        let vitals = match reader.next::<Reply<'_>>() {
-            Ok(Some(Reply::Opened { vitals, .. })) => vitals,
+        let (version, vitals) = match reader.next::<Reply<'_>>() {
+            Ok(Some(Reply::Opened { version, vitals })) => (words(version), vitals),
             Ok(Some(Reply::Refused { reason })) => return Err(RemoteError::Refused(words(reason))),
             Ok(Some(_)) => return Err(RemoteError::Protocol("it did not greet")),
             Ok(None) => return Err(broken.by(WireError::Ended)),
@@ -88,6 +90,7 @@ impl AgentRemote {
             writer,
             reader,
             broken,
+            version,
             vitals,
             clock_offset_ns,
             until,
@@ -163,6 +166,23 @@ impl Remote for AgentRemote {
 
     fn until(&self) -> Instant {
         self.until
+    }
+
+    fn agent(&self) -> Option<&str> {
+        Some(&self.version)
+    }
+
+    fn health(&mut self) -> Result<Texts, RemoteError> {
+        self.push(&Request::Health)?;
+        self.flush()?;
+        self.pass_over_working()?;
+        match self.reader.next::<Reply<'_>>() {
+            Ok(Some(Reply::Health(texts))) => Ok(texts),
+            Ok(Some(Reply::Refused { reason })) => Err(RemoteError::Refused(words(reason))),
+            Ok(Some(_)) => Err(RemoteError::Protocol("it answered something else than how it is")),
+            Ok(None) => Err(self.broken.by(WireError::Ended)),
+            Err(error) => Err(self.broken.by(error)),
+        }
     }
 
     fn scan(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError> {

@@ -9,6 +9,7 @@ use crate::entry::{Entry, OtherKind, Prefix, Vitals};
 use crate::error::{Class, Classified};
 use crate::event::Observer;
 use crate::fleet::Device;
+use crate::health::Texts;
 use crate::path::RelPath;
 use crate::receipt::Receipt;
 use crate::wire::{FetchEnd, RemoveEnd, WireError};
@@ -70,6 +71,9 @@ pub trait Remote {
     /// The end of the visit: beyond it nothing more is heard from the device.
     fn until(&self) -> Instant;
 
+    /// The version of the agent that answers, in its own words; none without one.
+    fn agent(&self) -> Option<&str>;
+
     /// Why a removal is answered with [`Busy`](crate::wire::RemoveEnd::Busy), in words.
     fn busy(&self) -> &'static str {
         "open for writing: kept"
@@ -78,6 +82,10 @@ pub trait Remote {
     /// Lists everything below the source. `each` is called for every item; its error ends the scan.
     /// Call it while no other request is under way. May be repeated; the first list may be as old as the connection.
     fn scan(&mut self, each: &mut dyn FnMut(Scanned) -> Result<(), RemoteError>) -> Result<(), RemoteError>;
+
+    /// Asks how the device is, in its kernel's words: all that an ordinary user may know. By SFTP alone nothing is known.
+    /// Call it while no other request is under way. May be repeated.
+    fn health(&mut self) -> Result<Texts, RemoteError>;
 
     /// Queues the reading of one file. Answered by [`Answer::Data`] and [`Answer::Fetched`]; never retried by itself.
     ///

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::entry::{Entry, Identity, OtherKind, Prefix, Vitals};
+use crate::health::Texts;
 use crate::path::RelPath;
 
 /// What the collector asks. The agent answers in the order of the requests.
@@ -46,6 +47,8 @@ pub enum Request {
     },
     /// The next piece of the signature that the last `Delta` announced. No answer of its own.
     Signature(#[serde(serialize_with = "as_bytes")] Vec<u8>),
+    /// Say how the device is. Answered by one `Health`.
+    Health,
 }
 
 /// One file that a request is about. `id` is the collector's own and comes back with the answer.
@@ -127,6 +130,8 @@ pub enum Reply<'a> {
     },
     /// The agent is at work and has nothing to send yet. May come before any answer; means nothing else.
     Working,
+    /// How the device is, in its kernel's words.
+    Health(Texts),
 }
 
 /// Serde writes a slice byte by byte; this writes it at once, in the same form.

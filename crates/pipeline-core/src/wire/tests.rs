@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::digest::Digest;
 use crate::entry::{Entry, Identity, OtherKind, Prefix, Vitals};
+use crate::health::{Piece, Texts};
 use crate::path::RelPath;
 
 fn noise(bytes: usize) -> Vec<u8> {
@@ -293,6 +294,7 @@ fn the_documented_bytes_are_the_bytes() {
         Request::Prune { dirs: vec![path(b"a")], quiet_ns: 3_600_000_000_000 },
         Request::Delta { file, signature_bytes: 12 },
         Request::Signature(b"abc".to_vec()),
+        Request::Health,
     ];
     let replies = [
         Reply::Opened { version: "0.1.0", vitals },
@@ -307,6 +309,7 @@ fn the_documented_bytes_are_the_bytes() {
         Reply::Pruned { path: path(b"d"), removed: true },
         Reply::Refused { reason: "no" },
         Reply::Working,
+        Reply::Health(Texts(vec![(Piece::Load, b"0.52".to_vec())])),
     ];
     let page = include_str!("../../../../docs/wire.md");
     let shown = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");

@@ -14,6 +14,7 @@ pub(super) const ALL: &[fn(&mut Subject)] = &[
     removes_the_file_of_the_receipt_and_no_other,
     keeps_what_somebody_writes_to,
     prunes_what_is_empty_and_quiet,
+    says_how_the_device_is,
 ];
 
 fn lists_every_name(subject: &mut Subject) {
@@ -305,4 +306,33 @@ fn prunes_what_is_empty_and_quiet(subject: &mut Subject) {
         subject.exists("young") && subject.exists("full/file") && subject.exists("file") && !subject.exists("quiet")
     );
     assert_eq!(subject.fetch(&file, None).0, b"file");
+}
+
+fn says_how_the_device_is(subject: &mut Subject) {
+    let texts = subject.remote.health().unwrap();
+    assert_eq!(subject.remote.agent().is_some(), subject.caps.caveats == 0);
+    if !subject.caps.identity {
+        assert_eq!(texts, Texts::default());
+        return;
+    }
+    // Every way is to this computer.
+    let kernel = |path: &str| std::fs::read(path).unwrap();
+    let text = |piece: Piece| texts.0.iter().find(|(named, _)| *named == piece).map(|(_, text)| text.clone());
+    let most = |mut text: Vec<u8>| {
+        text.truncate(MAX_TEXT_BYTES);
+        text
+    };
+    assert_eq!(text(Piece::Mounts), Some(most(kernel("/proc/self/mounts"))));
+    let first_line = |text: Vec<u8>| text.split(|&b| b == b'\n').next().unwrap().to_vec();
+    assert_eq!(text(Piece::Memory).map(first_line), Some(first_line(kernel("/proc/meminfo"))));
+    let health = health::parse(&texts, &subject.source);
+    let up: f64 = String::from_utf8(kernel("/proc/uptime")).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((up - health.uptime_s.unwrap() as f64).abs() < 60.0 && health.load_milli.is_some());
+    assert_eq!(health.source_read_only, Some(false));
+    // May be repeated, and other requests go on.
+    assert_eq!(subject.remote.health().unwrap().0.len(), texts.0.len());
+    let entry = subject.write("after", b"after");
+    assert_eq!(subject.fetch(&entry, None).0, b"after");
+    subject.scan();
+    assert_eq!(subject.remote.health().unwrap().0.len(), texts.0.len());
 }

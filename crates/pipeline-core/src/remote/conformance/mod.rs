@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use super::{Answer, Remote, Scanned};
 use crate::digest::Digest;
 use crate::entry::{Entry, Identity, OtherKind, Prefix};
+use crate::health::{self, MAX_TEXT_BYTES, Piece, Texts};
 use crate::path::RelPath;
 use crate::receipt::Receipt;
 use crate::wire::{FetchEnd, RemoveEnd};

@@ -150,8 +150,10 @@ fn sftp_with_busybox() {
         "cat",
         "date",
         "dd",
+        "dmesg",
         "echo",
         "find",
+        "grep",
         "head",
         "id",
         "ls",
@@ -160,6 +162,7 @@ fn sftp_with_busybox() {
         "sha256sum",
         "sleep",
         "stat",
+        "tail",
         "tr",
         "xargs",
     ] {

@@ -29,6 +29,7 @@ use super::{Answer, Link, Options, Remote, RemoteError, Scanned};
 use crate::clock::now_ns;
 use crate::digest::Hasher;
 use crate::entry::{Entry, Prefix, Vitals};
+use crate::health::{self, Texts};
 use crate::path::RelPath;
 use crate::receipt::Receipt;
 use crate::wire::{FetchEnd, RemoveEnd};
@@ -322,6 +323,18 @@ impl Remote for SftpRemote {
 
     fn until(&self) -> Instant {
         self.options.until
+    }
+
+    fn agent(&self) -> Option<&str> {
+        None
+    }
+
+    fn health(&mut self) -> Result<Texts, RemoteError> {
+        if self.tools.is_none() {
+            return Ok(Texts::default());
+        }
+        let mut script = self.script(&shell::health(&self.source))?;
+        health::read(|| script.record(0))?.ok_or(RemoteError::Protocol("its shell answered something else"))
     }
 
     fn busy(&self) -> &'static str {

@@ -80,6 +80,11 @@ pub(super) fn remove(root: &[u8], tools: Tools) -> String {
     command(root, tools.stat, include_str!("scripts/remove.sh"), include_str!("scripts/remove_each.sh"))
 }
 
+/// Says how the device is, in records that [`crate::health::read`] understands.
+pub(super) fn health(root: &[u8]) -> String {
+    command(root, Stat::Gnu, &format!("h=/\n{}", crate::health::script()), "")
+}
+
 /// Computes a delta. stdin: a path of so many bytes, then the signature; stdout: the delta.
 pub(super) fn delta(root: &[u8], tools: Tools, path_bytes: usize) -> String {
     let script = format!("n={path_bytes}\n{}", include_str!("scripts/delta.sh"));
