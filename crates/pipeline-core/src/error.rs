@@ -27,6 +27,41 @@ pub enum Class {
 }
 
 impl Class {
+    /// Every class.
+    pub const ALL: [Class; 10] = [
+        Class::Transient,
+        Class::Unreachable,
+        Class::HostKey,
+        Class::Config,
+        Class::Storage,
+        Class::Integrity,
+        Class::Brake,
+        Class::Locked,
+        Class::Interrupted,
+        Class::Internal,
+    ];
+
+    /// Its word in JSON and in the catalog.
+    pub fn word(self) -> &'static str {
+        match self {
+            Class::Transient => "transient",
+            Class::Unreachable => "unreachable",
+            Class::HostKey => "host_key",
+            Class::Config => "config",
+            Class::Storage => "storage",
+            Class::Integrity => "integrity",
+            Class::Brake => "brake",
+            Class::Locked => "locked",
+            Class::Interrupted => "interrupted",
+            Class::Internal => "internal",
+        }
+    }
+
+    /// The class with this word.
+    pub fn of_word(word: &str) -> Option<Class> {
+        Class::ALL.into_iter().find(|class| class.word() == word)
+    }
+
     /// Of an error that the state directory met: a disk that is full or read-only is a storage that fails; anything else is a
     /// path or a permission to be set right.
     pub fn of_state_dir(error: &std::io::Error) -> Class {
@@ -79,6 +114,15 @@ pub fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_class_has_one_word() {
+        for class in Class::ALL {
+            assert_eq!(serde_json::to_value(class).ok(), Some(class.word().into()));
+            assert_eq!(Class::of_word(class.word()), Some(class));
+        }
+        assert_eq!(Class::of_word("weather"), None);
+    }
 
     #[test]
     fn an_os_error_is_said_in_words() {

@@ -23,7 +23,8 @@
 //! | [`plan`] | decides what to do with each file; pure |
 //! | [`transfer`] | a reply stream to staged files |
 //! | [`archive`] | marker, layout, staging, commit, manifests |
-//! | [`catalog`] | SQLite: what was received, from where, and when it was removed |
+//! | [`catalog`] | SQLite: what was received, from where, and when it was removed; what each visit found |
+//! | [`period`] | times and stretches of time as people type them |
 //! | [`hold`] | a person's brake on all removals |
 //! | [`receipt`] | the proof without which nothing is removed |
 //! | [`sync`], [`run`], [`check`] | one device; many devices; is everything ready |
@@ -75,6 +76,8 @@ pub mod inspect;
 pub mod metrics;
 #[cfg(feature = "collector")]
 pub mod notify;
+#[cfg(feature = "collector")]
+pub mod period;
 #[cfg(feature = "collector")]
 pub mod plan;
 #[cfg(feature = "collector")]

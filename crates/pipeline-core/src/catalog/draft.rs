@@ -154,6 +154,7 @@ impl Draft {
         let file = self.state_dir.join(DRAFT_NAME);
         let Draft { state_dir, conn, .. } = self;
         let commit = || {
+            super::migrate::backfill(&conn)?;
             conn.execute("UPDATE run SET finished_ns = ?1", [now_ns()])?;
             conn.execute_batch("COMMIT")
         };

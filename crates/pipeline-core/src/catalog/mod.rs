@@ -6,6 +6,9 @@
 //! column. Each visit has connections of its own; SQLite orders their writes.
 
 mod draft;
+pub mod history;
+mod journal;
+mod migrate;
 mod noted;
 mod places;
 mod recorder;
@@ -26,12 +29,12 @@ pub use places::{Place, Places, Provenance, Round};
 pub use recorder::{Catalogued, Recorder};
 pub use visit::{Holder, Known, Task, TaskKind, Visit};
 
+use migrate::LAYOUT;
+
 use crate::clock::now_ns;
 use crate::error::{Class, Classified, STATE_DISK_HINT};
 
 const FILE_NAME: &str = "catalog.db";
-const SCHEMA: &str = include_str!("schema.sql");
-const SCHEMA_VERSION: i64 = 1;
 /// How long one writer waits for another. Commits take milliseconds; a minute means that something is broken.
 const BUSY: Duration = Duration::from_secs(60);
 
@@ -45,7 +48,7 @@ pub enum CatalogError {
     #[error("there is a catalog already: {}", .0.display())]
     Exists(PathBuf),
     /// A newer program made it.
-    #[error("the catalog {} is of version {found}, this program knows {SCHEMA_VERSION}", .file.display())]
+    #[error("the catalog {} is of version {found}, this program knows {LAYOUT}", .file.display())]
     Version {
         /// The catalog.
         file: PathBuf,
@@ -174,8 +177,7 @@ impl Catalog {
         let mut conn = connect(&file)?;
         let sql = |source| CatalogError::Sqlite { file: file.clone(), doing: "making the tables", source };
         let transaction = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
-        let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sql)?;
-        if version == 0 {
+        if migrate::layout(&transaction).map_err(sql)? == 0 {
             make(&transaction, storage).map_err(sql)?;
         }
         transaction.commit().map_err(sql)?;
@@ -188,21 +190,18 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Opens the catalog in `state_dir`.
+    /// Opens the catalog in `state_dir`. One of an older layout is brought to the newest.
     pub fn open(state_dir: &Path) -> Result<Catalog, CatalogError> {
         let file = state_dir.join(FILE_NAME);
         if !file.exists() {
             return Err(CatalogError::Missing(state_dir.to_owned()));
         }
-        let conn = connect(&file)?;
+        let mut conn = connect(&file)?;
         let sql = |source| CatalogError::Sqlite { file: file.clone(), doing: "opening it", source };
-        let version: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sql)?;
-        if version == 0 {
+        if migrate::layout(&conn).map_err(sql)? == 0 {
             return Err(CatalogError::Missing(state_dir.to_owned()));
         }
-        if version != SCHEMA_VERSION {
-            return Err(CatalogError::Version { file, found: version });
-        }
+        migrate::migrate(&mut conn, &file)?;
         let meta =
             |key: &str| conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, String>(0));
         let (collector, storage) = (meta("collector").map_err(sql)?, meta("storage").map_err(sql)?);
@@ -281,10 +280,9 @@ impl Catalog {
 
 /// Makes the tables of an empty catalog for the storage with this id, and draws a collector's id.
 fn make(conn: &Connection, storage: &str) -> rusqlite::Result<()> {
-    conn.execute_batch(SCHEMA)?;
+    migrate::bring_forward(conn, 0)?;
     let insert = "INSERT INTO meta (key, value) VALUES ('collector', lower(hex(randomblob(6)))), ('storage', ?1)";
-    conn.execute(insert, [storage])?;
-    conn.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION}"))
+    conn.execute(insert, [storage]).map(drop)
 }
 
 /// A connection with the settings that the promise needs.

@@ -108,7 +108,7 @@ pub struct Visit {
 pub(super) const IDENTITY: &str = "size, mtime_ns, ctime_ns, dev, ino";
 
 /// Reads [`IDENTITY`] from the columns from `at` on. SQLite has no unsigned 64-bit integers: bits are kept as they are.
-fn identity(row: &Row<'_>, at: usize) -> rusqlite::Result<Identity> {
+pub(super) fn identity(row: &Row<'_>, at: usize) -> rusqlite::Result<Identity> {
     Ok(Identity {
         size: row.get::<_, i64>(at)?.cast_unsigned(),
         mtime_ns: row.get(at + 1)?,

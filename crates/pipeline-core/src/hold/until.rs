@@ -1,11 +1,11 @@
 //! `--until`: when a hold is to end by itself, as people write it. Pure.
 
 use jiff::Timestamp;
-use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 
 use crate::config::duration;
 use crate::error::{Class, Classified};
+use crate::period::{Side, moment};
 
 /// Why there is no such end.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,19 +43,8 @@ pub fn parse_until(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timest
 }
 
 fn read(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-    // A zone by name would be overlooked below.
-    if text.contains('[') {
-        return None;
+    match duration(text) {
+        Some(duration) => now.checked_add(duration).ok(),
+        None => moment(text, zone, Side::End),
     }
-    if let Some(duration) = duration(text) {
-        return now.checked_add(duration).ok();
-    }
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Some(time);
-    }
-    let local = match text.parse::<Date>() {
-        Ok(day) if text.len() == "2026-11-25".len() => day.tomorrow().ok()?.to_datetime(Time::midnight()),
-        _ => text.parse::<DateTime>().ok()?,
-    };
-    zone.to_ambiguous_timestamp(local).later().ok()
 }

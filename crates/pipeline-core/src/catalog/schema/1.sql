@@ -1,4 +1,4 @@
--- The catalog, version 1. docs/catalog.md explains every column. Times are nanoseconds since 1970.
+-- Layout 1 of the catalog. docs/catalog.md explains every column. Times are nanoseconds since 1970.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL

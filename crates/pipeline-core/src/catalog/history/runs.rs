@@ -1,0 +1,77 @@
+//! Runs, one by one.
+
+use std::ops::ControlFlow;
+
+use rusqlite::{Row, params};
+
+use super::{History, Order, RunRow, RunSums, unsigned, unsigned_or_none};
+use crate::catalog::CatalogError;
+use crate::error::Class;
+use crate::period::Period;
+
+const COLUMNS: &str =
+    "id, started_ns, finished_ns, program, devices, done, offline, failed, received, received_bytes, adopted,
+    adopted_bytes, removed, removed_bytes, deferred, versions, clashes, failures, held, on_hold, stopped_by, class";
+
+impl History {
+    /// Runs that began in a period, until `each` has had enough.
+    pub fn runs(
+        &self,
+        period: &Period,
+        order: Order,
+        each: &mut dyn FnMut(RunRow) -> ControlFlow<()>,
+    ) -> Result<(), CatalogError> {
+        let mut query = || {
+            let newest: Option<i64> = self.conn.query_row("SELECT max(id) FROM run", [], |row| row.get(0))?;
+            let direction = if order == Order::NewestFirst { "DESC" } else { "ASC" };
+            let sql =
+                format!("SELECT {COLUMNS} FROM run WHERE started_ns >= ?1 AND started_ns < ?2 ORDER BY id {direction}");
+            let (from, until) = period.bounds_ns();
+            let mut statement = self.conn.prepare(&sql)?;
+            let mut rows = statement.query(params![from, until])?;
+            while let Some(row) = rows.next()? {
+                if each(run(row, newest)?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        query().map_err(self.failed("listing runs"))
+    }
+}
+
+fn run(row: &Row<'_>, newest: Option<i64>) -> rusqlite::Result<RunRow> {
+    let number = row.get(0)?;
+    let finished_ns = row.get(2)?;
+    Ok(RunRow {
+        run: number,
+        started_ns: row.get(1)?,
+        finished_ns,
+        killed: finished_ns.is_none() && newest != Some(number),
+        program: row.get(3)?,
+        sums: unsigned_or_none(row, 4)?.map(|devices| sums(row, devices)).transpose()?,
+    })
+}
+
+fn sums(row: &Row<'_>, devices: u64) -> rusqlite::Result<RunSums> {
+    Ok(RunSums {
+        devices,
+        done: unsigned(row, 5)?,
+        offline: unsigned(row, 6)?,
+        failed: unsigned(row, 7)?,
+        received: unsigned(row, 8)?,
+        received_bytes: unsigned(row, 9)?,
+        adopted: unsigned(row, 10)?,
+        adopted_bytes: unsigned(row, 11)?,
+        removed: unsigned(row, 12)?,
+        removed_bytes: unsigned(row, 13)?,
+        deferred: unsigned(row, 14)?,
+        versions: unsigned(row, 15)?,
+        clashes: unsigned(row, 16)?,
+        failures: unsigned(row, 17)?,
+        held: unsigned(row, 18)?,
+        on_hold: row.get(19)?,
+        stopped_by: row.get(20)?,
+        class: row.get::<_, Option<String>>(21)?.and_then(|word| Class::of_word(&word)),
+    })
+}
