@@ -125,10 +125,10 @@ pub enum KeptUntil {
     /// Until their `delete.after` is over.
     Time {
         /// When the first of them may leave.
-        #[serde(serialize_with = "moment")]
+        #[serde(rename = "first", serialize_with = "moment")]
         first_ns: i64,
         /// When the last of them may.
-        #[serde(serialize_with = "moment")]
+        #[serde(rename = "last", serialize_with = "moment")]
         last_ns: i64,
     },
     /// Until a person ends the hold, or its time is over.
