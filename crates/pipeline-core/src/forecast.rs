@@ -1,7 +1,7 @@
 //! When a card, or the storage, will be full: rates from what was read of it, and the time that is left.
 //!
-//! Pure, and without a clock of its own. A card's use goes up with what is recorded and down with what is removed, so that it looks
-//! like a saw; two rates are told apart:
+//! Pure, and without a clock of its own; [`Past`] gathers what it needs from the catalog. A card's use goes up with what is recorded
+//! and down with what is removed, so that it looks like a saw; two rates are told apart:
 //!
 //! - *Recorded*: what the device records each day. All that was received of it in the last [`RECORDED_DAYS`] days and what waits on it
 //!   now, less what waited on it when these days began where that was read, divided by how long these days are. The day of the first
@@ -19,7 +19,13 @@
 //! Limits: a rate is that of the last days; nobody knows of the next. A card that was replaced by one of the same size looks like one
 //! that was emptied. What takes more than [`HORIZON`] is not in sight.
 
+mod past;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
+
+pub use past::{Past, is_drained};
 
 /// Days of what was received that a rate is taken from: two weeks, so that a weekend counts as often as it comes.
 pub const RECORDED_DAYS: i32 = 14;
@@ -195,6 +201,3 @@ fn full_in(now_ns: i64, latest: &Sample, growth: i64) -> Option<Duration> {
     let seconds = u64::try_from(free * (day / 1_000_000_000) / growth).ok()?;
     Some(Duration::from_secs(seconds)).filter(|span| *span <= HORIZON)
 }
-
-#[cfg(test)]
-mod tests;

@@ -113,6 +113,7 @@ fn a_command_that_fails_is_a_warning(scene: &Scene) {
     assert!(ended.stderr.contains(said), "{ended}");
 }
 
+#[allow(clippy::print_stderr)] // what is skipped is said
 /// Gives each notice to the example, and looks at the mail that a server gets.
 fn a_mail_says_it(notices: &[&String; 3]) {
     if !Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {

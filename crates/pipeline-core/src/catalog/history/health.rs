@@ -158,7 +158,7 @@ fn day(row: &Row<'_>, source: &Source) -> rusqlite::Result<Day> {
     })
 }
 
-fn reading(row: &Row<'_>) -> rusqlite::Result<Reading> {
+pub(super) fn reading(row: &Row<'_>) -> rusqlite::Result<Reading> {
     let number = |at| unsigned_or_none(row, at);
     Ok(Reading {
         at_ns: row.get(0)?,

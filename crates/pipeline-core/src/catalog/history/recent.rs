@@ -1,0 +1,112 @@
+//! The last days of a source or of the storage, and the sums of all its days.
+
+use rusqlite::params;
+
+use super::health::{READING_COLUMNS, reading};
+use super::{DAY_NS, History, Reading, Source, StorageReading, unsigned};
+use crate::catalog::CatalogError;
+use crate::period::Period;
+
+/// Sums of all days of a source. They only ever grow, but for a catalog that was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// The source's row.
+    pub source: i64,
+    /// Files received.
+    pub received: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Files removed from the device.
+    pub removed: u64,
+    /// Their bytes.
+    pub removed_bytes: u64,
+    /// Contents that got a second name.
+    pub versions: u64,
+    /// Files stored beside what has their place.
+    pub clashes: u64,
+}
+
+/// What a day brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DayBytes {
+    /// Days since 1970.
+    pub day: i32,
+    /// Bytes received, or found in the storage, that day.
+    pub bytes: u64,
+}
+
+impl History {
+    /// Sums of all days, source by source. One without a day is left out.
+    pub fn totals(&self) -> Result<Vec<Totals>, CatalogError> {
+        let query = || {
+            let sql =
+                "SELECT source, sum(received), sum(received_bytes), sum(removed), sum(removed_bytes), sum(versions),
+                           sum(clashes) FROM day GROUP BY source";
+            let mut statement = self.conn.prepare(sql)?;
+            let rows = statement.query_map([], |row| {
+                Ok(Totals {
+                    source: row.get(0)?,
+                    received: unsigned(row, 1)?,
+                    received_bytes: unsigned(row, 2)?,
+                    removed: unsigned(row, 3)?,
+                    removed_bytes: unsigned(row, 4)?,
+                    versions: unsigned(row, 5)?,
+                    clashes: unsigned(row, 6)?,
+                })
+            })?;
+            rows.collect::<Result<Vec<_>, _>>()
+        };
+        query().map_err(self.failed("summing up days"))
+    }
+
+    /// The readings of a source in the time before its latest one, that one included; oldest first.
+    pub fn recent_readings(&self, source: &Source, span_ns: i64) -> Result<Vec<Reading>, CatalogError> {
+        let query = || {
+            let sql = format!(
+                "SELECT {READING_COLUMNS} FROM reading WHERE source = ?1
+                 AND at_ns >= (SELECT max(at_ns) FROM reading WHERE source = ?1) - ?2 ORDER BY at_ns"
+            );
+            let mut statement = self.conn.prepare_cached(&sql)?;
+            let rows = statement.query_map(params![source.id, span_ns], reading)?;
+            rows.collect::<Result<Vec<_>, _>>()
+        };
+        query().map_err(self.failed("reading how a device was"))
+    }
+
+    /// The same of the storage.
+    pub fn recent_storage_readings(&self, span_ns: i64) -> Result<Vec<StorageReading>, CatalogError> {
+        let latest = || self.conn.query_row("SELECT max(at_ns) FROM storage_reading", [], |row| row.get(0));
+        let latest: Option<i64> = latest().map_err(self.failed("reading how the storage was"))?;
+        let from_ns = latest.map(|latest| latest.saturating_sub(span_ns));
+        self.storage_readings(&Period { from_ns, until_ns: None })
+    }
+
+    /// What each day brought from `since_ns` on, oldest first: of a source, or of all where none is named.
+    pub fn day_bytes(&self, source: Option<&Source>, since_ns: i64) -> Result<Vec<DayBytes>, CatalogError> {
+        let query = || {
+            let sql = format!(
+                "SELECT day, sum(received_bytes + adopted_bytes) FROM day WHERE {} AND day >= ?2 GROUP BY day ORDER BY day",
+                of(source)
+            );
+            let mut statement = self.conn.prepare_cached(&sql)?;
+            let since = since_ns.div_euclid(DAY_NS);
+            let rows = statement.query_map(params![source.map(|source| source.id), since], |row| {
+                Ok(DayBytes { day: row.get(0)?, bytes: unsigned(row, 1)? })
+            })?;
+            rows.collect::<Result<Vec<_>, _>>()
+        };
+        query().map_err(self.failed("listing days"))
+    }
+
+    /// The first day of which there is anything, in days since 1970: of a source, or of all where none is named.
+    pub fn first_day(&self, source: Option<&Source>) -> Result<Option<i32>, CatalogError> {
+        let sql = format!("SELECT min(day) FROM day WHERE {}", of(source));
+        let query = || self.conn.prepare_cached(&sql)?.query_row([source.map(|source| source.id)], |row| row.get(0));
+        query().map_err(self.failed("listing days"))
+    }
+}
+
+/// A condition for each, so that the index is used where it helps.
+fn of(source: Option<&Source>) -> &'static str {
+    if source.is_some() { "source = ?1" } else { "?1 IS NULL" }
+}

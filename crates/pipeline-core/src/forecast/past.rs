@@ -1,0 +1,174 @@
+//! What the catalog knows of a card, or of the storage, that a forecast is made of.
+
+use super::{Forecast, History, RECORDED_DAYS, Received, Sample, TREND_DAYS, forecast};
+use crate::catalog::CatalogError;
+use crate::catalog::history::{self, DAY_NS, DayBytes, Reading, Source};
+use crate::config::DeletePolicy;
+
+/// The readings of these days count: for the trend, and one more day for what waited when the days of recording began.
+const SPAN_NS: i64 = (max(RECORDED_DAYS as i64, TREND_DAYS) + 2) * DAY_NS;
+
+const fn max(a: i64, b: i64) -> i64 {
+    if a > b { a } else { b }
+}
+
+/// The past of a card or of the storage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    samples: Vec<Sample>,
+    received: Vec<Received>,
+    first_day: Option<i32>,
+    latest: Option<Reading>,
+}
+
+impl Past {
+    /// Of a device's card.
+    pub fn of_card(history: &history::History, source: &Source) -> Result<Past, CatalogError> {
+        let readings = history.recent_readings(source, SPAN_NS)?;
+        let mut samples: Vec<Sample> = readings.iter().filter_map(sample).collect();
+        let latest = readings.into_iter().next_back();
+        // Each visit asks for the room, and not each is worth a reading.
+        let visited_ns = source.visited_ns.filter(|_| source.total_bytes > 0);
+        let newer = visited_ns.filter(|at_ns| samples.last().is_none_or(|last| last.at_ns < *at_ns));
+        samples.extend(newer.map(|at_ns| Sample {
+            at_ns,
+            total_bytes: source.total_bytes,
+            free_bytes: source.free_bytes,
+            waiting_bytes: latest.as_ref().and_then(|reading| reading.waiting_bytes),
+        }));
+        let since_ns = samples.last().map_or(0, |last| last.at_ns.saturating_sub(SPAN_NS));
+        let received = history.day_bytes(Some(source), since_ns)?.into_iter().map(received).collect();
+        Ok(Past { samples, received, first_day: history.first_day(Some(source))?, latest })
+    }
+
+    /// Of the storage.
+    pub fn of_storage(history: &history::History) -> Result<Past, CatalogError> {
+        let readings = history.recent_storage_readings(SPAN_NS)?;
+        let sample = |reading: &history::StorageReading| Sample {
+            at_ns: reading.at_ns,
+            total_bytes: reading.total_bytes,
+            free_bytes: reading.free_bytes,
+            waiting_bytes: None,
+        };
+        let samples: Vec<Sample> = readings.iter().map(sample).collect();
+        let since_ns = samples.last().map_or(0, |last| last.at_ns.saturating_sub(SPAN_NS));
+        let received = history.day_bytes(None, since_ns)?.into_iter().map(received).collect();
+        Ok(Past { samples, received, first_day: history.first_day(None)?, latest: None })
+    }
+
+    /// The latest reading of the device.
+    pub fn latest(&self) -> Option<&Reading> {
+        self.latest.as_ref()
+    }
+
+    /// The latest that is known of its room.
+    pub fn room(&self) -> Option<&Sample> {
+        self.samples.last()
+    }
+
+    /// What is to be expected. Nothing ever leaves the storage; for a card see [`is_drained`].
+    pub fn forecast(&self, now_ns: i64, drained: bool) -> Forecast {
+        let (samples, received) = (&self.samples[..], &self.received[..]);
+        forecast(&History { now_ns, samples, received, first_day: self.first_day, drained })
+    }
+}
+
+/// Whether files leave a card as they are received: not where it is away, on hold, or they are to stay.
+pub fn is_drained(policy: &DeletePolicy, held: bool, reachable: bool) -> bool {
+    let leave = policy.after.is_some() || policy.high_water.is_some();
+    leave && !held && reachable
+}
+
+fn sample(reading: &Reading) -> Option<Sample> {
+    Some(Sample {
+        at_ns: reading.at_ns,
+        total_bytes: reading.total_bytes.filter(|bytes| *bytes > 0)?,
+        free_bytes: reading.free_bytes?,
+        waiting_bytes: reading.waiting_bytes,
+    })
+}
+
+fn received(day: DayBytes) -> Received {
+    Received { day: day.day, bytes: day.bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::catalog::history::StorageReading;
+    use crate::path::DeviceName;
+
+    const GB: u64 = 1_000_000_000;
+
+    #[test]
+    fn the_last_days_are_gathered_and_the_last_visit_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Catalog::create(dir.path(), "storage").unwrap();
+        let device = DeviceName::new("pi1").unwrap();
+        let reading = |day: i64, free_bytes| Reading {
+            at_ns: day * DAY_NS,
+            total_bytes: Some(32 * GB),
+            free_bytes: Some(free_bytes),
+            waiting_bytes: Some(7),
+            ..Reading::default()
+        };
+        // A gigabyte a day, and one reading from long before.
+        for (day, free) in [(900, 1), (1000, 20), (1001, 19), (1002, 18)] {
+            catalog.note_reading(&device, b"/data", &reading(day, free * GB)).unwrap();
+        }
+        catalog.note_reading(&DeviceName::new("pi2").unwrap(), b"/data", &reading(1002, GB)).unwrap();
+        for at_ns in [1000, 1001].map(|day| day * DAY_NS) {
+            let free_bytes = (5000 - at_ns.unsigned_abs() / DAY_NS.unsigned_abs()) * GB;
+            catalog
+                .note_storage(&StorageReading { at_ns, total_bytes: 9000 * GB, free_bytes, ..Default::default() })
+                .unwrap();
+        }
+        let conn = rusqlite::Connection::open(dir.path().join("catalog.db")).unwrap();
+        let sql = "INSERT INTO day (source, day, received_bytes, adopted_bytes, first_ns, last_ns) VALUES
+                       (1, 700, 1, 0, 0, 0), (1, 1000, 2000, 500, 0, 0), (2, 600, 3, 0, 0, 0), (2, 1000, 4, 0, 0, 0);
+                   UPDATE source SET visited_ns = 1003 * 86400000000000, total_bytes = 32000000000, free_bytes = 17000000000
+                       WHERE device = 'pi1'";
+        conn.execute_batch(sql).unwrap();
+
+        let history = catalog.history().unwrap();
+        let past = Past::of_card(&history, &history.sources()[0]).unwrap();
+        let sample = |day: i64, free: u64| Sample {
+            at_ns: day * DAY_NS,
+            total_bytes: 32 * GB,
+            free_bytes: free * GB,
+            waiting_bytes: Some(7),
+        };
+        let expected = Past {
+            samples: vec![sample(1000, 20), sample(1001, 19), sample(1002, 18), sample(1003, 17)],
+            received: vec![Received { day: 1000, bytes: 2500 }],
+            first_day: Some(700),
+            latest: Some(reading(1002, 18 * GB)),
+        };
+        assert_eq!(past, expected);
+        let forecast = past.forecast(1003 * DAY_NS, true);
+        assert_eq!(forecast.growth_bytes_per_day, Some(1_000_000_000));
+        assert_eq!(forecast.full_in, Some(Duration::from_secs(17 * 86_400)));
+
+        let storage = Past::of_storage(&history).unwrap();
+        assert_eq!(storage.received, [Received { day: 1000, bytes: 2504 }]);
+        assert_eq!((storage.first_day, storage.room().map(|room| room.free_bytes)), (Some(600), Some(3999 * GB)));
+        let forecast = storage.forecast(1001 * DAY_NS, false);
+        assert_eq!((forecast.growth_bytes_per_day, forecast.full_in), (Some(1_000_000_000), None), "not in sight");
+    }
+
+    #[test]
+    fn files_leave_only_where_nothing_is_in_the_way() {
+        let mut policy = DeletePolicy::default();
+        assert!(is_drained(&policy, false, true));
+        assert!(!is_drained(&policy, true, true) && !is_drained(&policy, false, false));
+        policy.after = None;
+        assert!(!is_drained(&policy, false, true));
+        (policy.high_water, policy.low_water) = (Some(80), Some(60));
+        assert!(is_drained(&policy, false, true));
+    }
+}
