@@ -75,20 +75,25 @@ pub fn run(
     cancel: &Cancel,
 ) -> CheckReport {
     let began = Instant::now();
+    let devices = at_once(devices, jobs, |device| check_device(device, connect, observer, cancel));
+    CheckReport { devices, elapsed: began.elapsed() }
+}
+
+/// Does something with every device, at most `jobs` at once (at least one). The results are in the order of the devices.
+pub(crate) fn at_once<T: Send>(devices: &[Device], jobs: usize, each: impl Fn(&Device) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
-    let found: Vec<Mutex<Option<DeviceCheck>>> = devices.iter().map(|_| Mutex::new(None)).collect();
+    let done: Vec<Mutex<Option<T>>> = devices.iter().map(|_| Mutex::new(None)).collect();
     std::thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, devices.len().max(1)) {
             scope.spawn(|| {
                 while let Some(index) = take(&next, devices.len()) {
-                    let check = check_device(&devices[index], connect, observer, cancel);
-                    *found[index].lock().unwrap_or_else(|e| e.into_inner()) = Some(check);
+                    let result = each(&devices[index]);
+                    *done[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
                 }
             });
         }
     });
-    let devices = found.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(|e| e.into_inner())).collect();
-    CheckReport { devices, elapsed: began.elapsed() }
+    done.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
 }
 
 fn take(next: &AtomicUsize, count: usize) -> Option<usize> {
@@ -98,7 +103,7 @@ fn take(next: &AtomicUsize, count: usize) -> Option<usize> {
 
 fn check_device(device: &Device, connect: &dyn Connect, observer: &dyn Observer, cancel: &Cancel) -> DeviceCheck {
     let began = Instant::now();
-    let listener = Listener { observer, without_agent: Mutex::default() };
+    let listener = Listener::new(observer);
     let (outcome, readings) = if cancel.is_set() {
         (Outcome::Stopped, None)
     } else {
@@ -115,14 +120,23 @@ fn check_device(device: &Device, connect: &dyn Connect, observer: &dyn Observer,
         counts: Counts::default(),
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
     }));
-    let without_agent = listener.without_agent.into_inner().unwrap_or_else(PoisonError::into_inner);
-    DeviceCheck { device: device.name.clone(), outcome, readings, without_agent, elapsed }
+    DeviceCheck { device: device.name.clone(), outcome, readings, without_agent: listener.without_agent(), elapsed }
 }
 
-/// Keeps for the report what it says of the agent, and passes on all else.
-struct Listener<'a> {
+/// Keeps for the report what a connection says of the agent, and passes on all else.
+pub(crate) struct Listener<'a> {
     observer: &'a dyn Observer,
     without_agent: Mutex<Option<WithoutAgent>>,
+}
+
+impl<'a> Listener<'a> {
+    pub(crate) fn new(observer: &'a dyn Observer) -> Listener<'a> {
+        Listener { observer, without_agent: Mutex::default() }
+    }
+
+    pub(crate) fn without_agent(self) -> Option<WithoutAgent> {
+        self.without_agent.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Observer for Listener<'_> {

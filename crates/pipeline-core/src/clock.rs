@@ -14,3 +14,17 @@ pub fn rfc3339(ns: i64) -> String {
     let moment = jiff::Timestamp::from_nanosecond(i128::from(ns)).unwrap_or_default();
     moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
+
+/// For serde: a moment as [`rfc3339`].
+pub fn moment<S: serde::Serializer>(ns: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*ns))
+}
+
+/// For serde: the same, or null.
+#[allow(clippy::ref_option)] // what serde hands over
+pub fn moment_or_none<S: serde::Serializer>(ns: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match ns {
+        Some(ns) => moment(ns, serializer),
+        None => serializer.serialize_none(),
+    }
+}

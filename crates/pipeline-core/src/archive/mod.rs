@@ -105,6 +105,19 @@ pub struct Init {
     pub created: bool,
 }
 
+/// The room of a storage. 0 where it does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Its size.
+    pub total_bytes: u64,
+    /// What we may still write.
+    pub free_bytes: u64,
+    /// Files that it can hold.
+    pub total_files: u64,
+    /// How many more.
+    pub free_files: u64,
+}
+
 /// An opened archive. Shared by all devices of a run.
 #[derive(Clone, Debug)]
 pub struct Archive {
@@ -237,19 +250,28 @@ impl Archive {
         held::examine_with(&self.store, path, see)
     }
 
+    /// How large the storage is, and how much more it takes.
+    pub fn room(&self) -> Result<Room, ArchiveError> {
+        let stat = fstatvfs(&self.store.root)
+            .map_err(|e| error::failed(&self.store.path, "ask for the free space of", b"", e))?;
+        Ok(Room {
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+            total_files: stat.f_files,
+            free_files: stat.f_favail,
+        })
+    }
+
     /// Fails if there is no room for so much more. A file system that does not count is taken at its word when it is full.
     pub fn check_room(&self, bytes: u64, files: u64) -> Result<(), ArchiveError> {
         let storage = || error::shown(&self.store.path, b"");
-        let stat = fstatvfs(&self.store.root)
-            .map_err(|e| error::failed(&self.store.path, "ask for the free space of", b"", e))?;
-        let total = stat.f_blocks.saturating_mul(stat.f_frsize);
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let Room { total_bytes: total, free_bytes: free, total_files, free_files } = self.room()?;
         if total > 0 && bytes.saturating_add((total / 100).min(MAX_RESERVE_BYTES)) > free {
             let reason = format!("{bytes} bytes are to come and {free} are free");
             return Err(ArchiveError::Full { storage: storage(), reason });
         }
-        if stat.f_files > 0 && files.saturating_add((stat.f_files / 100).min(MAX_RESERVE_FILES)) > stat.f_favail {
-            let reason = format!("{files} files are to come and {} more can be made", stat.f_favail);
+        if total_files > 0 && files.saturating_add((total_files / 100).min(MAX_RESERVE_FILES)) > free_files {
+            let reason = format!("{files} files are to come and {free_files} more can be made");
             return Err(ArchiveError::Full { storage: storage(), reason });
         }
         Ok(())

@@ -4,16 +4,51 @@
 //! in the order given, whatever happens; what a scan finds is judged by the very rules of a visit ([`crate::plan`]). Works beside a
 //! run, whose lock it does not need. Writes nothing but its readings to the catalog, and those only if asked to.
 //!
-//! Leaves to others how a connection is made ([`crate::remote::Connect`]), how long that may take, and how all this is drawn.
+//! Leaves to others how a connection is made ([`Connect`]), how long that may take, and how all this is drawn.
+//!
+//! | room | concern |
+//! |---|---|
+//! | `look` | one device, now |
+//! | `past` | what the catalog knows |
+//! | `judge`, `storage` | what needs a person, and how urgently |
+//! | `view` | what is said |
 
-mod reading;
+mod judge;
+mod look;
+mod past;
+mod storage;
+#[cfg(all(test, feature = "agent"))]
+mod tests;
 mod view;
+mod words;
 
-pub use reading::Reading;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use crate::cancel::Cancel;
+use crate::catalog::{Catalog, CatalogError};
+use crate::check::at_once;
+use crate::clock::now_ns;
+use crate::config::{AgentMode, Config, DeviceSettings};
+use crate::error::{Class, Classified, one_line};
+use crate::event::Observer;
+use crate::fleet::Device;
+use crate::forecast::{Forecast, History, forecast};
+use crate::hold::{self, Hold, Standing};
+use crate::remote::Connect;
+
+pub use crate::catalog::history::Reading;
+pub use judge::{
+    CARD_CRITICAL_PERCENT, CARD_WARNING_PERCENT, CLOCK_WARNING, FULL_SOON, FULL_VERY_SOON, HOT_MDEG, LOW_MEMORY_PERCENT,
+};
 pub use view::{Concern, DeviceView, FleetReport, KeptUntil, Kind, Severity, State, StorageState, StorageView};
 
-use crate::catalog::CatalogError;
-use crate::error::{Class, Classified};
+use judge::{Facts, Stays, concern};
+use look::{Look, Looker};
+use past::Past;
+
+/// A card is drained while visits get their work done: the last time is not longer ago than this.
+const DRAINED: Duration = Duration::from_secs(86_400);
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -43,5 +78,174 @@ impl Classified for InspectError {
         match self {
             InspectError::Catalog(error) => error.hint(),
         }
+    }
+}
+
+/// Looks at every device and at the storage, and judges what it found.
+///
+/// The observer hears `DeviceStarted`, what `connect` tells but for `FellBack`, which is in the report, `DeviceConnected` where it
+/// worked, and `DeviceFinished`. A wish to stop leaves the rest as [`State::Stopped`].
+pub fn inspect(
+    config: &Config,
+    devices: &[Device],
+    connect: &dyn Connect,
+    options: Options,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<FleetReport, InspectError> {
+    let began = Instant::now();
+    let catalog = Catalog::open(&config.state_dir)?;
+    let storage = storage::ask(config, &catalog);
+    let looker = Looker { catalog: &catalog, connect, observer, cancel };
+    let looks = at_once(devices, options.jobs, |device| looker.look(device));
+    // After the looks, and before their own readings: what a run did meanwhile is known.
+    let at_ns = now_ns();
+    let (pasts, storage_past) = past::read(&catalog, devices, at_ns)?;
+    let standing = hold::read(&config.state_dir);
+    let (storage, storage_reading) = storage::view(&storage, config, storage_past, at_ns);
+    let mut concerns: Vec<Concern> = held(&standing).into_iter().collect();
+    if options.record {
+        let noted = devices.iter().zip(&looks).try_for_each(|(device, look)| {
+            let Some(reading) = &look.reading else { return Ok(()) };
+            catalog.note_reading(&device.name, device.settings.source.as_os_str().as_bytes(), reading)
+        });
+        let noted = noted.and_then(|()| storage_reading.iter().try_for_each(|reading| catalog.note_storage(reading)));
+        // What was seen is told all the same.
+        concerns.extend(noted.err().map(|error| Concern {
+            severity: Severity::Warning,
+            kind: Kind::Catalog,
+            text: one_line(&error),
+            hint: error.hint(),
+        }));
+    }
+    let hold = match standing {
+        Standing::Held(hold) => Some(hold),
+        Standing::Free | Standing::Over(_) => None,
+    };
+    let beheld = Beheld { at_ns, hold: hold.as_ref(), agent: config.agent };
+    let views = devices.iter().zip(looks).zip(pasts).map(|((device, look), past)| beheld.device(device, look, past));
+    Ok(FleetReport {
+        at_ns,
+        devices: views.collect(),
+        storage,
+        hold,
+        concerns,
+        elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// A hold is somebody's wish; one that nobody can read, or whose end may not be believed, is not.
+fn held(standing: &Standing) -> Option<Concern> {
+    let Standing::Held(hold) = standing else { return None };
+    if let Some(remark) = &hold.remark {
+        let hint = Some("`pipeline release` ends it, `pipeline hold` places a new one");
+        return Some(concern(Severity::Warning, Kind::Hold, format!("removals are on hold: {remark}"), hint));
+    }
+    let part =
+        |before: &str, part: &Option<String>| part.as_ref().map_or(String::new(), |part| format!("{before}{part}"));
+    let text = format!(
+        "removals are on hold{}{}{}{}",
+        part(" since ", &hold.since),
+        part(" by ", &hold.by),
+        part(" until ", &hold.until),
+        part(": ", &hold.reason)
+    );
+    Some(concern(Severity::Note, Kind::Hold, text, Some("`pipeline release` ends it")))
+}
+
+/// What all devices are judged by.
+struct Beheld<'a> {
+    at_ns: i64,
+    hold: Option<&'a Hold>,
+    agent: AgentMode,
+}
+
+impl Beheld<'_> {
+    fn device(&self, device: &Device, look: Look, mut past: Past) -> DeviceView {
+        let settings = &device.settings;
+        let succeeded_ns = past.source.as_ref().and_then(|source| source.succeeded_ns);
+        past.samples.extend(look.reading.as_ref().and_then(past::sample));
+        let Forecast { growth_bytes_per_day, recorded_bytes_per_day, full_in } = forecast(&History {
+            now_ns: self.at_ns,
+            samples: &past.samples,
+            received: &past.received,
+            first_day: past.first_day,
+            drained: self.is_drained(settings, &look.state, succeeded_ns),
+        });
+        let newest_data_ns = self.newest(&look, &past);
+        let silent = self.silent(settings, newest_data_ns.or(past.first_try_ns));
+        let answered_ns = look.reading.as_ref().map(|reading| reading.at_ns).or(past.answered_ns());
+        // That the configuration wants it so is no news.
+        let without_agent = look.without_agent.as_ref().filter(|_| self.agent == AgentMode::Auto);
+        let concerns = judge::concerns(&Facts {
+            now_ns: self.at_ns,
+            alert_after: settings.alert_after,
+            state: &look.state,
+            reading: look.reading.as_ref(),
+            found: look.found.as_ref(),
+            health: &look.health,
+            full_in,
+            silent,
+            answered_ns,
+            succeeded_ns,
+            first_try_ns: past.first_try_ns,
+            without_agent,
+            stays: self.stays(settings),
+        });
+        DeviceView {
+            device: device.name.clone(),
+            kept: look.found.as_ref().and_then(|found| self.kept(settings, found.received_ns?)),
+            reading: look.reading.or(past.reading),
+            growth_bytes_per_day,
+            recorded_bytes_per_day,
+            full_in,
+            newest_data_ns,
+            silent,
+            last_answer_ns: answered_ns,
+            last_success_ns: succeeded_ns,
+            without_agent: look.without_agent.map(|without| without.reason),
+            concerns,
+            elapsed_ms: look.elapsed_ms,
+            state: look.state,
+        }
+    }
+
+    fn stays(&self, settings: &DeviceSettings) -> Option<Stays> {
+        let never = settings.delete.after.is_none() && settings.delete.high_water.is_none();
+        match self.hold {
+            Some(_) => Some(Stays::Hold),
+            None => never.then_some(Stays::Never),
+        }
+    }
+
+    fn is_drained(&self, settings: &DeviceSettings, state: &State, succeeded_ns: Option<i64>) -> bool {
+        let since = succeeded_ns.map(|ns| i128::from(self.at_ns) - i128::from(ns));
+        let lately = since.is_some_and(|since| since <= DRAINED.as_nanos().cast_signed());
+        *state == State::Ready && lately && self.stays(settings).is_none()
+    }
+
+    /// The newest data that anybody knows of: what was received, and what waits. Nothing is newer than now, whatever a clock says.
+    fn newest(&self, look: &Look, past: &Past) -> Option<i64> {
+        let received = past.source.as_ref().and_then(|source| source.newest_ns);
+        let waits = look.found.as_ref().and_then(|found| found.waiting_ns).map(|(_, newest)| newest);
+        received.max(waits).map(|newest| newest.min(self.at_ns))
+    }
+
+    fn silent(&self, settings: &DeviceSettings, since_ns: Option<i64>) -> Option<Duration> {
+        let silent = u64::try_from(self.at_ns.saturating_sub(since_ns?)).map(Duration::from_nanos).ok()?;
+        settings.alert_after.filter(|&alert_after| silent > alert_after).map(|_| silent)
+    }
+
+    fn kept(&self, settings: &DeviceSettings, (first_ns, last_ns): (i64, i64)) -> Option<KeptUntil> {
+        if self.hold.is_some() {
+            return Some(KeptUntil::Hold);
+        }
+        let Some(after) = settings.delete.after else {
+            let high_water = settings.delete.high_water.map(|percent| KeptUntil::HighWater { percent });
+            return Some(high_water.unwrap_or(KeptUntil::Never));
+        };
+        let after_ns = i64::try_from(after.as_nanos()).unwrap_or(i64::MAX);
+        let (first_ns, last_ns) = (first_ns.saturating_add(after_ns), last_ns.saturating_add(after_ns));
+        Some(if last_ns <= self.at_ns { KeptUntil::NextSync } else { KeptUntil::Time { first_ns, last_ns } })
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::catalog::history::Reading;
+use crate::clock::{moment, moment_or_none};
 use crate::error::Class;
 use crate::hold::Hold;
 use crate::path::DeviceName;
-
-use super::Reading;
 
 /// The fleet at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -75,7 +75,7 @@ pub struct DeviceView {
     /// When a visit last did all that was to be done.
     #[serde(rename = "last_success", serialize_with = "moment_or_none")]
     pub last_success_ns: Option<i64>,
-    /// Why it is asked without the agent, if it is.
+    /// Why it was asked without the agent, if it was.
     pub without_agent: Option<String>,
     /// What a person may want to know, the worst first.
     pub concerns: Vec<Concern>,
@@ -253,16 +253,6 @@ pub enum Kind {
     Hold,
     /// The catalog can't be written.
     Catalog,
-}
-
-/// RFC 3339 in UTC, whole seconds.
-pub(super) fn moment<S: Serializer>(ns: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&crate::clock::rfc3339(*ns))
-}
-
-#[allow(clippy::ref_option)] // what serde hands over
-pub(super) fn moment_or_none<S: Serializer>(ns: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
-    ns.map(crate::clock::rfc3339).serialize(serializer)
 }
 
 #[allow(clippy::ref_option)] // what serde hands over

@@ -142,9 +142,10 @@ impl Day {
 }
 
 /// How a device was at a moment, as far as somebody asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Reading {
     /// When.
+    #[serde(rename = "at", serialize_with = "crate::clock::moment")]
     pub at_ns: i64,
     /// Size of the card.
     pub total_bytes: Option<u64>,
@@ -167,6 +168,7 @@ pub struct Reading {
     /// Files of these.
     pub kept_files: Option<u64>,
     /// Modification time of the oldest file that waits, by our clock as far as the device's is known.
+    #[serde(rename = "oldest_waiting", serialize_with = "crate::clock::moment_or_none")]
     pub oldest_waiting_ns: Option<i64>,
     /// The device's clock minus ours.
     pub clock_offset_ns: Option<i64>,
