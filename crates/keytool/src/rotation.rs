@@ -7,7 +7,7 @@
 //! | | new | in use before | the old one is still let in |
 //!
 //! Guarantees: at every instant the key in use is there and is one that was let in when it was tried; whoever is killed between two
-//! rows is in one of them, or between the two halves of a pair, which [`Rotation::swap`] finishes. Nothing is ever deleted. A file that is called so is taken for one of ours: people keep a `31.old`, and
+//! rows is in one of them, or between the two halves of a pair, which [`Rotation::swap`] and [`aside`] finish. Nothing is ever deleted. A file that is called so is taken for one of ours: people keep a `31.old`, and
 //! that is none.
 
 use std::path::{Path, PathBuf};
@@ -81,19 +81,33 @@ impl Rotation {
         Ok(key::load(&self.old)?.map(|Key { public, .. }| public))
     }
 
-    /// Gives the old pair a name that no rotation looks for. `stamp` tells it from others.
-    pub fn set_aside(&self, stamp: &str, places: &Places) -> Vec<Change> {
-        aside(&self.old, &self.aside(stamp), places)
-    }
-
-    /// Where the old pair lies in the end.
+    /// Where the old pair lies in the end, by a name that no rotation looks for. `stamp` tells it from others.
     pub fn aside(&self, stamp: &str) -> PathBuf {
-        with(&self.key, &format!(".retired-{stamp}"))
+        aside(&self.old, &with(&self.key, ".retired-"), stamp)
     }
 }
 
+/// The name that a pair is to have out of the way: `stem` and a time. Where an interrupted keytool has moved the private half
+/// already, the public one belongs beside it.
+pub fn aside(from: &Path, stem: &Path, stamp: &str) -> PathBuf {
+    begun(from, stem).unwrap_or_else(|| with(stem, stamp))
+}
+
+fn begun(from: &Path, stem: &Path) -> Option<PathBuf> {
+    let public = match from.exists() {
+        true => return None,
+        false => key::load_public(&public_path(from)).ok()?,
+    };
+    let is_other_half = |path: &PathBuf| {
+        let named = path.as_os_str().as_encoded_bytes().starts_with(stem.as_os_str().as_encoded_bytes());
+        let of_pair = |private: Option<Key>| private.is_some_and(|key| key.public.key_data() == public.key_data());
+        named && !public_path(path).exists() && key::load(path).is_ok_and(of_pair)
+    };
+    std::fs::read_dir(stem.parent()?).ok()?.flatten().map(|entry| entry.path()).find(is_other_half)
+}
+
 /// A pair gets another name, as far as it is there: first the private half.
-pub fn aside(from: &Path, to: &Path, places: &Places) -> Vec<Change> {
+pub fn set_aside(from: &Path, to: &Path, places: &Places) -> Vec<Change> {
     let halves = [(from.to_owned(), to.to_owned()), (public_path(from), public_path(to))];
     let there = halves.into_iter().filter(|(from, _)| from.symlink_metadata().is_ok());
     there.map(|(from, to)| Change::move_aside(&from, &to, places)).collect()

@@ -7,10 +7,9 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
-use support::{Home, good, ssh_keygen};
+use support::{Home, KILLED, NO_ROOM, good, ssh_keygen, strace, was_killed};
 
 const CONFIG: &str = "# mine\nHost awsbox\n  HostName iot.example.org\n";
 const ARGS: [&str; 3] = ["add-pi", "31,34", "--offline"];
@@ -23,15 +22,7 @@ fn home() -> Home {
 
 /// Runs under strace, which kills it when it enters this call for the `count`th time. False where it never did.
 fn killed(home: &Home, call: &str, count: u32) -> bool {
-    let command = home.command(&ARGS);
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "signal=none", "-e"]).arg(format!("trace={call}"));
-    strace.arg("-e").arg(format!("inject={call}:signal=KILL:when={count}"));
-    strace.arg("--").arg(command.get_program()).args(ARGS).env_clear().env("HOME", home.root());
-    let status = strace.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
-    // strace ends as the program did.
-    assert!(status.success() || status.signal() == Some(9), "{status}");
-    !status.success()
+    was_killed(strace(&home.command(&ARGS), call, KILLED, count).output().unwrap().status)
 }
 
 /// Whatever was interrupted: nothing is half done.
@@ -111,6 +102,25 @@ fn on_a_full_disk_nothing_is_torn_and_with_room_all_is_done() {
     shell.arg(home.command(&[]).get_program()).current_dir(home.root()).env("HOME", home.root());
     let output = shell.output().unwrap();
     insta::assert_snapshot!("full_disk", home.seen(&output));
+}
+
+#[test]
+fn whatever_the_disk_has_no_room_for_stays_as_it_was() {
+    for count in 1.. {
+        let home = home();
+        let output = strace(&home.command(&ARGS), "fsync", NO_ROOM, count).output().unwrap();
+        let seen = home.seen(&output);
+        if output.status.success() {
+            assert_eq!(count, 14, "{seen}");
+            break;
+        }
+        assert!(output.status.code() == Some(5) && seen.contains("no space left on device"), "{seen}");
+        nothing_is_half_done(&home);
+        let left = home.files().into_iter().find(|(name, _)| name.ends_with(".keytool"));
+        assert_eq!(left, None, "{count}: nothing lies about");
+        home.ok(&ARGS);
+        all_is_done(&home);
+    }
 }
 
 #[test]

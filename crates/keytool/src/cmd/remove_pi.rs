@@ -182,8 +182,8 @@ fn decide(context: &Context, case: &Case, pi: &Pi, stamp: &str) -> Result<Vec<Ch
     }
     // A name that only one Pi can have; a key that an entry of the user's own names is his.
     if !pi.entry.names_own_key() {
-        let aside = rotation::with(&pi.key, &format!(".removed-{stamp}"));
-        changes.extend(rotation::aside(&pi.key, &aside, places));
+        let aside = rotation::aside(&pi.key, &rotation::with(&pi.key, ".removed-"), stamp);
+        changes.extend(rotation::set_aside(&pi.key, &aside, places));
     }
     Ok(changes)
 }

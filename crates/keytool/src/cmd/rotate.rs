@@ -1,6 +1,7 @@
 //! `keytool rotate`: new keys in the place of old ones. The new one is let in and tried before the old one is shut out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use clap::Args;
 use pipeline_core::cancel::Cancel;
@@ -93,13 +94,17 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
     batch.each(&mut cases, |case| batch.test(case, &connector, None));
     batch.each(&mut cases, |case| retire(case, &rotations[case.name()]));
     let stamp = rotation::stamp();
-    here.each(&mut cases, |rotation, _| Ok(rotation.set_aside(&stamp, &context.places)));
+    let asides: BTreeMap<&String, PathBuf> =
+        rotations.iter().map(|(name, rotation)| (name, rotation.aside(&stamp))).collect();
+    here.each(&mut cases, |rotation, _| {
+        Ok(rotation::set_aside(&rotation.old, &rotation.aside(&stamp), &context.places))
+    });
 
     let rows: Vec<Row> = cases.into_iter().map(|case| case.row).chain(strays).collect();
     for row in rows.iter().filter(|row| row.problem.is_none()) {
         let rotation = &rotations[row.host.as_str()];
         let fingerprint = key::load(&rotation.key).ok().flatten().map(|key| key.fingerprint()).unwrap_or_default();
-        let old = context.places.show(&rotation.aside(&stamp));
+        let old = context.places.show(&asides[&row.host]);
         let finished = if resumed.contains(&row.host) { "an interrupted rotation was finished: " } else { "" };
         context.ui.streams.say(&format!("{}: {finished}new key {fingerprint}; the old one lies at {old}", row.host));
     }

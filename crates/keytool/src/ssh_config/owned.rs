@@ -88,9 +88,14 @@ impl Owned {
     /// Takes an entry out; false where there is none.
     pub fn remove(&mut self, alias: &str) -> bool {
         let before = self.blocks.len();
+        let was_last = self.blocks.last().is_some_and(|block| block.alias.as_deref() == Some(alias));
         self.blocks.retain(|block| block.alias.as_deref() != Some(alias));
         let removed = self.blocks.len() < before;
         if removed {
+            // The empty line before it came with it.
+            if let Some(last) = self.blocks.last_mut().filter(|last| was_last && last.text.ends_with("\n\n")) {
+                last.text.pop();
+            }
             self.done.push(format!("remove entry {alias}"));
         }
         removed
@@ -231,5 +236,7 @@ mod tests {
         assert!(after.contains("Host raspberry31\n") && after.contains("Match host x\n  Port 9\n"), "{after}");
         assert!(!after.contains("raspberry34") && !after.contains("5034"), "{after}");
         assert_eq!(edited(BEFORE, |_| {}), (BEFORE.to_owned(), vec![]));
+        let with = edited(&after, |owned| owned.set(&entry("raspberry34", "5034"))).0;
+        assert_eq!(edited(&with, |owned| assert!(owned.remove("raspberry34"))).0, after);
     }
 }

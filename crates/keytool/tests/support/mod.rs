@@ -6,8 +6,9 @@ pub mod terminal;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output};
 
 /// A home directory that nothing of the machine's user leaks into.
 pub struct Home {
@@ -113,6 +114,35 @@ impl Home {
         text.push_str(&format!("--- exit {code}\n"));
         text.replace(self.root().to_str().unwrap(), "$HOME")
     }
+}
+
+/// What becomes of a program at a call.
+pub const KILLED: &str = "signal=KILL";
+/// The same, of a disk that is full.
+pub const NO_ROOM: &str = "error=ENOSPC";
+
+/// A program under strace, to which this happens when it makes this call for the `count`th time; a kill is before the call. strace
+/// counts for each thread by itself.
+pub fn strace(program: &Command, call: &str, happens: &str, count: u32) -> Command {
+    // One of them is there on every machine.
+    let calls = match call {
+        "mkdir" => "?mkdir,mkdirat",
+        "rename" => "?rename,?renameat",
+        call => call,
+    };
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "signal=none", "-e"]).arg(format!("trace={calls}"));
+    strace.arg("-e").arg(format!("inject={calls}:{happens}:when={count}"));
+    strace.arg("--").arg(program.get_program()).args(program.get_args());
+    strace.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    strace
+}
+
+/// Whether it was killed; the program must have ended well where it was not. strace ends as the program did.
+#[track_caller]
+pub fn was_killed(status: ExitStatus) -> bool {
+    assert!(status.success() || status.signal() == Some(9), "{status}");
+    !status.success()
 }
 
 /// Runs a program to its end, which must be good, and gives what it wrote.
