@@ -31,6 +31,8 @@
 //! | [`rebuild`] | a lost catalog, made anew from the storage |
 //! | [`inspect`], [`forecast`] | the whole fleet at one look, and what needs a person; when a card will be full |
 //! | [`verify`] | the storage, read again and compared with the catalog |
+//! | [`explain`] | why a file, or a device, is as it is |
+//! | [`export`] | what was received, for others: manifests, bags, tables, recording effort |
 //! | [`metrics`] | how the last run went, as a Prometheus textfile |
 //! | [`notify`] | a command of the user's, told how runs end |
 //! | [`cancel`], [`clock`], [`descriptors`] | the wish to stop, seen by all threads; our own clock; how many files may be open |
@@ -64,6 +66,10 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "collector")]
 pub mod event;
+#[cfg(feature = "collector")]
+pub mod explain;
+#[cfg(feature = "collector")]
+pub mod export;
 #[cfg(feature = "collector")]
 pub mod fleet;
 #[cfg(feature = "collector")]

@@ -186,7 +186,7 @@ fn midnight_ns(date: Date) -> i64 {
 }
 
 /// The path that this is the second name of, where something else has the first: `a.jpg` for `a~pi31.jpg`. See [`beside`].
-fn unmarked(path: &RelPath, device: &DeviceName) -> Option<RelPath> {
+pub(crate) fn unmarked(path: &RelPath, device: &DeviceName) -> Option<RelPath> {
     let name = path.file_name();
     let mark = [b"~", device.as_str().as_bytes()].concat();
     let begin = name.windows(mark.len()).rposition(|window| window == mark)?;

@@ -7,6 +7,8 @@ use program::environment::ColorWhen;
 
 mod catalog;
 mod check;
+mod explain;
+mod export;
 mod hold;
 mod init;
 mod sync;
@@ -14,6 +16,8 @@ mod verify;
 
 pub use catalog::{CatalogArgs, CatalogCommand, RebuildArgs};
 pub use check::CheckArgs;
+pub use explain::ExplainArgs;
+pub use export::{BagArgs, ExportArgs, ExportCommand, ListArgs, Selected};
 pub use hold::{HoldArgs, ReleaseArgs};
 pub use init::InitArgs;
 pub use sync::SyncArgs;
@@ -64,6 +68,10 @@ pub enum Command {
     Sync(SyncArgs),
     /// Read the storage again and compare it with the catalog; changes and repairs nothing
     Verify(VerifyArgs),
+    /// Say why a file, or a device, is as it is: received or not, stored where, still on its device and why
+    Explain(ExplainArgs),
+    /// Hand on what was received: manifests, a BagIt bag, the catalog as CSV, recording effort; outside the storage
+    Export(ExportArgs),
     /// Put all removals on hold: files are still received, and nothing leaves any device
     Hold(HoldArgs),
     /// End the hold: the next run removes what is due
@@ -107,6 +115,9 @@ mod tests {
             "pipeline verify --budget 1/30 --sample 5%",
             "pipeline verify --bandwidth 50",
             "pipeline init pi1",
+            "pipeline explain",
+            "pipeline export",
+            "pipeline export bag pi1",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

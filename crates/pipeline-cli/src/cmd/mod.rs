@@ -23,6 +23,8 @@ use crate::ui::Ui;
 
 mod catalog;
 mod check;
+mod explain;
+mod export;
 mod hold;
 mod init;
 mod sync;
@@ -48,6 +50,8 @@ pub fn main() -> Exit {
         Command::Check(args) => check::run(&context, &args),
         Command::Sync(args) => sync::run(&context, &args),
         Command::Verify(args) => verify::run(&context, &args),
+        Command::Explain(args) => explain::run(&context, &args),
+        Command::Export(args) => export::run(&context, &args.command),
         Command::Hold(args) => hold::hold(&context, &args),
         Command::Release(_) => hold::release(&context),
         Command::Catalog(CatalogArgs { command: CatalogCommand::Rebuild(args) }) => catalog::rebuild(&context, &args),

@@ -31,6 +31,9 @@ pub mod table;
 pub mod terminal;
 pub mod wording;
 
+/// Longer lines of prose are hard to read.
+const COMFORTABLE_WIDTH: usize = 100;
+
 /// Where things are said, and how.
 pub struct Ui {
     streams: Streams,
@@ -113,6 +116,18 @@ impl Ui {
         if dry_run {
             out.output.line("nothing was changed: this is what a run would do");
         }
+    }
+
+    /// A line of what was asked for, whatever else is to be said or not.
+    pub fn result(&self, text: &str) {
+        self.end_bars();
+        self.streams.out.output.line(text);
+    }
+
+    /// Columns for a paragraph on standard output: those of the terminal, up to what is comfortable to read.
+    pub fn width(&self) -> usize {
+        let columns = self.streams.out.is_terminal.then(|| console::Term::stdout().size().1.into());
+        columns.unwrap_or(table::WIDTH).min(COMFORTABLE_WIDTH)
     }
 
     /// See [`Streams::say`].

@@ -102,7 +102,7 @@ fn whole_lines(file: &mut File) -> std::io::Result<u64> {
 
 /// One line as GNU `sha256sum` writes it: a name with a backslash or a line's end in it is escaped, and the line begins with
 /// a backslash then.
-pub(super) fn write_line(out: &mut impl Write, digest: &Digest, path: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_line(out: &mut impl Write, digest: &Digest, path: &[u8]) -> std::io::Result<()> {
     let escape = path.iter().any(|b| matches!(b, b'\\' | b'\n' | b'\r'));
     if escape {
         out.write_all(b"\\")?;

@@ -35,6 +35,9 @@ pub enum Reread {
 /// Hears of the bytes that were just read, and may hold up the reading, or end it.
 pub type Pace<'a> = dyn FnMut(u64) -> Result<(), Stopped> + 'a;
 
+/// Sees the bytes that were just read, and may end the reading.
+pub type See<'a> = dyn FnMut(&[u8]) -> Result<(), Stopped> + 'a;
+
 impl Archive {
     /// Reads the file at an archive path, which should begin with `content` or, where it is `whole`, hold nothing else.
     ///
@@ -46,6 +49,18 @@ impl Archive {
         whole: bool,
         pace: &mut Pace<'_>,
     ) -> Result<Reread, ArchiveError> {
+        self.read_out(path, content, whole, &mut |bytes| pace(bytes.len() as u64))
+    }
+
+    /// The same, and somebody sees the bytes as they are read: a copy, say. Nothing vouches for them before it says
+    /// [`Reread::Same`].
+    pub fn read_out(
+        &self,
+        path: &ArchivePath,
+        content: Prefix,
+        whole: bool,
+        see: &mut See<'_>,
+    ) -> Result<Reread, ArchiveError> {
         let store = &*self.store;
         let at = path.as_rel_path();
         let file = match store.root.open_file(at, OFlags::RDONLY, Mode::empty()) {
@@ -53,7 +68,7 @@ impl Archive {
             Err(error) => return of_errno(error).ok_or_else(|| store.failed("open", at, error)),
         };
         forget_cached(&file);
-        let read = read(store, &file, content, whole, pace);
+        let read = read(store, &file, content, whole, see);
         forget_cached(&file);
         read.or_else(|error| {
             let errno = error.raw_os_error().map(Errno::from_raw_os_error);
@@ -77,7 +92,7 @@ fn of_errno(error: Errno) -> Option<Reread> {
     }
 }
 
-fn read(store: &Store, file: &File, content: Prefix, whole: bool, pace: &mut Pace<'_>) -> std::io::Result<Reread> {
+fn read(store: &Store, file: &File, content: Prefix, whole: bool, see: &mut See<'_>) -> std::io::Result<Reread> {
     let lying_bytes = file.metadata()?.len();
     if lying_bytes < content.bytes || whole && lying_bytes != content.bytes {
         return Ok(Reread::Changed(format!("it holds {lying_bytes} bytes, {} were stored", content.bytes)));
@@ -89,7 +104,7 @@ fn read(store: &Store, file: &File, content: Prefix, whole: bool, pace: &mut Pac
             Ok(0) => break,
             Ok(bytes) => {
                 hasher.update(&buffer[..bytes]);
-                pace(bytes as u64).map_err(std::io::Error::other)?;
+                see(&buffer[..bytes]).map_err(std::io::Error::other)?;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -5,6 +5,7 @@
 //! say where their content is now and that it left the device, so the catalog is also the history. `docs/catalog.md` explains every
 //! column. Each visit has connections of its own; SQLite orders their writes.
 
+mod contents;
 mod draft;
 pub mod history;
 mod journal;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+pub use contents::{Content, Contents, Sums};
 pub use draft::{Draft, Listed, Origin};
 pub use noted::Noted;
 pub use places::{Place, Places, Provenance, Round};

@@ -7,6 +7,7 @@ use pipeline_core::event::{DeviceReport, Event, Outcome, PlannedAction};
 use program::streams::Level;
 use program::words::{bytes, count, duration};
 
+pub mod explain;
 mod hold;
 mod run;
 mod storage;

@@ -71,7 +71,7 @@ impl History {
     }
 }
 
-fn file(row: &Row<'_>, source: &Source, path: RelPath) -> rusqlite::Result<FileRow> {
+pub(super) fn file(row: &Row<'_>, source: &Source, path: RelPath) -> rusqlite::Result<FileRow> {
     Ok(FileRow {
         row: row.get(0)?,
         source: source.id,
@@ -88,7 +88,7 @@ fn file(row: &Row<'_>, source: &Source, path: RelPath) -> rusqlite::Result<FileR
     })
 }
 
-fn outstanding(row: &Row<'_>, source: &Source) -> rusqlite::Result<Outstanding> {
+pub(super) fn outstanding(row: &Row<'_>, source: &Source) -> rusqlite::Result<Outstanding> {
     let path = row.get::<_, Vec<u8>>(0)?;
     // The source itself has no path below itself.
     let path = if path.is_empty() { None } else { Some(RelPath::new(path).map_err(|e| invalid(0, e))?) };

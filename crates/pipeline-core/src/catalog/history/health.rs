@@ -120,7 +120,7 @@ impl History {
     }
 }
 
-fn spell(row: &Row<'_>, source: &Source) -> rusqlite::Result<Spell> {
+pub(super) fn spell(row: &Row<'_>, source: &Source) -> rusqlite::Result<Spell> {
     Ok(Spell {
         source: source.id,
         device: source.device.clone(),

@@ -6,6 +6,7 @@
 
 mod files;
 mod health;
+mod lookup;
 mod recent;
 mod rows;
 mod runs;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, Row};
 
+pub use lookup::OnDevice;
 pub use recent::{DayBytes, Totals};
 pub use rows::{
     DAY_NS, Day, DayReading, FileRow, Kept, LeftKind, Outstanding, Reading, RunRow, RunSums, Source, Spell, State,

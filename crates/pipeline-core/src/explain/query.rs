@@ -1,0 +1,337 @@
+//! What was asked for: a device, a place in the storage, or a path on a device.
+//!
+//! People paste what they have before them: the path of a stored file, what is in a log, what `ls` on the Pi says. So each reading is
+//! tried, the one that needs no guess first, and the one that the catalog knows is it. Leaves to others: what is known of it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::ExplainError;
+use crate::archive::{Archive, ArchivePath};
+use crate::catalog::history::{History, Source};
+use crate::config::{Config, nearest};
+use crate::path::{DeviceName, RelPath};
+
+/// What was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// A device, or a path.
+    pub subject: &'a OsStr,
+    /// With a device: a path on it, or below the storage.
+    pub path: Option<&'a OsStr>,
+    /// Where the asker is: a relative path may be meant from there.
+    pub current_dir: Option<&'a Path>,
+}
+
+/// One thing to explain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Device(DeviceName),
+    /// A file below a directory of a device, which the catalog may not know.
+    File {
+        device: DeviceName,
+        directory: Vec<u8>,
+        known: Option<Source>,
+        path: RelPath,
+    },
+}
+
+/// More files of one name than this are not explained at once.
+const MAX_SUBJECTS: usize = 20;
+
+/// What questions are answered from.
+pub(super) struct Known<'a> {
+    pub config: &'a Config,
+    pub history: &'a History,
+    /// None where the storage is not there.
+    pub archive: Option<&'a Archive>,
+}
+
+impl Known<'_> {
+    /// Whether the configuration names this device.
+    pub fn is_configured(&self, device: &str) -> bool {
+        let fits = |negated| self.config.hosts.iter().any(|host| host.is_negated() == negated && host.matches(device));
+        fits(false) && !fits(true)
+    }
+
+    /// The device of this name, if there is one.
+    fn device(&self, name: &OsStr) -> Option<DeviceName> {
+        let device = DeviceName::new(name.to_str()?).ok()?;
+        let visited = self.history.sources().iter().any(|source| source.device == device);
+        (visited || self.is_configured(device.as_str())).then_some(device)
+    }
+
+    /// What is meant, at least one.
+    pub fn subjects(&self, question: &Question<'_>) -> Result<Vec<Subject>, ExplainError> {
+        match (self.device(question.subject), question.path) {
+            (Some(device), None) => Ok(vec![Subject::Device(device)]),
+            (Some(device), Some(path)) => self.on(&device, path, question.current_dir),
+            (None, None) => self.anywhere(question),
+            (None, Some(_)) => Err(self.no_device(question.subject)),
+        }
+    }
+
+    fn no_device(&self, name: &OsStr) -> ExplainError {
+        let name = shown(name.as_bytes());
+        let visited = self.history.sources().iter().map(|source| source.device.as_str());
+        let configured = self.config.hosts.iter().flat_map(|host| host.names().unwrap_or_default());
+        let mut known: Vec<&str> = visited.chain(configured.map(DeviceName::as_str)).collect();
+        known.sort_unstable();
+        known.dedup();
+        let near = nearest(&name, known).into_iter().map(str::to_owned).collect();
+        ExplainError::NoDevice { name, near }
+    }
+
+    /// A path of one device.
+    fn on(&self, device: &DeviceName, path: &OsStr, current_dir: Option<&Path>) -> Result<Vec<Subject>, ExplainError> {
+        for bytes in readings(path.as_bytes()) {
+            let mut found = Vec::new();
+            for place in self.places(&bytes, current_dir) {
+                found.extend(self.stored(&place)?.into_iter().filter(|subject| subject.is_of(device)));
+            }
+            if found.is_empty() {
+                found = self.known_only(self.below(&bytes, Some(device)))?;
+            }
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        // Nothing is known of it: it is taken as it stands, and of the directory that is visited now.
+        let bytes = path.as_bytes();
+        if let Some(subject) = self.below(bytes, Some(device)).into_iter().next() {
+            return Ok(vec![subject]);
+        }
+        let path = shown(bytes);
+        if !bytes.starts_with(b"/") {
+            return Err(ExplainError::NotAPath { path });
+        }
+        let sources = self.sources(Some(device)).iter().map(|(_, directory, _)| shown(directory)).collect();
+        Err(ExplainError::Outside { device: device.to_string(), path, sources })
+    }
+
+    /// A path, of whatever device.
+    fn anywhere(&self, question: &Question<'_>) -> Result<Vec<Subject>, ExplainError> {
+        let bytes = question.subject.as_bytes();
+        for bytes in readings(bytes) {
+            for place in self.places(&bytes, question.current_dir) {
+                let found = self.stored(&place)?;
+                if !found.is_empty() {
+                    return Ok(found);
+                }
+            }
+            let found = self.known_only(self.below(&bytes, None))?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        // Nothing ever lay there. If one device alone would have its file there, it is that one.
+        let mut found = Vec::new();
+        for place in self.places(bytes, question.current_dir) {
+            found.extend(self.would_be(&place));
+        }
+        found.dedup();
+        match found.len() {
+            1 => Ok(found),
+            _ => Err(ExplainError::Unknown { path: shown(bytes) }),
+        }
+    }
+
+    /// The places in the storage that a path may mean.
+    fn places(&self, bytes: &[u8], current_dir: Option<&Path>) -> Vec<ArchivePath> {
+        let storage = self.config.storage.as_os_str().as_bytes();
+        let mut places = Vec::new();
+        if bytes.starts_with(b"/") {
+            places.extend(below(storage, bytes));
+            // As the kernel sees it: the asker may have come through a link.
+            if let (Ok(storage), Some(path)) = (self.config.storage.canonicalize(), canonical(bytes)) {
+                places.extend(below(storage.as_os_str().as_bytes(), &path));
+            }
+        } else {
+            places.extend(plain(bytes));
+            if let (Some(dir), Ok(storage)) = (current_dir, self.config.storage.canonicalize())
+                && dir.starts_with(&storage)
+            {
+                let from_here = [dir.as_os_str().as_bytes(), b"/", bytes].concat();
+                places.extend(below(storage.as_os_str().as_bytes(), &from_here));
+            }
+        }
+        let mut places: Vec<ArchivePath> =
+            places.iter().filter_map(|path| ArchivePath::from_bytes(path.as_bytes()).ok()).collect();
+        places.dedup();
+        places
+    }
+
+    /// The files whose content is at a place.
+    fn stored(&self, place: &ArchivePath) -> Result<Vec<Subject>, ExplainError> {
+        let found = self.history.files_at(place)?.into_iter().take(MAX_SUBJECTS);
+        let subject = |(source, path): (&Source, RelPath)| Subject::File {
+            device: source.device.clone(),
+            directory: source.path.clone(),
+            known: Some(source.clone()),
+            path,
+        };
+        Ok(found.map(subject).collect())
+    }
+
+    /// The files that a path may mean on devices: below each of their directories.
+    fn below(&self, bytes: &[u8], device: Option<&DeviceName>) -> Vec<Subject> {
+        let subject = |(device, directory, known): (DeviceName, Vec<u8>, Option<Source>)| {
+            let path = if bytes.starts_with(b"/") { below(&directory, bytes) } else { plain(bytes) }?;
+            Some(Subject::File { device, directory, known, path })
+        };
+        self.sources(device).into_iter().filter_map(subject).collect()
+    }
+
+    /// Every directory of one device, or of all that were visited; first the one that is visited now.
+    fn sources(&self, device: Option<&DeviceName>) -> Vec<(DeviceName, Vec<u8>, Option<Source>)> {
+        let visited =
+            self.history.sources().iter().filter(|source| device.is_none_or(|device| source.device == *device));
+        let mut sources: Vec<_> =
+            visited.map(|source| (source.device.clone(), source.path.clone(), Some(source.clone()))).collect();
+        if let Some(device) = device {
+            let directory = self.config.device(device).source.as_os_str().as_bytes().to_vec();
+            match sources.iter().position(|(_, known, _)| *known == directory) {
+                Some(at) => sources.swap(0, at),
+                None => sources.insert(0, (device.clone(), directory, None)),
+            }
+        }
+        sources
+    }
+
+    /// Those of which the catalog knows anything.
+    fn known_only(&self, subjects: Vec<Subject>) -> Result<Vec<Subject>, ExplainError> {
+        let mut known = Vec::new();
+        for subject in subjects {
+            if let Subject::File { known: Some(source), path, .. } = &subject
+                && known.len() < MAX_SUBJECTS
+                && self.history.mentions(source, path)?
+            {
+                known.push(subject);
+            }
+        }
+        Ok(known)
+    }
+
+    /// The files that the layout would store at a place.
+    fn would_be(&self, place: &ArchivePath) -> Vec<Subject> {
+        let Some(archive) = self.archive else { return Vec::new() };
+        let visited = self.history.sources().iter().map(|source| &source.device);
+        let configured = self.config.hosts.iter().flat_map(|host| host.names().unwrap_or_default());
+        let names: BTreeSet<&DeviceName> = visited.chain(configured).collect();
+        let would_be = |device: &DeviceName| {
+            let settings = self.config.device(device);
+            let source_name = settings.source.file_name().unwrap_or_default().as_bytes();
+            let path = archive.source_of(&settings.layout, device, source_name, place)?;
+            let directory = settings.source.as_os_str().as_bytes().to_vec();
+            let is_it = |source: &&Source| source.device == *device && source.path == directory;
+            let known = self.history.sources().iter().find(is_it).cloned();
+            Some(Subject::File { device: device.clone(), directory, known, path })
+        };
+        names.into_iter().filter(|name| self.is_configured(name.as_str())).filter_map(would_be).collect()
+    }
+}
+
+impl Subject {
+    fn is_of(&self, name: &DeviceName) -> bool {
+        match self {
+            Subject::Device(device) | Subject::File { device, .. } => device == name,
+        }
+    }
+}
+
+/// As it was typed, and as it would be if it was copied from what we print.
+fn readings(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut readings = vec![bytes.to_vec()];
+    readings.extend(unescaped(bytes).filter(|plain| plain != bytes));
+    readings
+}
+
+/// Undoes [`crate::path::write_escaped`]; none where nothing there can be from it.
+fn unescaped(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte != b'\\' {
+            plain.push(byte);
+            rest = after;
+            continue;
+        }
+        let (&kind, after) = after.split_first()?;
+        rest = after;
+        plain.push(match kind {
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'\\' => b'\\',
+            b'x' => {
+                let (hex, after) = rest.split_at_checked(2)?;
+                rest = after;
+                u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?
+            }
+            _ => return None,
+        });
+    }
+    Some(plain)
+}
+
+/// A relative path without `.`, `//` and what `..` takes back; none where nothing is left, or it leads out.
+fn plain(bytes: &[u8]) -> Option<RelPath> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in bytes.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    RelPath::new(parts.join(&b'/')).ok()
+}
+
+/// What is left of an absolute path below a directory.
+fn below(dir: &[u8], path: &[u8]) -> Option<RelPath> {
+    let (dir, path) = (plain(dir), plain(path)?);
+    let Some(dir) = dir else { return Some(path) };
+    let rest = path.as_bytes().strip_prefix(dir.as_bytes())?.strip_prefix(b"/")?;
+    RelPath::new(rest).ok()
+}
+
+/// An absolute path with its directory as the kernel sees it: the file itself may be gone.
+fn canonical(bytes: &[u8]) -> Option<Vec<u8>> {
+    let path = Path::new(OsStr::from_bytes(bytes));
+    let (dir, name) = (path.parent()?.canonicalize().ok()?, path.file_name()?);
+    Some(dir.join(name).into_os_string().as_bytes().to_vec())
+}
+
+/// On one line.
+pub(super) fn shown(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    // A String takes everything.
+    crate::path::write_escaped(&mut text, bytes).unwrap_or_default();
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_typed() {
+        let name = b"a\n\xff\\ b";
+        assert_eq!(unescaped(shown(name).as_bytes()).as_deref(), Some(&name[..]));
+        assert_eq!(unescaped(b"a\\q"), None);
+        assert_eq!(unescaped(b"a\\xf"), None);
+    }
+
+    #[test]
+    fn paths_are_read_as_people_write_them() {
+        let text = |path: Option<RelPath>| path.map(|path| path.to_string());
+        assert_eq!(text(plain(b"./a//b/../c/")), Some("a/c".into()));
+        assert_eq!(text(plain(b"../a")), None);
+        assert_eq!(text(plain(b"./")), None);
+        assert_eq!(text(below(b"/mnt/san/", b"/mnt//san/./x/y")), Some("x/y".into()));
+        assert_eq!(text(below(b"/mnt/san", b"/mnt/sandbox/y")), None);
+        assert_eq!(text(below(b"/", b"/y")), Some("y".into()));
+    }
+}

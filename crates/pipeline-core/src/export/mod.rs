@@ -1,0 +1,67 @@
+//! What was received, for others: manifests that `sha256sum` checks, bags, tables, and when each device was recording.
+//!
+//! Guarantees: storage and catalog are only read, and no run is kept out. A file or a bag is whole under its name or not there,
+//! replaces nothing, and is never in the storage. What is in a bag has the digests that the devices computed. Leaves to others:
+//! which times people mean ([`crate::period`]), and where standard output goes.
+
+mod bag;
+mod destination;
+mod effort;
+mod error;
+mod list;
+mod names;
+
+use crate::catalog::history::{Filter, History, State};
+use crate::catalog::{Catalog, Contents};
+use crate::clock::now_ns;
+use crate::path::DeviceName;
+
+pub use bag::{Bag, BagInfo, write_bag};
+pub use destination::NewFile;
+pub use effort::{Effort, Known, Looks, efforts};
+pub use error::ExportError;
+pub use list::{Listed, write_manifest};
+
+/// So many rows are in memory at a time.
+const PAGE: usize = 1000;
+
+/// What is wanted of the devices that brought anything, and their names. The globs of a filter are left to others.
+fn contents(catalog: &Catalog, filter: &Filter) -> Result<(Vec<DeviceName>, Contents), ExportError> {
+    let history = catalog.history()?;
+    let sources = history.sources_of(&filter.devices);
+    let ids: Vec<i64> = sources.iter().map(|source| source.id).collect();
+    let mut devices: Vec<DeviceName> = sources.iter().map(|source| source.device.clone()).collect();
+    devices.dedup();
+    Ok((devices, catalog.contents(&ids, filter.period.bounds_ns())?))
+}
+
+/// When each device was recording, by device and time.
+pub fn recording(history: &History, filter: &Filter) -> Result<Vec<(DeviceName, Effort)>, ExportError> {
+    let mut devices: Vec<DeviceName> =
+        history.sources_of(&filter.devices).into_iter().map(|source| source.device.clone()).collect();
+    devices.dedup();
+    let all = Filter { devices: filter.devices.clone(), ..Filter::default() };
+    let (spells, days) = (history.spells(&all)?, history.days(&all)?);
+    let now = now_ns();
+    let mut recording = Vec::new();
+    for device in devices {
+        let mut known = Known::default();
+        // A device whose directory was changed has one of them at a time.
+        let of_device = spells.iter().filter(|spell| spell.device == device);
+        known.looks.extend(of_device.map(|spell| Looks {
+            state: spell.state,
+            reason: spell.reason.clone().filter(|_| spell.state != State::Reached),
+            began_ns: spell.began_ns,
+            last_ns: spell.last_ns,
+        }));
+        known.looks.sort_by_key(|looks| looks.began_ns);
+        let visited = days.iter().filter(|day| day.device == device && day.visits() > 0);
+        known.visited.extend(visited.map(|day| i64::from(day.day)));
+        for source in history.sources().iter().filter(|source| source.device == device) {
+            known.recorded.extend(history.recorded_days(source)?);
+        }
+        let efforts = efforts(&known, filter.period.from_ns, filter.period.until_ns, now);
+        recording.extend(efforts.into_iter().map(|effort| (device.clone(), effort)));
+    }
+    Ok(recording)
+}
