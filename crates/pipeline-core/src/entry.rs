@@ -53,6 +53,17 @@ pub enum OtherKind {
     MountPoint,
 }
 
+impl OtherKind {
+    /// What it is, in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            OtherKind::Symlink => "a symbolic link",
+            OtherKind::Special => "a socket, pipe or device node",
+            OtherKind::MountPoint => "another file system is mounted there",
+        }
+    }
+}
+
 /// State of the device that a visit begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vitals {

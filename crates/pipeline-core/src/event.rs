@@ -481,7 +481,7 @@ impl Outcome {
 }
 
 /// What a run did.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct RunReport {
     /// The catalog's number of this run; 0 for a dry run.
     pub run: i64,

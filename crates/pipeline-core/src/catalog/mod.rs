@@ -26,6 +26,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 pub use contents::{Content, Contents, Sums};
 pub use draft::{Draft, Listed, Origin};
+pub use journal::{Left, VisitEnd};
 pub use noted::Noted;
 pub use places::{Place, Places, Provenance, Round};
 pub use recorder::{Catalogued, Recorder};
@@ -227,13 +228,6 @@ impl Catalog {
         conn.execute(sql, params![now_ns(), env!("CARGO_PKG_VERSION")])
             .map_err(|e| self.sqlite("noting the run", e))?;
         Ok(conn.last_insert_rowid())
-    }
-
-    /// Notes that a run has ended.
-    pub fn finish_run(&self, run: i64) -> Result<(), CatalogError> {
-        let conn = connect(&self.file)?;
-        let sql = "UPDATE run SET finished_ns = ?2 WHERE id = ?1";
-        conn.execute(sql, params![run, now_ns()]).map(drop).map_err(|e| self.sqlite("noting the end of the run", e))
     }
 
     /// What the last visits found, by device name.

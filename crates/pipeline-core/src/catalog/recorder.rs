@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+use super::journal::DaySums;
 use super::visit::{Holder, IDENTITY, Known};
 use super::{CatalogError, connect, sqlite};
 use crate::archive::{ArchivePath, Stored, Verified};
@@ -68,14 +69,24 @@ impl Recorder {
     }
 
     /// Commits a row for each file, all or none, synced. What comes back may be removed on the device. Rows of earlier contents of
-    /// the same paths license no removal from then on.
+    /// the same paths license no removal from then on. No files change nothing.
     pub fn record(&mut self, files: Vec<Stored>) -> Result<Vec<Catalogued>, CatalogError> {
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
         let record = || {
             let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let now = now_ns();
             // Taken apart here: a stored file becomes one catalogued file, once.
             let mut done = Vec::with_capacity(files.len());
+            let mut sums = DaySums::default();
             for file in files {
+                let (number, bytes) = match file.adopted() {
+                    true => (&mut sums.adopted, &mut sums.adopted_bytes),
+                    false => (&mut sums.received, &mut sums.received_bytes),
+                };
+                *number += 1;
+                *bytes += file.identity().size;
                 let place = Place { source: self.source, path: file.source(), archive_path: file.archive_path() };
                 let sql = format!(
                     "INSERT INTO file
@@ -106,6 +117,10 @@ impl Recorder {
                 let (path, identity, digest) = (file.source().clone(), *id, *file.digest());
                 done.push(Catalogued { row, path, identity, digest, received_ns: now });
             }
+            sums.add(&transaction, self.source, now)?;
+            transaction
+                .prepare_cached("UPDATE source SET newest_ns = ?2 WHERE id = ?1")?
+                .execute(params![self.source, now])?;
             transaction.commit()?;
             Ok(done)
         };

@@ -106,7 +106,7 @@ fn an_identity_that_comes_again_licenses_nothing() {
     assert_eq!(visit.known(&rel("a")).unwrap().map(|known| known.identity), Some(first));
     // It left the device: whatever comes there with all five fields the same is another file.
     let (row_of_one, ..) = one.into_parts();
-    visit.note_removed(&[row_of_one]).unwrap();
+    visit.note_removed(&[row_of_one], 3, &[]).unwrap();
     assert_eq!(visit.known(&rel("a")).unwrap(), None);
     // So it is where another content was received in between, whether its removal was ever noted or not.
     place.receive(&visit, "a", first, b"one", Yields::Version);

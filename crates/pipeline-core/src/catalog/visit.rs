@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 
+use super::journal::DaySums;
 use super::recorder::Recorder;
 use super::{CatalogError, sqlite};
 use crate::archive::ArchivePath;
 use crate::clock::now_ns;
 use crate::digest::Digest;
-use crate::entry::{Entry, Identity, Prefix, Vitals};
+use crate::entry::{Entry, Identity, Prefix};
 use crate::path::{DeviceName, RelPath};
 
 /// The newest file that was received from a path.
@@ -96,10 +97,10 @@ pub enum TaskKind {
 
 /// One visit to one source of one device.
 pub struct Visit {
-    file: PathBuf,
-    conn: Connection,
-    source: i64,
-    run: i64,
+    pub(super) file: PathBuf,
+    pub(super) conn: Connection,
+    pub(super) source: i64,
+    pub(super) run: i64,
     last_offset_ns: Option<i64>,
     /// Whether `temp.missed` may hold a row.
     any_missed: bool,
@@ -156,27 +157,6 @@ impl Visit {
     /// The device's clock minus ours at the visit before this one.
     pub fn last_offset_ns(&self) -> Option<i64> {
         self.last_offset_ns
-    }
-
-    /// Notes that the device answered.
-    pub fn note_vitals(&self, vitals: &Vitals, clock_offset_ns: Option<i64>) -> Result<(), CatalogError> {
-        let sql = "UPDATE source SET visited_ns = ?2, clock_offset_ns = ?3, total_bytes = ?4, free_bytes = ?5, unreachable = 0
-                   WHERE id = ?1";
-        let (total, free) = (vitals.total_bytes.cast_signed(), vitals.free_bytes.cast_signed());
-        let done = self.conn.execute(sql, params![self.source, now_ns(), clock_offset_ns, total, free]);
-        done.map(drop).map_err(|e| self.sqlite("noting a visit", e))
-    }
-
-    /// Notes that the device could not be reached.
-    pub fn note_unreachable(&self) -> Result<(), CatalogError> {
-        let done = self.conn.execute("UPDATE source SET unreachable = 1 WHERE id = ?1", [self.source]);
-        done.map(drop).map_err(|e| self.sqlite("noting a visit", e))
-    }
-
-    /// Notes that all was done that was to be done.
-    pub fn note_success(&self) -> Result<(), CatalogError> {
-        let done = self.conn.execute("UPDATE source SET succeeded_ns = ?2 WHERE id = ?1", [self.source, now_ns()]);
-        done.map(drop).map_err(|e| self.sqlite("noting a visit", e))
     }
 
     /// The newest file that was received from `from` and is, as far as we know, still there.
@@ -363,17 +343,20 @@ impl Visit {
         query().map_err(|e| self.sqlite("looking up a directory", e))
     }
 
-    /// Notes that files are gone from the device, or are other files by now, by their rows: they license nothing any more.
-    pub fn note_removed(&mut self, rows: &[i64]) -> Result<(), CatalogError> {
+    /// Notes that files are gone from the device, by their rows, and their bytes; and the rows of files that are other files by now.
+    /// Neither license anything any more.
+    pub fn note_removed(&mut self, removed: &[i64], bytes: u64, ended: &[i64]) -> Result<(), CatalogError> {
         let mut note = || {
             let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let now = now_ns();
             {
                 let mut update = transaction.prepare_cached("UPDATE file SET removed_ns = ?2 WHERE id = ?1")?;
-                let now = now_ns();
-                for row in rows {
+                for row in removed.iter().chain(ended) {
                     update.execute([*row, now])?;
                 }
             }
+            let sums = DaySums { removed: removed.len() as u64, removed_bytes: bytes, ..DaySums::default() };
+            sums.add(&transaction, self.source, now)?;
             transaction.commit()
         };
         note().map_err(|e| self.sqlite("noting removals", e))

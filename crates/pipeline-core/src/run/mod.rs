@@ -13,9 +13,11 @@ use std::time::Instant;
 
 pub use lock::{Lock, LockError, Work};
 
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::{Archive, ArchiveError, Room};
 use crate::cancel::Cancel;
+use crate::catalog::history::StorageReading;
 use crate::catalog::{Catalog, CatalogError, LastVisit};
+use crate::clock::now_ns;
 use crate::config::Config;
 use crate::error::{Class, Classified};
 use crate::event::{Counts, DeviceReport, Event, Observer, Outcome, RunReport, StopReason, files};
@@ -113,15 +115,17 @@ pub fn sync(setup: &Setup<'_>, observer: &dyn Observer, cancel: &Cancel) -> Resu
     let pool = Pool { run, jobs: setup.config.jobs, stopped_by: Mutex::new(None) };
     let order = order(setup.devices, &catalog.last_visits()?);
     let reports = visits(setup, &pool, order);
-    if number != 0 {
-        catalog.finish_run(number)?;
-    }
     let mut counts = Counts::default();
     reports.iter().for_each(|report| counts += report.counts);
     let stopped_by = lock(&pool.stopped_by).take();
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let hold = hold.held().cloned();
     let report = RunReport { run: number, devices: reports, counts, hold, stopped_by, elapsed_ms };
+    if number != 0 {
+        // A storage that does not count has nothing to write down.
+        let room = archive.room().ok().filter(|room| room.total_bytes > 0);
+        catalog.finish_run(&report, room.map(|room| reading(&room)).as_ref())?;
+    }
     observer.event(&Event::RunFinished(report.clone()));
     Ok(report)
 }
@@ -159,6 +163,12 @@ fn visits(setup: &Setup<'_>, pool: &Pool<'_>, order: Vec<usize>) -> Vec<DeviceRe
         _ => {}
     }
     visited.into_iter().map(|v| v.report).collect()
+}
+
+/// What is written down of the storage.
+fn reading(room: &Room) -> StorageReading {
+    let Room { total_bytes, free_bytes, total_files, free_files } = *room;
+    StorageReading { at_ns: now_ns(), total_bytes, free_bytes, total_files, free_files }
 }
 
 /// Fullest card first, as of the last visit. Never visited: at once, nothing is known of it. Unreachable then: last, for it may cost

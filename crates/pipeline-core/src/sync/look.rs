@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::aim::{Aim, Lies};
 use super::{Mode, Session, SyncError};
+use crate::catalog::history::{LeftKind, Reading};
 use crate::catalog::{TaskKind, Visit};
 use crate::clock::now_ns;
 use crate::config::Filter;
-use crate::entry::{Entry, OtherKind};
+use crate::entry::{Entry, Identity, OtherKind};
 use crate::event::{Event, PlanCounts, PlannedAction};
 use crate::path::RelPath;
 use crate::plan::{Decision, DeviceClock, Moment, Policy, decide, pressure_bytes};
@@ -25,6 +26,32 @@ const PAGE: usize = 512;
 pub(super) struct Plan {
     counts: PlanCounts,
     pub(super) prune: Vec<RelPath>,
+    found: Found,
+}
+
+/// What lies in the source, for the record.
+#[derive(Default)]
+struct Found {
+    bytes: u64,
+    waiting: u64,
+    waiting_bytes: u64,
+    kept_bytes: u64,
+    /// By the device's clock.
+    oldest_waiting_ns: Option<i64>,
+}
+
+impl Found {
+    fn add(&mut self, entry: &Entry, waits: bool) {
+        let Identity { size, mtime_ns, .. } = entry.identity;
+        self.bytes += size;
+        if waits {
+            self.waiting += 1;
+            self.waiting_bytes += size;
+            self.oldest_waiting_ns = Some(self.oldest_waiting_ns.map_or(mtime_ns, |oldest| oldest.min(mtime_ns)));
+        } else {
+            self.kept_bytes += size;
+        }
+    }
 }
 
 impl Session<'_> {
@@ -36,7 +63,7 @@ impl Session<'_> {
         let policy = Policy { settle: settings.settle, delete_after };
         let clock = DeviceClock::new(remote.clock_offset_ns(), visit.last_offset_ns());
         let moment = Moment { now_ns: now_ns(), clock };
-        let mut plan = Plan { counts: PlanCounts::default(), prune: Vec::new() };
+        let mut plan = Plan { counts: PlanCounts::default(), prune: Vec::new(), found: Found::default() };
         let (mut broken, mut whole, mut empty) = (None, true, true);
         visit.begin_tasks()?;
         let scanned = remote.scan(&mut |item| {
@@ -71,6 +98,9 @@ impl Session<'_> {
         scanned?;
         // A source with nothing in it at all may be a card that is not mounted: that says nothing of what lies on the card.
         visit.end_tasks(whole && !empty)?;
+        if whole && self.mode.receives() {
+            self.reading = Some(self.reading(&plan, &moment));
+        }
         if self.run.delete {
             self.relieve(remote, visit, &mut plan)?;
         }
@@ -97,7 +127,9 @@ impl Session<'_> {
         let counts = &mut plan.counts;
         counts.files += 1;
         let received_ns = known.as_ref().map_or(0, |known| known.received_ns);
-        match decide(entry, known.as_ref(), policy, moment, || visit.sighted(entry, moment.now_ns))? {
+        let decision = decide(entry, known.as_ref(), policy, moment, || visit.sighted(entry, moment.now_ns))?;
+        plan.found.add(entry, matches!(decision, Decision::Receive | Decision::Defer(_)));
+        match decision {
             // The second visit of a run with a brake: all but releases was told by the first.
             Decision::Receive | Decision::Defer(_) if !self.mode.receives() => {}
             Decision::Receive => {
@@ -125,8 +157,35 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// How the device is at the beginning of the visit, as far as a visit knows.
+    fn reading(&self, plan: &Plan, moment: &Moment) -> Reading {
+        let known = |number: u64, of: u64| Some(number).filter(|_| of > 0);
+        let (Plan { counts, found, .. }, offset_ns) = (plan, moment.clock.offset_ns);
+        let reading = Reading {
+            at_ns: moment.now_ns,
+            data_bytes: Some(found.bytes),
+            data_files: Some(counts.files),
+            waiting_bytes: Some(found.waiting_bytes),
+            waiting_files: Some(found.waiting),
+            kept_bytes: Some(found.kept_bytes),
+            kept_files: Some(counts.files - found.waiting),
+            oldest_waiting_ns: found.oldest_waiting_ns.map(|at_ns| at_ns.saturating_sub(offset_ns)),
+            ..Reading::default()
+        };
+        let Some((vitals, clock_offset_ns)) = &self.answered else { return reading };
+        Reading {
+            total_bytes: known(vitals.total_bytes, vitals.total_bytes),
+            free_bytes: known(vitals.free_bytes, vitals.total_bytes),
+            total_files: known(vitals.total_files, vitals.total_files),
+            free_files: known(vitals.free_files, vitals.total_files),
+            clock_offset_ns: *clock_offset_ns,
+            ..reading
+        }
+    }
+
     fn other(&mut self, path: RelPath, kind: OtherKind) {
         self.counts.skipped += 1;
+        self.outstanding.add(Some(&path), LeftKind::Skipped, kind.words());
         self.tell(&Event::OtherSkipped { device: self.name().clone(), path, kind });
     }
 

@@ -27,8 +27,10 @@ use std::time::Instant;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::cancel::Cancel;
-use crate::catalog::{Catalog, CatalogError, Visit};
+use crate::catalog::history::{LeftKind, Reading};
+use crate::catalog::{Catalog, CatalogError, Left, Visit, VisitEnd};
 use crate::config::{DeviceSettings, FilterError};
+use crate::entry::Vitals;
 use crate::error::{Class, Classified};
 use crate::event::{Counts, DeviceReport, Event, Observer, Outcome};
 use crate::fleet::Device;
@@ -190,10 +192,12 @@ pub fn visit(run: &Run<'_>, device: &Device, mode: Mode) -> Visited {
         damaged: false,
         left: Vec::new(),
         left_some: false,
+        answered: None,
+        reading: None,
+        outstanding: Left::default(),
     };
     run.observer.event(&Event::DeviceStarted { device: device.name.clone() });
-    let result = session.stages();
-    let outcome = session.outcome(result);
+    let outcome = session.run();
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let report = DeviceReport { device: device.name.clone(), outcome, counts: session.counts, elapsed_ms };
     run.observer.event(&Event::DeviceFinished(report.clone()));
@@ -213,43 +217,54 @@ struct Session<'a> {
     left: Vec<RelPath>,
     /// Files that nobody named may have been left as well.
     left_some: bool,
+    /// How the device was when it answered, and its clock minus ours.
+    answered: Option<(Vitals, Option<i64>)>,
+    /// The same and what lay there, once the whole source was seen.
+    reading: Option<Reading>,
+    /// What is left there, for whoever asks later.
+    outstanding: Left,
 }
 
 /// Files that are remembered by name as left for a later visit.
 const MAX_LEFT: usize = 1024;
 
 impl Session<'_> {
-    /// The stages in their order.
-    fn stages(&mut self) -> Result<(), SyncError> {
+    /// The visit, from its beginning to what is written down of it.
+    fn run(&mut self) -> Outcome {
         let source = std::os::unix::ffi::OsStrExt::as_bytes(self.settings().source.as_os_str());
-        let mut visit = self.run.catalog.visit(self.name().as_str(), source, self.run.number)?;
-        let intent = if self.mode == Mode::DryRun { Intent::Look } else { Intent::Change };
-        let mut remote = match self.run.connect.connect(self.device, self.run.observer, intent) {
-            Ok(remote) => remote,
-            Err(error) => {
-                if self.run.number != 0 && error.class() == Class::Unreachable {
-                    visit.note_unreachable()?;
-                }
-                return Err(SyncError::Connect(error));
-            }
+        let mut visit = match self.run.catalog.visit(self.name().as_str(), source, self.run.number) {
+            Ok(visit) => visit,
+            Err(error) => return self.outcome(Err(error.into())),
         };
-        self.greet(remote.as_ref(), &visit)?;
-        let plan = self.look(remote.as_mut(), &mut visit)?;
+        let result = self.stages(&mut visit);
+        let was_whole = result.is_ok();
+        let outcome = self.outcome(result);
+        if self.run.number == 0 {
+            return outcome;
+        }
+        match self.write_down(&mut visit, &outcome, was_whole) {
+            // A broken disk outranks a broken connection.
+            Err(error) if !outcome.is_unsafe() => self.outcome(Err(error.into())),
+            _ => outcome,
+        }
+    }
+
+    /// The stages in their order.
+    fn stages(&mut self, visit: &mut Visit) -> Result<(), SyncError> {
+        let intent = if self.mode == Mode::DryRun { Intent::Look } else { Intent::Change };
+        let mut remote =
+            self.run.connect.connect(self.device, self.run.observer, intent).map_err(SyncError::Connect)?;
+        self.greet(remote.as_ref());
+        let plan = self.look(remote.as_mut(), visit)?;
         if self.mode == Mode::DryRun {
-            return self.tell_plan(&visit, &plan);
+            return self.tell_plan(visit, &plan);
         }
-        self.flow(remote.as_mut(), &mut visit)?;
-        self.prune(remote.as_mut(), &plan.prune)?;
-        // A removal that is left to a second visit is not done.
-        let left = self.mode == Mode::ReceiveOnly && self.due > 0;
-        if self.counts.failed == 0 && !self.damaged && !left {
-            visit.note_success()?;
-        }
-        Ok(())
+        self.flow(remote.as_mut(), visit)?;
+        self.prune(remote.as_mut(), &plan.prune)
     }
 
     /// Notes that the device answered, and how it is.
-    fn greet(&self, remote: &dyn Remote, visit: &Visit) -> Result<(), SyncError> {
+    fn greet(&mut self, remote: &dyn Remote) {
         let (vitals, offset_ns) = (remote.vitals(), remote.clock_offset_ns());
         self.tell(&Event::DeviceConnected {
             device: self.name().clone(),
@@ -257,10 +272,24 @@ impl Session<'_> {
             total_bytes: vitals.total_bytes,
             free_bytes: vitals.free_bytes,
         });
-        if self.run.number != 0 {
-            visit.note_vitals(vitals, offset_ns)?;
-        }
-        Ok(())
+        self.answered = Some((vitals.clone(), offset_ns));
+    }
+
+    /// What the catalog keeps of this visit. Whatever of it is lost by a kill, the next visit does not need.
+    fn write_down(&self, visit: &mut Visit, outcome: &Outcome, was_whole: bool) -> Result<(), CatalogError> {
+        // The second visit of a run with a brake is a part of the first, unless it goes wrong; and a removal that is left to it is not
+        // done.
+        let second = self.mode == Mode::RemoveOnly;
+        let left = self.mode == Mode::ReceiveOnly && self.due > 0;
+        visit.note_end(&VisitEnd {
+            outcome: Some(outcome).filter(|outcome| !second || **outcome != Outcome::Done),
+            vitals: self.answered.as_ref().map(|(vitals, offset_ns)| (vitals, *offset_ns)),
+            succeeded: *outcome == Outcome::Done && !left,
+            counts: &self.counts,
+            reading: self.reading.as_ref(),
+            left: &self.outstanding,
+            left_all: was_whole && !second,
+        })
     }
 
     fn outcome(&self, result: Result<(), SyncError>) -> Outcome {
@@ -298,6 +327,7 @@ impl Session<'_> {
 
     fn deferred(&mut self, path: RelPath, reason: &str) {
         self.counts.deferred += 1;
+        self.outstanding.add(Some(&path), LeftKind::Deferred, reason);
         self.left(&path);
         self.tell(&Event::FileDeferred { device: self.name().clone(), path, reason: reason.into() });
     }
@@ -307,13 +337,21 @@ impl Session<'_> {
         if self.left.len() < MAX_LEFT { self.left.push(path.clone()) } else { self.left_some = true }
     }
 
+    /// Notes a file that is due for removal and on hold.
+    fn held(&mut self, path: &RelPath) {
+        self.counts.held += 1;
+        self.outstanding.add(Some(path), LeftKind::Held, "received, and removals are on hold");
+    }
+
     fn kept(&mut self, path: RelPath, reason: &str) {
         self.counts.kept += 1;
+        self.outstanding.add(Some(&path), LeftKind::Kept, reason);
         self.tell(&Event::FileKept { device: self.name().clone(), path, reason: reason.into() });
     }
 
     fn failed(&mut self, path: Option<RelPath>, reason: String) {
         self.counts.failed += 1;
+        self.outstanding.add(path.as_ref(), LeftKind::Failed, &reason);
         path.iter().for_each(|path| self.left(path));
         self.tell(&Event::FileFailed { device: self.name().clone(), path, reason });
     }

@@ -109,7 +109,7 @@ impl Session<'_> {
         let confirmed = self.run.archive.confirm()?;
         // After the marker, which a slow server may have taken its time to show.
         let Some(free) = self.run.hold.look() else {
-            self.counts.held += files.len() as u64;
+            files.iter().for_each(|file| self.held(file.path()));
             return self.hold_back(flow);
         };
         let mut receipts = Vec::with_capacity(files.len());
@@ -125,9 +125,9 @@ impl Session<'_> {
 
     /// Leaves what is due where it is, unread: the first run after the hold verifies and removes it.
     fn hold_back(&mut self, flow: &mut Flow<'_, '_, '_>) -> Result<(), SyncError> {
-        self.counts.held += std::mem::take(&mut flow.removing.licensed).len() as u64;
-        while flow.removing.tasks.next(flow.visit)?.is_some() {
-            self.counts.held += 1;
+        std::mem::take(&mut flow.removing.licensed).iter().for_each(|file| self.held(file.path()));
+        while let Some(task) = flow.removing.tasks.next(flow.visit)? {
+            self.held(&task.entry.path);
         }
         Ok(())
     }
@@ -184,14 +184,17 @@ impl Session<'_> {
     }
 
     pub(super) fn note_removed(&mut self, flow: &mut Flow<'_, '_, '_>) -> Result<(), SyncError> {
-        let mut rows = std::mem::take(&mut flow.removing.removed);
-        let (files, bytes) = (rows.len() as u64, std::mem::take(&mut flow.removing.removed_bytes));
+        let removed = std::mem::take(&mut flow.removing.removed);
+        let ended = std::mem::take(&mut flow.removing.ended);
+        let (files, bytes) = (removed.len() as u64, std::mem::take(&mut flow.removing.removed_bytes));
         if files > 0 {
             self.counts.removed += files;
             self.counts.removed_bytes += bytes;
             self.tell(&Event::FilesRemoved { device: self.name().clone(), files, bytes });
         }
-        rows.append(&mut flow.removing.ended);
-        if rows.is_empty() { Ok(()) } else { Ok(flow.visit.note_removed(&rows)?) }
+        if removed.is_empty() && ended.is_empty() {
+            return Ok(());
+        }
+        Ok(flow.visit.note_removed(&removed, bytes, &ended)?)
     }
 }

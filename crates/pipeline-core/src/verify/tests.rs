@@ -12,6 +12,7 @@ use crate::archive::MANIFEST_DIR;
 use crate::catalog::Catalog;
 use crate::config::Surroundings;
 use crate::digest::Digest;
+use crate::event::RunReport;
 use crate::rebuild::rebuild;
 
 /// A storage with some files, and its catalog.
@@ -70,7 +71,7 @@ impl Scene {
         }
         rebuild(&scene.config, &(), &Cancel::new()).unwrap();
         let run = scene.catalog().begin_run().unwrap();
-        scene.catalog().finish_run(run).unwrap();
+        scene.catalog().finish_run(&RunReport { run, ..RunReport::default() }, None).unwrap();
         scene
     }
 
@@ -332,7 +333,7 @@ fn what_a_run_is_just_storing_is_not_unknown() {
             told
         });
         scene.add_row("pi1/a", "pi1/new");
-        catalog.finish_run(run).unwrap();
+        catalog.finish_run(&RunReport { run, ..RunReport::default() }, None).unwrap();
         assert_eq!(looking.join().unwrap(), Vec::<String>::new());
     });
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use pipeline_core::entry::OtherKind;
 use pipeline_core::event::{DeviceReport, Event, Outcome, PlannedAction};
 use program::streams::Level;
 use program::words::{bytes, count, duration};
@@ -31,7 +30,7 @@ pub fn plan_line(event: &Event) -> Option<String> {
         }
         Event::FileDeferred { device, path, reason } => format!("{device}: defer {path}: {reason}"),
         Event::FileKept { device, path, reason } => format!("{device}: keep {path}: {reason}"),
-        Event::OtherSkipped { device, path, kind } => format!("{device}: leave alone {path}: {}", kind_word(*kind)),
+        Event::OtherSkipped { device, path, kind } => format!("{device}: leave alone {path}: {}", kind.words()),
         _ => return None,
     };
     Some(line)
@@ -87,7 +86,7 @@ pub fn describe(event: &Event, dry_run: bool) -> Option<(Level, String)> {
         Event::FileDeferred { device, path, reason } => (Level::Debug, format!("{device}: deferred {path}: {reason}")),
         Event::FileKept { device, path, reason } => (Level::Notice, format!("{device}: kept {path}: {reason}")),
         Event::OtherSkipped { device, path, kind } => {
-            (Level::Debug, format!("{device}: left alone {path}: {}", kind_word(*kind)))
+            (Level::Debug, format!("{device}: left alone {path}: {}", kind.words()))
         }
         Event::FileFailed { device, path: Some(path), reason } => {
             (Level::Warning, format!("{device}: failed {path}: {reason}"))
@@ -149,13 +148,5 @@ fn action_word(action: PlannedAction) -> &'static str {
         PlannedAction::Defer => "defer",
         PlannedAction::Keep => "keep",
         PlannedAction::Prune => "prune",
-    }
-}
-
-fn kind_word(kind: OtherKind) -> &'static str {
-    match kind {
-        OtherKind::Symlink => "a symbolic link",
-        OtherKind::Special => "a socket, pipe or device node",
-        OtherKind::MountPoint => "another file system is mounted there",
     }
 }

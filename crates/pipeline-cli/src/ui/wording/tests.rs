@@ -1,3 +1,4 @@
+use pipeline_core::entry::OtherKind;
 use pipeline_core::error::Class;
 use pipeline_core::event::{ArchiveFault, Counts, Fault, PlanCounts, RoundReport, RunReport, VerifyReport};
 use pipeline_core::hold::Hold;

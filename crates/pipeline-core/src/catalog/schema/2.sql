@@ -39,7 +39,7 @@ CREATE TABLE spell (
     visits   INTEGER NOT NULL,
     others   INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX spell_by_source ON spell (source, began_ns);
+CREATE INDEX spell_by_source ON spell (source);
 
 -- Sums of a source and a day: days since 1970, UTC.
 CREATE TABLE day (

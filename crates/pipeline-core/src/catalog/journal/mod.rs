@@ -1,0 +1,214 @@
+//! What is written down for whoever looks back: how visits and runs ended, how devices and storage were.
+//!
+//! Guarantees that none of it ever licenses anything, that nothing grows by a row for each visit, and that a visit costs one
+//! transaction for all of it, at its end. Leaves to others: to read it ([`super::history`]).
+
+mod day;
+mod left;
+mod spell;
+#[cfg(test)]
+mod tests;
+
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params, params_from_iter};
+
+pub(super) use day::DaySums;
+pub use left::Left;
+use spell::Ended;
+
+use super::history::{READING_COLUMNS, Reading, State, StorageReading, reading_values};
+use super::{Catalog, CatalogError, Visit, connect};
+use crate::clock::now_ns;
+use crate::entry::Vitals;
+use crate::error::Class;
+use crate::event::{Counts, Outcome, RunReport};
+use crate::path::DeviceName;
+
+/// A visit keeps a reading only if the newest is this old: one for each minute would be half a million rows a year and device.
+const BETWEEN_READINGS_NS: i64 = 3_600 * 1_000_000_000;
+
+/// What a visit leaves behind.
+#[derive(Debug)]
+pub struct VisitEnd<'a> {
+    /// How it ended. A part of a visit that went well says nothing: none.
+    pub outcome: Option<&'a Outcome>,
+    /// How the device was, and its clock minus ours; none where it did not answer.
+    pub vitals: Option<(&'a Vitals, Option<i64>)>,
+    /// Whether all was done that was to be done.
+    pub succeeded: bool,
+    /// What was done.
+    pub counts: &'a Counts,
+    /// How the device was, if that is known.
+    pub reading: Option<&'a Reading>,
+    /// What was left there.
+    pub left: &'a Left,
+    /// Whether that is all that is left there.
+    pub left_all: bool,
+}
+
+impl Visit {
+    /// Writes down how the visit went, all of it or nothing, synced.
+    pub fn note_end(&mut self, end: &VisitEnd<'_>) -> Result<(), CatalogError> {
+        let (source, run) = (self.source, self.run);
+        let mut note = || {
+            let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let now_ns = now_ns();
+            end.note_source(&transaction, source, now_ns)?;
+            let ended = end.outcome.and_then(Ended::of);
+            let visits = |state| u64::from(ended.is_some_and(|ended| ended.state == state));
+            let sums = DaySums {
+                reached: visits(State::Reached),
+                offline: visits(State::Offline),
+                failed: visits(State::Failed),
+                versions: end.counts.versions,
+                clashes: end.counts.clashes,
+                deferred: end.counts.deferred,
+                failures: end.counts.failed,
+                ..DaySums::default()
+            };
+            sums.add(&transaction, source, now_ns)?;
+            if let Some(ended) = ended {
+                ended.note(&transaction, source, now_ns)?;
+            }
+            // Of a device that was not reached, the last that was seen still holds.
+            if end.vitals.is_some() {
+                end.left.note(&transaction, (source, run), end.left_all, now_ns)?;
+            }
+            if let Some(reading) = end.reading
+                && is_due(&transaction, source, reading.at_ns)?
+            {
+                add_reading(&transaction, source, reading)?;
+            }
+            transaction.commit()
+        };
+        note().map_err(|e| super::sqlite(&self.file, "noting a visit", e))
+    }
+}
+
+impl VisitEnd<'_> {
+    fn note_source(&self, conn: &Connection, source: i64, now_ns: i64) -> rusqlite::Result<()> {
+        if let Some((vitals, offset_ns)) = self.vitals {
+            let sql = "UPDATE source SET visited_ns = ?2, clock_offset_ns = ?3, total_bytes = ?4, free_bytes = ?5,
+                           unreachable = 0, unlisted = ?6, succeeded_ns = iif(?7, ?2, succeeded_ns) WHERE id = ?1";
+            let (total, free) = (vitals.total_bytes.cast_signed(), vitals.free_bytes.cast_signed());
+            let unlisted = self.left.unlisted().cast_signed();
+            conn.prepare_cached(sql)?.execute(params![
+                source,
+                now_ns,
+                offset_ns,
+                total,
+                free,
+                unlisted,
+                self.succeeded
+            ])?;
+        } else if let Some(Outcome::Offline { .. }) = self.outcome {
+            conn.prepare_cached("UPDATE source SET unreachable = 1 WHERE id = ?1")?.execute([source])?;
+        }
+        Ok(())
+    }
+}
+
+impl Catalog {
+    /// Notes that a run has ended, what it did, and how much room the storage has; of the latter one in an hour is kept.
+    pub fn finish_run(&self, report: &RunReport, storage: Option<&StorageReading>) -> Result<(), CatalogError> {
+        let mut conn = connect(&self.file)?;
+        let mut finish = || {
+            let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            end_run(&transaction, report)?;
+            if let Some(reading) = storage {
+                let sql = "SELECT EXISTS (SELECT 1 FROM storage_reading WHERE at_ns > ?1 AND at_ns <= ?2)";
+                let bounds = [reading.at_ns - BETWEEN_READINGS_NS, reading.at_ns];
+                if !transaction.query_row(sql, bounds, |row| row.get::<_, bool>(0))? {
+                    add_storage(&transaction, reading)?;
+                }
+            }
+            transaction.commit()
+        };
+        finish().map_err(|e| self.sqlite("noting the end of the run", e))
+    }
+
+    /// Writes down how a device is. A source that no visit has been to is new.
+    pub fn note_reading(&self, device: &DeviceName, source: &[u8], reading: &Reading) -> Result<(), CatalogError> {
+        let mut conn = connect(&self.file)?;
+        let mut note = || {
+            let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let key = params![device.as_str(), source];
+            let sql = "SELECT id FROM source WHERE device = ?1 AND path = ?2";
+            let known = transaction.query_row(sql, key, |row| row.get(0)).optional()?;
+            let id = match known {
+                Some(id) => id,
+                None => {
+                    transaction.execute("INSERT INTO source (device, path) VALUES (?1, ?2)", key)?;
+                    transaction.last_insert_rowid()
+                }
+            };
+            add_reading(&transaction, id, reading)?;
+            transaction.commit()
+        };
+        note().map_err(|e| self.sqlite("noting how a device is", e))
+    }
+
+    /// Writes down how much room the storage has.
+    pub fn note_storage(&self, reading: &StorageReading) -> Result<(), CatalogError> {
+        let conn = connect(&self.file)?;
+        add_storage(&conn, reading).map_err(|e| self.sqlite("noting the storage's room", e))
+    }
+}
+
+fn end_run(conn: &Connection, report: &RunReport) -> rusqlite::Result<()> {
+    let number = |of: fn(&Outcome) -> bool| report.devices.iter().filter(|device| of(&device.outcome)).count() as u64;
+    let counts = &report.counts;
+    let stop = report.stopped_by.as_ref();
+    let sql = "UPDATE run SET finished_ns = ?2, devices = ?3, done = ?4, offline = ?5, failed = ?6, received = ?7,
+                   received_bytes = ?8, adopted = ?9, adopted_bytes = ?10, removed = ?11, removed_bytes = ?12, deferred = ?13,
+                   versions = ?14, clashes = ?15, failures = ?16, held = ?17, on_hold = ?18, stopped_by = ?19, class = ?20
+               WHERE id = ?1";
+    conn.execute(
+        sql,
+        params![
+            report.run,
+            now_ns(),
+            (report.devices.len() as u64).cast_signed(),
+            number(|outcome| *outcome == Outcome::Done).cast_signed(),
+            number(|outcome| matches!(outcome, Outcome::Offline { .. })).cast_signed(),
+            number(|outcome| matches!(outcome, Outcome::Failed { .. })).cast_signed(),
+            counts.received.cast_signed(),
+            counts.received_bytes.cast_signed(),
+            counts.adopted.cast_signed(),
+            counts.adopted_bytes.cast_signed(),
+            counts.removed.cast_signed(),
+            counts.removed_bytes.cast_signed(),
+            counts.deferred.cast_signed(),
+            counts.versions.cast_signed(),
+            counts.clashes.cast_signed(),
+            counts.failed.cast_signed(),
+            counts.held.cast_signed(),
+            report.hold.is_some(),
+            stop.map(|stop| &stop.reason),
+            stop.map(|stop| Class::word(stop.class)),
+        ],
+    )
+    .map(drop)
+}
+
+/// Whether no reading of the source is younger than [`BETWEEN_READINGS_NS`]. One from the future, by a clock that was wrong, does not
+/// count.
+fn is_due(conn: &Connection, source: i64, at_ns: i64) -> rusqlite::Result<bool> {
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM reading WHERE source = ?1 AND at_ns > ?2 AND at_ns <= ?3)";
+    conn.prepare_cached(sql)?.query_row([source, at_ns - BETWEEN_READINGS_NS, at_ns], |row| row.get(0))
+}
+
+fn add_reading(conn: &Connection, source: i64, reading: &Reading) -> rusqlite::Result<()> {
+    let values = reading_values(reading);
+    let places: Vec<String> = (2..values.len() + 2).map(|n| format!("?{n}")).collect();
+    let sql = format!("INSERT OR REPLACE INTO reading (source, {READING_COLUMNS}) VALUES (?1, {})", places.join(", "));
+    let all = std::iter::once(source.into()).chain(values);
+    conn.prepare_cached(&sql)?.execute(params_from_iter(all)).map(drop)
+}
+
+fn add_storage(conn: &Connection, reading: &StorageReading) -> rusqlite::Result<()> {
+    let StorageReading { at_ns, total_bytes, free_bytes, total_files, free_files } = *reading;
+    let [total, free, files, free_files] = [total_bytes, free_bytes, total_files, free_files].map(u64::cast_signed);
+    let sql = "INSERT OR REPLACE INTO storage_reading (at_ns, total_bytes, free_bytes, total_files, free_files)
+               VALUES (?1, ?2, ?3, ?4, ?5)";
+    conn.execute(sql, params![at_ns, total, free, files, free_files]).map(drop)
+}

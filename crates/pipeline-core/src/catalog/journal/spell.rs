@@ -1,0 +1,132 @@
+//! Spells: consecutive visits that ended in the same way.
+//!
+//! A visit makes a row only where something has changed. Reasons are the same if they differ in numbers alone, and on a day with
+//! [`MOST_A_DAY`] changes the rest goes into the last spell, which counts what it does not tell.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::catalog::history::{DAY_NS, State};
+use crate::error::Class;
+use crate::event::Outcome;
+
+/// Changes of a source that are told for one day. A device that comes and goes each minute would fill the disk otherwise.
+pub(super) const MOST_A_DAY: i64 = 100;
+
+/// Visits that are further apart do not make one spell: nobody looked in between. Longer than the pause of any timer that is called
+/// one, and short enough that a collector that was down for an evening shows.
+const LONGEST_PAUSE_NS: i64 = 3 * 3_600 * 1_000_000_000;
+
+/// How one visit ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended<'a> {
+    pub(super) state: State,
+    class: Option<Class>,
+    reason: Option<&'a str>,
+    hint: Option<&'a str>,
+}
+
+impl<'a> Ended<'a> {
+    /// None where a stop ended it, which says nothing of the device.
+    pub(super) fn of(outcome: &'a Outcome) -> Option<Ended<'a>> {
+        let with = |state, class, reason: &'a str, hint: &'a Option<String>| {
+            Some(Ended { state, class: Some(class), reason: Some(reason), hint: hint.as_deref() })
+        };
+        match outcome {
+            Outcome::Done => Some(Ended { state: State::Reached, class: None, reason: None, hint: None }),
+            Outcome::Offline { reason, hint } => with(State::Offline, Class::Unreachable, reason, hint),
+            Outcome::Failed { class, reason, hint } => with(State::Failed, *class, reason, hint),
+            Outcome::Stopped => None,
+        }
+    }
+
+    /// Adds the visit to the newest spell of its source, or begins one.
+    pub(super) fn note(&self, conn: &Connection, source: i64, now_ns: i64) -> rusqlite::Result<()> {
+        let Some(newest) = Newest::of(conn, source)? else { return self.begin(conn, source, now_ns) };
+        let goes_on = now_ns.saturating_sub(newest.last_ns) <= LONGEST_PAUSE_NS;
+        if goes_on && newest.is_like(self) {
+            return self.extend(conn, &newest, now_ns);
+        }
+        let sql = "SELECT count(*) FROM spell WHERE source = ?1 AND began_ns >= ?2";
+        let midnight_ns = now_ns.div_euclid(DAY_NS) * DAY_NS;
+        let today: i64 = conn.prepare_cached(sql)?.query_row([source, midnight_ns], |row| row.get(0))?;
+        if today < MOST_A_DAY { self.begin(conn, source, now_ns) } else { self.extend(conn, &newest, now_ns) }
+    }
+
+    fn begin(&self, conn: &Connection, source: i64, now_ns: i64) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO spell (source, state, class, reason, hint, began_ns, last_ns, visits)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 1)";
+        let class = self.class.map(Class::word);
+        let values = params![source, self.state.word(), class, self.reason, self.hint, now_ns];
+        conn.prepare_cached(sql)?.execute(values).map(drop)
+    }
+
+    fn extend(&self, conn: &Connection, newest: &Newest, now_ns: i64) -> rusqlite::Result<()> {
+        let other = newest.state != self.state.word();
+        // Our own clock may have been set back.
+        let sql =
+            "UPDATE spell SET last_ns = max(last_ns, ?2), visits = visits + 1, others = others + ?3 WHERE id = ?1";
+        conn.prepare_cached(sql)?.execute(params![newest.id, now_ns, other])?;
+        if !other && newest.reason.as_deref() != self.reason {
+            let sql = "UPDATE spell SET class = ?2, reason = ?3, hint = ?4 WHERE id = ?1";
+            let class = self.class.map(Class::word);
+            conn.prepare_cached(sql)?.execute(params![newest.id, class, self.reason, self.hint])?;
+        }
+        Ok(())
+    }
+}
+
+/// The newest spell of a source.
+struct Newest {
+    id: i64,
+    state: String,
+    class: Option<String>,
+    reason: Option<String>,
+    last_ns: i64,
+}
+
+impl Newest {
+    fn of(conn: &Connection, source: i64) -> rusqlite::Result<Option<Newest>> {
+        let sql = "SELECT id, state, class, reason, last_ns FROM spell WHERE source = ?1 ORDER BY id DESC LIMIT 1";
+        let newest = |row: &rusqlite::Row<'_>| {
+            Ok(Newest {
+                id: row.get(0)?,
+                state: row.get(1)?,
+                class: row.get(2)?,
+                reason: row.get(3)?,
+                last_ns: row.get(4)?,
+            })
+        };
+        conn.prepare_cached(sql)?.query_row([source], newest).optional()
+    }
+
+    fn is_like(&self, ended: &Ended<'_>) -> bool {
+        self.state == ended.state.word()
+            && self.class.as_deref() == ended.class.map(Class::word)
+            && self.reason.as_deref().map(shape) == ended.reason.map(shape)
+    }
+}
+
+/// A text with each number in it as one sign.
+fn shape(text: &str) -> String {
+    let mut shape = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !c.is_ascii_digit() {
+            shape.push(c);
+        } else if !shape.ends_with('0') {
+            shape.push('0');
+        }
+    }
+    shape
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shape;
+
+    #[test]
+    fn numbers_make_no_other_reason() {
+        assert_eq!(shape("3 files could not be handled"), shape("120 files could not be handled"));
+        assert_eq!(shape("port 5031: 10.5 s"), "port 0: 0.0 s");
+        assert_ne!(shape("no answer"), shape("no tunnel"));
+    }
+}

@@ -1,0 +1,323 @@
+use std::ops::ControlFlow;
+
+use super::*;
+use crate::catalog::history::{Day, FileRow, Filter, LeftKind, Order, RunRow, RunSums, Spell};
+use crate::config::{Globs, HostPattern};
+use crate::event::{DeviceReport, StopReason};
+use crate::path::RelPath;
+use crate::period::Period;
+
+const SECOND_NS: i64 = 1_000_000_000;
+/// Some midnight (UTC).
+const DAY: i64 = 20_000;
+const MIDNIGHT_NS: i64 = DAY * crate::catalog::history::DAY_NS;
+
+struct Place {
+    _dir: tempfile::TempDir,
+    catalog: Catalog,
+}
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Catalog::create(dir.path(), "id").unwrap();
+        Place { _dir: dir, catalog }
+    }
+
+    fn visit(&self, device: &str) -> Visit {
+        let run = self.catalog.begin_run().unwrap();
+        self.catalog.visit(device, b"/data", run).unwrap()
+    }
+
+    /// Spells of a source whose visits end so, at these seconds after midnight.
+    fn spells(&self, visits: impl IntoIterator<Item = (i64, Outcome)>) -> Vec<Spell> {
+        let visit = self.visit("pi");
+        for (at_s, outcome) in visits {
+            let ended = Ended::of(&outcome).unwrap();
+            ended.note(&visit.conn, visit.source, MIDNIGHT_NS + at_s * SECOND_NS).unwrap();
+        }
+        self.catalog.history().unwrap().spells(&Filter::default()).unwrap()
+    }
+
+    fn outstanding(&self) -> Vec<(String, &'static str, String, i64)> {
+        let left = self.catalog.history().unwrap().outstanding(&Filter::default()).unwrap();
+        let path = |path: Option<RelPath>| path.map_or_else(|| "source".to_owned(), |path| path.to_string());
+        left.into_iter().map(|left| (path(left.path), left.kind.word(), left.reason, left.first_ns)).collect()
+    }
+}
+
+fn offline(reason: &str) -> Outcome {
+    Outcome::Offline { reason: reason.into(), hint: Some("wait".into()) }
+}
+
+fn failed(class: Class, reason: &str) -> Outcome {
+    Outcome::Failed { class, reason: reason.into(), hint: None }
+}
+
+fn rel(path: &str) -> RelPath {
+    RelPath::new(path).unwrap()
+}
+
+#[test]
+fn visits_that_end_in_the_same_way_are_one_row() {
+    let place = Place::new();
+    let minute = |at: i64| at * 60;
+    let visits = [
+        (minute(0), Outcome::Done),
+        (minute(1), Outcome::Done),
+        (minute(2), offline("port 5031: no tunnel since 3 min")),
+        (minute(3), offline("port 5031: no tunnel since 4 min")),
+        (minute(4), failed(Class::HostKey, "another key")),
+        (minute(5), failed(Class::Transient, "another key")),
+        (minute(6), Outcome::Done),
+        // Nobody looked for four hours.
+        (minute(246), Outcome::Done),
+        // Our own clock was set back.
+        (minute(240), Outcome::Done),
+    ];
+    let told: Vec<_> = place
+        .spells(visits)
+        .into_iter()
+        .map(|spell| {
+            let second = |ns: i64| (ns - MIDNIGHT_NS) / SECOND_NS / 60;
+            let class = spell.class.map(Class::word);
+            (spell.state.word(), class, spell.reason, second(spell.began_ns), second(spell.last_ns), spell.visits)
+        })
+        .collect();
+    let reason = |text: &str| Some(text.to_owned());
+    let expected = [
+        ("reached", None, None, 0, 1, 2),
+        ("offline", Some("unreachable"), reason("port 5031: no tunnel since 4 min"), 2, 3, 2),
+        ("failed", Some("host_key"), reason("another key"), 4, 4, 1),
+        ("failed", Some("transient"), reason("another key"), 5, 5, 1),
+        ("reached", None, None, 6, 6, 1),
+        ("reached", None, None, 246, 246, 2),
+    ];
+    assert_eq!(told, expected);
+    assert!(Ended::of(&Outcome::Stopped).is_none());
+}
+
+#[test]
+fn a_device_that_comes_and_goes_each_minute_does_not_fill_the_disk() {
+    let place = Place::new();
+    let visits = (0..2 * 1440).map(|minute| match minute % 2 {
+        0 => (minute * 60, Outcome::Done),
+        _ => (minute * 60, offline("gone")),
+    });
+    let spells = place.spells(visits);
+    assert_eq!(spells.len(), 2 * usize::try_from(spell::MOST_A_DAY).unwrap());
+    let (visits, others): (u64, u64) = (spells.iter().map(|s| s.visits).sum(), spells.iter().map(|s| s.others).sum());
+    assert_eq!(visits, 2 * 1440);
+    let last = &spells[usize::try_from(spell::MOST_A_DAY).unwrap() - 1];
+    // The last spell of the first day has the rest of it, half of which ended as it says.
+    assert_eq!((last.visits, last.others), (1 + 1440 - 100, 670));
+    assert_eq!(others, 2 * 670);
+}
+
+#[test]
+fn a_visit_leaves_what_it_found_in_one_go() {
+    let place = Place::new();
+    let mut visit = place.visit("pi");
+    let vitals = Vitals { clock_ns: 0, total_bytes: 100, free_bytes: 40, total_files: 0, free_files: 0 };
+    let counts = Counts { deferred: 2, failed: 1, versions: 3, clashes: 4, ..Counts::default() };
+    let reading = |at_s| Reading { at_ns: MIDNIGHT_NS + at_s * SECOND_NS, free_bytes: Some(40), ..Reading::default() };
+    let before = now_ns();
+    let visits = [
+        (Outcome::Done, Some(reading(0))),
+        (Outcome::Done, Some(reading(3599))),
+        (Outcome::Stopped, Some(reading(3600))),
+        (offline("gone"), None),
+    ];
+    for (outcome, reading) in visits {
+        let end = VisitEnd {
+            outcome: Some(&outcome),
+            vitals: reading.as_ref().map(|_| (&vitals, Some(7))),
+            succeeded: outcome == Outcome::Done,
+            counts: &counts,
+            reading: reading.as_ref(),
+            left: &Left::default(),
+            left_all: true,
+        };
+        visit.note_end(&end).unwrap();
+    }
+    let history = place.catalog.history().unwrap();
+    let source = &history.sources()[0];
+    assert!(source.visited_ns.unwrap() >= before && source.succeeded_ns.unwrap() <= source.visited_ns.unwrap());
+    assert_eq!((source.free_bytes, source.clock_offset_ns, source.unreachable), (40, Some(7), true));
+    let days = history.days(&Filter::default()).unwrap();
+    let sum = |of: fn(&Day) -> u64| days.iter().map(of).sum::<u64>();
+    assert_eq!((sum(|d| d.reached), sum(|d| d.offline), sum(|d| d.failed)), (2, 1, 0));
+    assert_eq!((sum(|d| d.versions), sum(|d| d.clashes)), (4 * 3, 4 * 4));
+    assert_eq!(days.iter().map(|day| (day.deferred, day.failures)).max(), Some((2, 1)));
+    let mut at = Vec::new();
+    history.readings(&Filter::default(), &mut |_, reading| at.push(reading.at_ns)).unwrap();
+    assert_eq!(at, [MIDNIGHT_NS, MIDNIGHT_NS + 3600 * SECOND_NS]);
+    let spells = history.spells(&Filter::default()).unwrap();
+    let states: Vec<_> = spells.iter().map(|spell| (spell.state, spell.visits)).collect();
+    assert_eq!(states, [(State::Reached, 2), (State::Offline, 1)]);
+}
+
+#[test]
+fn what_is_left_keeps_its_first_time_and_goes_when_it_is_gone() {
+    let place = Place::new();
+    let visit = place.visit("pi");
+    let note = |files: &[(&str, LeftKind, &str)], all, now| {
+        let mut left = Left::default();
+        files.iter().for_each(|(path, kind, reason)| left.add(Some(&rel(path)), *kind, reason));
+        left.note(&visit.conn, (visit.source, visit.run), all, now).unwrap();
+    };
+    let row = |path: &str, kind, reason: &str, first| (path.to_owned(), kind, reason.to_owned(), first);
+    note(&[("a", LeftKind::Deferred, "written"), ("b", LeftKind::Failed, "denied")], true, 1);
+    note(&[("a", LeftKind::Deferred, "young"), ("b", LeftKind::Kept, "no place")], true, 2);
+    assert_eq!(place.outstanding(), [row("a", "deferred", "young", 1), row("b", "kept", "no place", 2)]);
+    // A visit that broke off takes nothing away.
+    note(&[("c", LeftKind::Failed, "denied")], false, 3);
+    assert_eq!(place.outstanding().len(), 3);
+    let before = visit.conn.total_changes();
+    note(
+        &[("a", LeftKind::Deferred, "young"), ("b", LeftKind::Kept, "no place"), ("c", LeftKind::Failed, "denied")],
+        true,
+        4,
+    );
+    assert_eq!(visit.conn.total_changes(), before, "what did not change was written");
+    note(&[], true, 5);
+    assert_eq!(place.outstanding(), []);
+    let mut many = Left::default();
+    (0..300).for_each(|n| many.add(Some(&rel(&format!("{n:03}"))), LeftKind::Skipped, "link"));
+    many.add(None, LeftKind::Failed, "denied");
+    many.note(&visit.conn, (visit.source, visit.run), true, 6).unwrap();
+    let rows = place.outstanding();
+    assert_eq!((rows.len(), many.unlisted(), rows[0].0.as_str()), (201, 100, "source"));
+}
+
+#[test]
+fn a_run_says_what_it_did_and_one_that_never_ended_was_killed() {
+    let place = Place::new();
+    let [killed, ended] = [(); 2].map(|()| place.catalog.begin_run().unwrap());
+    let device = |outcome| {
+        let (device, counts) = (DeviceName::new("pi").unwrap(), Counts::default());
+        DeviceReport { device, outcome, counts, elapsed_ms: 0 }
+    };
+    let outcomes = [Outcome::Done, offline("gone"), failed(Class::Config, "no"), Outcome::Stopped, Outcome::Done];
+    let counts = Counts { received: 2, received_bytes: 5, held: 3, failed: 1, ..Counts::default() };
+    let stop = StopReason { class: Class::Brake, reason: "too many".into(), hint: None };
+    let report = RunReport {
+        run: ended,
+        devices: outcomes.map(device).to_vec(),
+        counts,
+        stopped_by: Some(stop),
+        ..RunReport::default()
+    };
+    let room = |at_ns| StorageReading { at_ns, total_bytes: 10, free_bytes: 5, total_files: 0, free_files: 0 };
+    for at_s in [0, 3599, 3600] {
+        place.catalog.finish_run(&report, Some(&room(MIDNIGHT_NS + at_s * SECOND_NS))).unwrap();
+    }
+    place.catalog.begin_run().unwrap();
+    let history = place.catalog.history().unwrap();
+    let mut runs: Vec<RunRow> = Vec::new();
+    let mut each = |run| {
+        runs.push(run);
+        ControlFlow::Continue(())
+    };
+    history.runs(&Period::default(), Order::NewestFirst, &mut each).unwrap();
+    let told: Vec<_> = runs.iter().map(|run| (run.run, run.finished_ns.is_some(), run.killed)).collect();
+    assert_eq!(told, [(3, false, false), (ended, true, false), (killed, false, true)]);
+    let sums = RunSums {
+        devices: 5,
+        done: 2,
+        offline: 1,
+        failed: 1,
+        received: 2,
+        received_bytes: 5,
+        failures: 1,
+        held: 3,
+        stopped_by: Some("too many".into()),
+        class: Some(Class::Brake),
+        ..RunSums::default()
+    };
+    assert_eq!(runs[1].sums, Some(sums));
+    let room = history.storage_readings(&Period { from_ns: Some(MIDNIGHT_NS + 1), until_ns: None }).unwrap();
+    assert_eq!(room.iter().map(|room| room.at_ns).collect::<Vec<_>>(), [MIDNIGHT_NS + 3600 * SECOND_NS]);
+}
+
+#[test]
+fn readings_come_back_as_they_were_and_by_day() {
+    let place = Place::new();
+    let full = Reading {
+        at_ns: MIDNIGHT_NS + 1,
+        total_bytes: Some(1),
+        free_bytes: Some(2),
+        total_files: Some(3),
+        free_files: Some(4),
+        data_bytes: Some(5),
+        data_files: Some(6),
+        waiting_bytes: Some(7),
+        waiting_files: Some(8),
+        kept_bytes: Some(9),
+        kept_files: Some(10),
+        oldest_waiting_ns: Some(-11),
+        clock_offset_ns: Some(-12),
+        temperature_mdeg: Some(-13),
+        throttled: Some(14),
+        uptime_s: Some(15),
+        load_milli: Some(16),
+        memory_total_bytes: Some(17),
+        memory_available_bytes: Some(18),
+        read_only: Some(true),
+        sd_errors: Some(20),
+        agent: Some("21".into()),
+    };
+    let pi = DeviceName::new("pi").unwrap();
+    let later = Reading { at_ns: MIDNIGHT_NS + 2, free_bytes: Some(1), waiting_bytes: Some(9), ..full.clone() };
+    let unknown = Reading { at_ns: MIDNIGHT_NS + 3, ..Reading::default() };
+    for reading in [&later, &full, &unknown] {
+        place.catalog.note_reading(&pi, b"/data", reading).unwrap();
+    }
+    let history = place.catalog.history().unwrap();
+    let mut readings = Vec::new();
+    history
+        .readings(&Filter::default(), &mut |source, reading| readings.push((source.device.clone(), reading)))
+        .unwrap();
+    assert_eq!(readings, [full, later, unknown].map(|reading| (pi.clone(), reading)));
+    let days = history.readings_by_day(&Filter::default()).unwrap();
+    assert_eq!((days.len(), days[0].readings, days[0].free_bytes, days[0].least_free_bytes), (1, 2, 1, 1));
+    assert_eq!((i64::from(days[0].day), days[0].most_waiting_bytes, days[0].highest_mdeg), (DAY, Some(9), Some(-13)));
+    // What a period leaves out, and a device that is not meant.
+    let filter = Filter { devices: vec![HostPattern::parse("!pi").unwrap()], ..Filter::default() };
+    assert_eq!(history.readings_by_day(&filter).unwrap(), []);
+    let period = Period { from_ns: Some(MIDNIGHT_NS + 2), until_ns: Some(MIDNIGHT_NS + 3) };
+    let days = history.readings_by_day(&Filter { period, ..Filter::default() }).unwrap();
+    assert_eq!(days.iter().map(|day| day.readings).sum::<u64>(), 1);
+}
+
+#[test]
+fn files_come_by_time_and_only_those_that_are_meant() {
+    let place = Place::new();
+    for (device, path, received_ns) in [("pi1", "b/1.jpg", 30), ("pi2", "a.csv", 10), ("pi1", "a/2.jpg", 20)] {
+        let visit = place.visit(device);
+        let sql = "INSERT INTO file (source, path, size, mtime_ns, ctime_ns, dev, ino, clock_offset_ns, sha256, archive_path, kept,
+                       received_ns, run) VALUES (?1, ?2, 1, 9, 3, 4, 5, 2, zeroblob(32), ?2, 'whole', ?3, ?4)";
+        visit.conn.execute(sql, params![visit.source, path.as_bytes(), received_ns, visit.run]).unwrap();
+    }
+    let history = place.catalog.history().unwrap();
+    let told = |filter: &Filter, order, most: usize| {
+        let mut files: Vec<FileRow> = Vec::new();
+        let mut each = |file| {
+            files.push(file);
+            if files.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        history.files(filter, order, &mut each).unwrap();
+        files.iter().map(|file| format!("{}:{}", file.device, file.path)).collect::<Vec<_>>()
+    };
+    let all = Filter::default();
+    assert_eq!(told(&all, Order::OldestFirst, 9), ["pi2:a.csv", "pi1:a/2.jpg", "pi1:b/1.jpg"]);
+    assert_eq!(told(&all, Order::NewestFirst, 2), ["pi1:b/1.jpg", "pi1:a/2.jpg"]);
+    let devices = vec![HostPattern::parse("pi[1-1]").unwrap()];
+    let paths = Some(Globs::new(&["a/".to_owned()]).unwrap());
+    assert_eq!(told(&Filter { devices, paths, ..Filter::default() }, Order::OldestFirst, 9), ["pi1:a/2.jpg"]);
+    let period = Period { from_ns: Some(10), until_ns: Some(30) };
+    assert_eq!(told(&Filter { period, ..Filter::default() }, Order::NewestFirst, 9), ["pi1:a/2.jpg", "pi2:a.csv"]);
+    assert_eq!(history.stranger(&[HostPattern::parse("pi[1-3]").unwrap()]), None);
+    let stranger = HostPattern::parse("pj").unwrap();
+    assert_eq!(history.stranger(std::slice::from_ref(&stranger)), Some(&stranger));
+}
