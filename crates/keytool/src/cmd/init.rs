@@ -263,8 +263,8 @@ fn preview(
     let mut words = editor.perform(local).map_err(failed)?;
     words.extend(editor.perform(config).map_err(failed)?);
     for case in cases.iter().filter(|case| case.is_open()) {
-        if let Some(Verdict::Unknown(keys) | Verdict::Listed(keys)) = &case.verdict {
-            words.extend(keys.iter().map(|key| format!("pin {key}, which {} shows", jump.alias)));
+        if let Some(verdict @ (Verdict::Unknown(_) | Verdict::Listed(_))) = &case.verdict {
+            words.extend(verdict.keys().iter().map(|key| format!("pin {key}, which {} shows", jump.alias)));
         }
         if !case.has_own_login() {
             let user = &jump.target.host.user;

@@ -60,16 +60,14 @@ impl Person for Asker<'_> {
         Ok(Entrance::Password(Credentials::Password(password)))
     }
 
-    fn warn(&self, hosts: &[(&str, &[HostKey])]) {
+    fn warn(&self, hosts: &[(&str, &HostKey)]) {
         // A key that logs in tells nobody anything.
         if self.given.identity.is_some() {
             return;
         }
         let say = |line: &str| self.ui.streams.err.output.line(&printable(line));
         say("not pinned yet; whoever shows these host keys gets the password (Ctrl-C: nobody does):");
-        for (host, keys) in hosts {
-            keys.iter().for_each(|key| say(&format!("  {host}  {key}")));
-        }
+        hosts.iter().for_each(|(host, key)| say(&format!("  {host}  {key}")));
     }
 
     fn can_confirm(&self, host: &str) -> Result<(), Failure> {

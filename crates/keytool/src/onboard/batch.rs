@@ -30,7 +30,7 @@ use crate::shell::Remote;
 pub struct Question<'a> {
     /// Which machine.
     pub host: &'a str,
-    /// The host keys that it shows.
+    /// The host keys that a yes is about.
     pub keys: &'a [HostKey],
     /// Whether they are on a list of fingerprints, so that only the box is in question.
     pub listed: bool,
@@ -44,7 +44,7 @@ pub trait Person {
     fn entrance(&self, hosts: &[&str]) -> Result<Entrance, Failure>;
 
     /// Shows host keys that nobody has vouched for, before anything is sent to whoever has them.
-    fn warn(&self, hosts: &[(&str, &[HostKey])]);
+    fn warn(&self, hosts: &[(&str, &HostKey)]);
 
     /// Fails where nobody can say whether this machine is the right one.
     fn can_confirm(&self, host: &str) -> Result<(), Failure>;
@@ -112,10 +112,7 @@ impl Case {
 
     /// The host keys that are to be pinned.
     pub fn accepted(&self) -> &[HostKey] {
-        match &self.verdict {
-            Some(Verdict::Pinned(keys) | Verdict::Listed(keys) | Verdict::Unknown(keys)) => keys,
-            None => &[],
-        }
+        self.verdict.as_ref().map_or(&[], Verdict::keys)
     }
 
     /// As a visit would find it.
@@ -173,10 +170,13 @@ impl Batch<'_> {
         if locked.is_empty() {
             return Ok(());
         }
-        let is_unknown =
-            |case: &&Case| case.is_open() && !case.confirmed && matches!(case.verdict, Some(Verdict::Unknown(_)));
-        let unknown: Vec<(&str, &[HostKey])> =
-            cases.iter().filter(is_unknown).map(|case| (case.name(), case.shown.as_slice())).collect();
+        let unconfirmed = cases.iter().filter(|case| case.is_open() && !case.confirmed);
+        let unknown: Vec<(&str, &HostKey)> = unconfirmed
+            .filter_map(|case| match &case.verdict {
+                Some(Verdict::Unknown(key)) => Some((case.name(), key)),
+                _ => None,
+            })
+            .collect();
         if let [(name, _), ..] = unknown[..] {
             person.can_confirm(name)?;
             person.warn(&unknown);
@@ -200,8 +200,8 @@ impl Batch<'_> {
     pub fn confirm(&self, cases: &mut [Case], person: &dyn Person) -> Result<(), Failure> {
         for case in cases.iter_mut().filter(|case| case.is_open()) {
             let (keys, listed) = match &case.verdict {
-                Some(Verdict::Listed(keys)) => (keys, true),
-                Some(Verdict::Unknown(keys)) => (keys, false),
+                Some(verdict @ Verdict::Listed(_)) => (verdict.keys(), true),
+                Some(verdict @ Verdict::Unknown(_)) => (verdict.keys(), false),
                 Some(Verdict::Pinned(_)) | None => continue,
             };
             let facts = case.login.as_ref().and_then(|login| login.facts.as_ref());

@@ -2,7 +2,8 @@
 //! reading known_hosts.
 //!
 //! Guarantees: a key that differs from a pinned one, that is revoked, or that another machine of the fleet has, is never offered
-//! to a person as one to say yes to; where fingerprints were given, no other key is.
+//! to a person as one to say yes to; where fingerprints were given, no other key is. One yes is about one key: each kind is shown in
+//! a connection of its own, so whoever relays them may have sent each to another machine.
 
 use std::path::PathBuf;
 
@@ -20,8 +21,18 @@ pub enum Verdict {
     Pinned(Vec<HostKey>),
     /// Somebody wrote these fingerprints down.
     Listed(Vec<HostKey>),
-    /// Nobody vouched for them yet.
-    Unknown(Vec<HostKey>),
+    /// Nobody vouched for it yet: the best of the keys that are shown, which is the one that people are told to compare.
+    Unknown(HostKey),
+}
+
+impl Verdict {
+    /// The keys that a login may meet, and that are to be pinned after a yes.
+    pub fn keys(&self) -> &[HostKey] {
+        match self {
+            Verdict::Pinned(keys) | Verdict::Listed(keys) => keys,
+            Verdict::Unknown(key) => std::slice::from_ref(key),
+        }
+    }
 }
 
 /// A name that a machine of the fleet may have in known_hosts.
@@ -53,6 +64,9 @@ pub enum TrustError {
         /// The line that says so; none where the other one shows it just now.
         place_of: Option<Place>,
     },
+    /// It shows no key at all.
+    #[error("'{0}' shows no host key")]
+    Nothing(String),
     /// It shows none of the keys that were written down for it.
     #[error("'{name}' shows {shown}, which is not what {} has for it", list(file))]
     NotListed {
@@ -99,6 +113,7 @@ impl Classified for TrustError {
                  'sudo dpkg-reconfigure openssh-server' (or 'sudo ssh-keygen -A'), restart it, and run this again"
                     .into()
             }
+            TrustError::Nothing(_) => return None,
             TrustError::NotListed { .. } => {
                 "another machine answers in its place, or the fingerprint is wrong: 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' on the \
                  machine itself tells"
@@ -158,11 +173,13 @@ pub fn judge(
         None => None,
         Some(listed) => Some(of_list(host, shown, listed)?),
     };
-    Ok(match (pinned.is_empty(), listed) {
-        (false, _) => Verdict::Pinned(pinned),
-        (true, Some(keys)) => Verdict::Listed(keys),
-        (true, None) => Verdict::Unknown(shown.to_vec()),
-    })
+    match (pinned.is_empty(), listed) {
+        (false, _) => Ok(Verdict::Pinned(pinned)),
+        (true, Some(keys)) => Ok(Verdict::Listed(keys)),
+        (true, None) => {
+            shown.first().cloned().map(Verdict::Unknown).ok_or_else(|| TrustError::Nothing(host.alias.clone()))
+        }
+    }
 }
 
 /// Those of the keys whose fingerprints are on the list.
@@ -273,11 +290,12 @@ mod tests {
             let shown: Vec<HostKey> = shown.into_iter().map(key).collect();
             let verdict = match judge(&host(dir.path(), &known_hosts), &shown, &fleet, None) {
                 Ok(Verdict::Pinned(keys)) => format!("pinned {}", keys.len()),
-                Ok(Verdict::Unknown(keys)) => format!("unknown{}", if keys == shown { "" } else { " others" }),
+                // Of two kinds, one may be another machine's: a yes is about the best, and pins no more than that.
+                Ok(Verdict::Unknown(key)) => format!("unknown{}", if key == shown[0] { "" } else { " and other" }),
                 Ok(Verdict::Listed(_)) => "listed".into(),
                 Err(error) => error.to_string(),
             };
-            assert!(verdict.contains(expected), "{verdict}\n{known_hosts}");
+            assert!(verdict.contains(expected) && !verdict.ends_with("and other"), "{verdict}\n{known_hosts}");
         }
     }
 

@@ -92,14 +92,12 @@ impl Visitor<'_> {
 
     /// Logs in on somebody's word.
     pub fn enter(&self, machine: &Machine, verdict: &Verdict, entrance: &Entrance) -> Result<Login, OnboardError> {
-        let (Verdict::Pinned(keys) | Verdict::Listed(keys) | Verdict::Unknown(keys)) = verdict;
-        self.login(self.log_in(machine, keys, entrance)?, false)
+        self.login(self.log_in(machine, verdict.keys(), entrance)?, false)
     }
 
     /// Whether a key is let in.
     pub fn try_key(&self, machine: &Machine, verdict: &Verdict, key: &Entrance) -> Result<(), OnboardError> {
-        let (Verdict::Pinned(keys) | Verdict::Listed(keys) | Verdict::Unknown(keys)) = verdict;
-        self.log_in(machine, keys, key)?;
+        self.log_in(machine, verdict.keys(), key)?;
         Ok(())
     }
 

@@ -10,7 +10,13 @@ use crate::scene::{FOREIGN, JUMP_PASSWORD, PI_PASSWORD, Scene, authorized, conte
 
 #[test]
 fn from_nothing_to_logins_that_openssh_makes_by_itself() {
-    let scene = Scene::new(Fleet::builder().pis(2).ids(&[31, 34]));
+    // The jump host has a key of another kind besides, as every real machine has.
+    let dir = tempfile::tempdir().unwrap();
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-t", "ecdsa", "-N", "", "-f"]).arg(dir.path().join("ecdsa"));
+    run(keygen, "").expect(0);
+    let second = format!("HostKey {}\n", dir.path().join("ecdsa").display());
+    let scene = Scene::new(Fleet::builder().pis(2).ids(&[31, 34]).jump_config(&second));
     let (jump, pi) = (scene.fleet.jump(), scene.fleet.pi(31));
     account::authorize(&pi.home(), FOREIGN).unwrap();
 
@@ -50,6 +56,9 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
     terminal.type_unseen(JUMP_PASSWORD);
     let (status, shown) = terminal.end();
     assert!(status.success() && !shown.contains(JUMP_PASSWORD), "{shown}");
+    // One yes is about one key. The other was shown in another connection, and whoever relays them may have sent that one elsewhere.
+    let pinned = fs::read_to_string(scene.home(".ssh/known_hosts")).unwrap();
+    assert!(pinned.lines().count() == 1 && pinned.contains(" ssh-ed25519 "), "{pinned}");
     assert_eq!(authorized(jump), public_key(&scene, "awsbox"));
     scene.ssh(&["awsbox", "true"]).expect(0);
     let before = content(&scene.fleet.home());

@@ -168,12 +168,11 @@ fn preview(
     cases: &mut [Case],
     making: &Making,
 ) -> Result<Exit, Failure> {
-    let shown: Vec<String> = cases
-        .iter()
-        .filter(|case| matches!(case.verdict, Some(Verdict::Unknown(_))))
-        .flat_map(|case| case.shown.iter().map(|key| format!("{} shows {key}", case.name())))
-        .collect();
-    shown.iter().for_each(|line| context.ui.streams.say(line));
+    for case in cases.iter() {
+        if let Some(Verdict::Unknown(key)) = &case.verdict {
+            context.ui.streams.say(&format!("{} shows {key}", case.name()));
+        }
+    }
     let mut words = write(context, registry, &named.pis, cases, making, true)?;
     for case in cases.iter_mut().filter(|case| case.is_open() && needs_entrance(case, args)) {
         case.row.installed = Step::Planned;

@@ -225,16 +225,15 @@ pub(super) fn verdict(job: &Job<'_>, target: &Target, shown: &[HostKey]) -> Resu
 /// The host keys that the Pi may have: those that are pinned, given, or confirmed by whoever sits beside it.
 fn accepted(job: &Job<'_>, target: &Target, shown: &[HostKey]) -> Result<Vec<HostKey>, Failure> {
     let name = job.pi.name.as_str();
-    match verdict(job, target, shown)? {
-        Verdict::Pinned(keys) | Verdict::Listed(keys) => Ok(keys),
-        Verdict::Unknown(keys) => {
-            let question = Question { host: name, keys: &keys, listed: false, facts: None };
-            if job.asker(&target.host.user).confirms(&question)? {
-                return Ok(keys);
-            }
-            Err(Failure { what: format!("{name}: not confirmed"), ..failed(OnboardError::Declined) })
+    let verdict = verdict(job, target, shown)?;
+    let keys = verdict.keys().to_vec();
+    if let Verdict::Unknown(_) = verdict {
+        let question = Question { host: name, keys: &keys, listed: false, facts: None };
+        if !job.asker(&target.host.user).confirms(&question)? {
+            return Err(Failure { what: format!("{name}: not confirmed"), ..failed(OnboardError::Declined) });
         }
     }
+    Ok(keys)
 }
 
 /// The names that known_hosts may have: those of the fleet, and those of machines that have only their tunnel yet.

@@ -19,11 +19,11 @@ pub(super) fn run(job: &Job<'_>, tunnel: &Tunnel) -> Result<Exit, Failure> {
         let target = job.bench_target()?;
         let shown = job.visits.access().host_keys(&target, &()).map_err(failed)?;
         let verdict = verdict(job, &target, &shown)?;
-        if let Verdict::Unknown(keys) = &verdict {
-            keys.iter().for_each(|key| context.ui.streams.say(&format!("{name} shows {key}")));
+        if let Verdict::Unknown(key) = &verdict {
+            context.ui.streams.say(&format!("{name} shows {key}"));
         }
-        if let Verdict::Unknown(keys) | Verdict::Listed(keys) = verdict {
-            let pins = [(target.host, keys)];
+        if let Verdict::Unknown(_) | Verdict::Listed(_) = verdict {
+            let pins = [(target.host, verdict.keys().to_vec())];
             words.extend(context.editor(true).perform(|| local::pins(&pins, &context.places)).map_err(failed)?);
         }
         words.push(format!("make a tunnel key on {name}, as root, unless it has one"));
