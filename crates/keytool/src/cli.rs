@@ -1,9 +1,7 @@
 //! What can be typed: clap types only, no behaviour. The arguments of a command stand in the file of that command.
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand};
-use program::environment::ColorWhen;
+use clap::{Parser, Subcommand};
+use program::options::Global;
 
 use crate::cmd::add_pi::AddPiArgs;
 use crate::cmd::check::CheckArgs;
@@ -31,25 +29,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Options of every command.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Options of every command")]
-pub struct Global {
-    /// Configuration file [default: $PIPELINE_CONFIG, else ~/.config/pipeline/pipeline.yaml, else
-    /// /etc/pipeline/pipeline.yaml]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub config: Option<PathBuf>,
-    /// When to use colours
-    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
-    pub color: ColorWhen,
-    /// Say more: each step
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
-    pub verbose: bool,
-    /// Say less: problems only
-    #[arg(short, long, global = true)]
-    pub quiet: bool,
 }
 
 /// The commands, in the order of a Pi's life.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`environment`] | the one place that reads the environment; where the configuration lies |
 //! | [`exit`] | exit codes |
+//! | [`options`] | what can be typed with every command |
 //! | [`failure`] | why a program ends without having done its work |
 //! | [`streams`], [`output`] | what is said on which stream, and in which form |
 //! | [`words`] | numbers, durations and names as people read them |
@@ -17,6 +18,7 @@ pub mod bug;
 pub mod environment;
 pub mod exit;
 pub mod failure;
+pub mod options;
 pub mod output;
 pub mod run;
 pub mod signals;

@@ -131,9 +131,8 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     let [case] = &mut cases;
     if case.is_open() {
         let (has_key, is_pinned) = known(case);
-        let step = |is_there| if is_there { Step::Kept } else { Step::Done };
-        (case.row.key, case.row.host_key) = (step(has_key), step(is_pinned));
-        case.row.config = step(jump.entry != Known::None);
+        (case.row.key, case.row.host_key) = (Step::made(has_key), Step::made(is_pinned));
+        case.row.config = Step::made(jump.entry != Known::None);
         editor.perform(decide(case.accepted().to_vec())).map_err(failed)?.iter().for_each(|words| say(words));
         batch.each(&mut cases, |case| batch.install(case, None));
         let connector = fleet::connector(context, &cancel)?;
@@ -277,12 +276,9 @@ fn preview(
 }
 
 fn show(context: &Context, rows: &[Row], jump: &Jump) {
-    let cells = |row: &Row| {
-        let steps = [row.key, row.config, row.host_key, row.installed, row.login].map(|step| step.to_string());
-        [vec![row.host.clone()], steps.to_vec()].concat()
-    };
-    let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
-    context.ui.table(&["host", "key", "config", "host key", "installed", "login"], &cells);
+    let cells: Vec<Vec<String>> =
+        rows.iter().map(|row| [std::slice::from_ref(&row.host), &row.steps()].concat()).collect();
+    context.ui.table(&[&["host"], &Row::STEPS[..]].concat(), &cells);
     if rows.iter().all(|row| row.problem.is_none()) {
         context.ui.streams.say(&format!("{} is ready: 'keytool add-pi 31' takes the first Pi in", jump.alias));
     }

@@ -23,6 +23,7 @@ use crate::onboard::trust::Verdict;
 use crate::onboard::visit::{Entrance, Machine, Visitor};
 use crate::registry::{Pi, Registry};
 use crate::rotation::{self, Rotation, Stage};
+use crate::ui::Ui;
 
 /// Options of `keytool rotate`.
 #[derive(Debug, Args)]
@@ -61,7 +62,7 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
         return Ok(fleet::conclude(context, &rows, None));
     }
     let cancel = Cancel::new();
-    let here = Here { editor: context.editor(false), rotations: &rotations, cancel: &cancel };
+    let here = Here { ui: context.ui, editor: context.editor(false), rotations: &rotations, cancel: &cancel };
     let resumed: BTreeSet<&String> =
         rotations.iter().filter(|(_, rotation)| rotation.stage() != Stage::Offer).map(|(name, _)| name).collect();
     // Of a swap that was interrupted one half is left.
@@ -88,11 +89,17 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
         }
         Stage::Swap | Stage::Retire => Ok(Vec::new()),
     });
-    batch.each(&mut cases, |case| offer(&batch, case, &rotations[case.name()]));
+    batch.each(&mut cases, |case| {
+        context.ui.step(&format!("{}: have the new key let in, and try it", case.name()));
+        offer(&batch, case, &rotations[case.name()])
+    });
     here.each(&mut cases, |rotation, _| Ok(rotation.swap(&context.places)));
     let connector = fleet::connector(context, &cancel)?;
     batch.each(&mut cases, |case| batch.test(case, &connector, None));
-    batch.each(&mut cases, |case| retire(case, &rotations[case.name()]));
+    batch.each(&mut cases, |case| {
+        context.ui.step(&format!("{}: shut the old key out", case.name()));
+        retire(case, &rotations[case.name()])
+    });
     let stamp = rotation::stamp();
     let asides: BTreeMap<&String, PathBuf> =
         rotations.iter().map(|(name, rotation)| (name, rotation.aside(&stamp))).collect();
@@ -116,6 +123,7 @@ type Rotations = BTreeMap<String, Rotation>;
 
 /// Changes to files of this machine, for one Pi after the other: all of them need the lock.
 struct Here<'a> {
+    ui: &'a Ui,
     editor: Editor,
     rotations: &'a Rotations,
     cancel: &'a Cancel,
@@ -128,8 +136,11 @@ impl Here<'_> {
             let rotation = &self.rotations[case.name()];
             if self.cancel.is_set() {
                 case.fail(Problem::of(&SshError::Stopped));
-            } else if let Err(error) = self.editor.perform(|| decide(rotation, case.name())) {
-                case.fail(Problem::of(&error));
+                continue;
+            }
+            match self.editor.perform(|| decide(rotation, case.name())) {
+                Ok(done) => done.iter().for_each(|words| self.ui.step(words)),
+                Err(error) => case.fail(Problem::of(&error)),
             }
         }
     }

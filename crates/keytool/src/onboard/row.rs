@@ -22,6 +22,13 @@ pub enum Step {
     Failed,
 }
 
+impl Step {
+    /// Of something that is made where it is not there.
+    pub fn made(was_there: bool) -> Step {
+        if was_there { Step::Kept } else { Step::Done }
+    }
+}
+
 /// As in the table.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,6 +89,14 @@ pub struct Row {
 }
 
 impl Row {
+    /// What stands above the [`Row::steps`].
+    pub const STEPS: [&str; 5] = ["key", "config", "host key", "installed", "login"];
+
+    /// How far each step is, as in the table.
+    pub fn steps(&self) -> [String; 5] {
+        [self.key, self.config, self.host_key, self.installed, self.login].map(|step| step.to_string())
+    }
+
     /// Of a machine that nothing has become of yet.
     pub fn new(id: Option<String>, host: &str) -> Row {
         Row { id, host: host.to_owned(), ..Row::default() }

@@ -10,14 +10,13 @@ use std::io::{self, IsTerminal};
 use program::environment::Environment;
 use program::exit::Exit;
 use program::failure::Failure;
+use program::options::Global;
 use program::run::Tell;
 use program::streams::{Streams, Verbosity};
 use serde::Serialize;
 use tabled::builder::Builder;
 use tabled::settings::Style;
 use zeroize::Zeroizing;
-
-use crate::cli::Global;
 
 /// Where things are said and asked.
 pub struct Ui {
@@ -29,12 +28,7 @@ pub struct Ui {
 impl Ui {
     /// On the standard streams.
     pub fn new(global: &Global, environment: &Environment) -> Ui {
-        let verbosity = match (global.quiet, global.verbose) {
-            (true, _) => Verbosity::Quiet,
-            (_, true) => Verbosity::Verbose,
-            _ => Verbosity::Normal,
-        };
-        let streams = Streams::new(verbosity, global.color, environment);
+        let streams = global.streams(environment);
         let asks = io::stdin().is_terminal() && streams.err.is_terminal;
         Ui { streams, asks }
     }
@@ -104,6 +98,13 @@ impl Ui {
         }
         let table = table.build().with(Style::blank()).to_string();
         table.lines().for_each(|line| self.streams.say(line.trim_end()));
+    }
+
+    /// A step that was done, with `-v`: most commands end with a table or a line that says what they came to.
+    pub fn step(&self, words: &str) {
+        if self.streams.verbosity == Verbosity::Verbose {
+            self.streams.say(words);
+        }
     }
 
     /// What a dry run has found: the words of each change.

@@ -122,7 +122,11 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     scene.keytool(&["rotate", "34"], "").expect(3).says(&["is not let in"]);
     assert_eq!(authorized(plain), in_use + &public_key(&scene, "raspberry34"));
     fs::write(&entries, written).unwrap();
-    scene.keytool(&["rotate", "34"], "").expect(0).says(&["an interrupted rotation was finished"]);
+    let ended = scene.keytool(&["rotate", "34", "-v"], "").expect(0).says(&["an interrupted rotation was finished"]);
+    ended.says(&[
+        "raspberry34: shut the old key out",
+        "move ~/.ssh/raspberry34.keytool-old to ~/.ssh/raspberry34.retired-",
+    ]);
     assert_eq!(authorized(plain), format!("{theirs}\n{}", public_key(&scene, "raspberry34")));
 
     // One that is let in nowhere takes no place: the Pi's disk is full, or its authorized_keys is not ours.

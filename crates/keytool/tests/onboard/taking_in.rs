@@ -110,8 +110,13 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
         let (status, shown) = terminal.end();
         assert!(status.code() == Some(code) && (code == 3 || !shown.contains("Is this")), "{shown}");
     }
-    let both = scene.add_pi(&["60000", "31", "34"], PI_PASSWORD).expect(3);
-    both.says(&["raspberry31", "raspberry34", "was there", "60000 would need port"]);
+    let both = scene.add_pi(&["60000", "31", "34", "-v"], PI_PASSWORD).expect(3);
+    both.says(&["raspberry34: log in by the written entries"]).says(&[
+        "raspberry31",
+        "raspberry34",
+        "was there",
+        "60000 would need port",
+    ]);
     assert_eq!(authorized(pi), format!("{FOREIGN}\n{}", public_key(&scene, "raspberry31")));
     assert_eq!(authorized(scene.fleet.pi(34)), public_key(&scene, "raspberry34"));
     for name in ["raspberry31", "raspberry34"] {

@@ -1,9 +1,7 @@
 //! What can be typed: clap types only, no behaviour. One file for each command.
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand};
-use program::environment::ColorWhen;
+use clap::{Parser, Subcommand};
+use program::options::Global;
 
 mod catalog;
 mod check;
@@ -36,25 +34,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Options of every command.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Options of every command")]
-pub struct Global {
-    /// Configuration file [default: $PIPELINE_CONFIG, else ~/.config/pipeline/pipeline.yaml, else
-    /// /etc/pipeline/pipeline.yaml]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub config: Option<PathBuf>,
-    /// When to use colours
-    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
-    pub color: ColorWhen,
-    /// Say more: each file
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
-    pub verbose: bool,
-    /// Say less: problems only
-    #[arg(short, long, global = true)]
-    pub quiet: bool,
 }
 
 /// The commands.

@@ -10,11 +10,11 @@ use std::sync::{Arc, OnceLock};
 use pipeline_core::event::{Observer, RunReport};
 use program::environment::Environment;
 use program::failure::Failure;
+use program::options::Global;
 use program::run::Tell;
 use program::streams::{Form, Mark, Streams, Verbosity};
 use program::words::printable;
 
-use crate::cli::Global;
 use json::Json;
 use lines::Lines;
 use log::Log;
@@ -44,12 +44,7 @@ pub struct Ui {
 impl Ui {
     /// On the two standard streams.
     pub fn new(global: &Global, environment: &Environment) -> Ui {
-        let verbosity = match (global.quiet, global.verbose) {
-            (true, _) => Verbosity::Quiet,
-            (_, true) => Verbosity::Verbose,
-            _ => Verbosity::Normal,
-        };
-        let streams = Streams::new(verbosity, global.color, environment);
+        let streams = global.streams(environment);
         let draws = streams.err.is_terminal && !environment.dumb() && !global.quiet;
         Ui { streams, draws, terminal: OnceLock::new() }
     }

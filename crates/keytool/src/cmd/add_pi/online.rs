@@ -56,6 +56,7 @@ pub fn run(
         }
         cases.push(case);
     }
+    pis.iter().for_each(|pi| context.ui.step(&format!("{}: fetch the host keys at port {}", pi.name, pi.port)));
     batch.look(&mut cases);
     if args.restrict.is_some() {
         probe_bound(context, args, &batch, &mut cases, &cancel)?;
@@ -74,10 +75,16 @@ pub fn run(
     batch.confirm(&mut cases, &asker)?;
     // From here on something is written.
     let signal = fleet::listen(context, &cancel)?;
-    write(context, registry, pis, &mut cases, making, false)?;
+    write(context, registry, pis, &mut cases, making, false)?.iter().for_each(|words| context.ui.step(words));
     let connector = fleet::connector(context, &cancel)?;
-    batch.each(&mut cases, |case| batch.install(case, restrict.as_ref()));
-    batch.each(&mut cases, |case| batch.test(case, &connector, settings(context, args, case)));
+    batch.each(&mut cases, |case| {
+        context.ui.step(&format!("{}: install the public key", case.name()));
+        batch.install(case, restrict.as_ref())
+    });
+    batch.each(&mut cases, |case| {
+        context.ui.step(&format!("{}: log in by the written entries", case.name()));
+        batch.test(case, &connector, settings(context, args, case))
+    });
     let rows: Vec<Row> = cases.into_iter().map(|case| case.row).chain(named.strays.iter().cloned()).collect();
     show(context, &rows);
     Ok(fleet::conclude(context, &rows, Some(&signal)))
@@ -131,11 +138,7 @@ fn write(
     let mut pins: Vec<(HostParams, Vec<HostKey>)> = Vec::new();
     for (case, pi) in cases.iter_mut().zip(pis).filter(|(case, _)| case.is_open()) {
         let pinned = matches!(case.verdict, Some(Verdict::Pinned(_)));
-        let step = |is_there: bool| match (is_there, dry_run) {
-            (true, _) => Step::Kept,
-            (false, true) => Step::Planned,
-            (false, false) => Step::Done,
-        };
+        let step = |is_there: bool| if dry_run && !is_there { Step::Planned } else { Step::made(is_there) };
         case.row.key = step(key::load(&pi.key).map_err(failed)?.is_some());
         case.row.config = step(pi.entry != Entry::None);
         case.row.host_key = step(pinned);
@@ -195,12 +198,9 @@ fn preview(
 }
 
 fn show(context: &Context, rows: &[Row]) {
-    let cells = |row: &Row| {
-        let steps = [row.key, row.config, row.host_key, row.installed, row.login].map(|step| step.to_string());
-        [vec![row.id.clone().unwrap_or_default(), row.host.clone()], steps.to_vec()].concat()
-    };
+    let cells = |row: &Row| [&[row.id.clone().unwrap_or_default(), row.host.clone()], &row.steps()[..]].concat();
     let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
-    context.ui.table(&["id", "host", "key", "config", "host key", "installed", "login"], &cells);
+    context.ui.table(&[&["id", "host"], &Row::STEPS[..]].concat(), &cells);
     for row in rows {
         row.notes.iter().for_each(|note| context.ui.streams.say(&format!("{}: {note}", row.host)));
     }

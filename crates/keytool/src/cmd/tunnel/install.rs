@@ -264,7 +264,7 @@ fn keep(job: &Job<'_>, key: &Key) -> Result<(), Failure> {
         changes.extend(Change::replace(Original::read(&file)?, 0o644, content.clone().into_bytes(), words));
         Ok::<_, ChangeError>(changes)
     };
-    job.context.editor(false).perform(decide).map_err(failed)?;
+    job.context.editor(false).perform(decide).map_err(failed)?.iter().for_each(|words| job.context.ui.step(words));
     Ok(())
 }
 
