@@ -25,7 +25,7 @@ impl Past {
     /// Of a device's card.
     pub fn of_card(history: &history::History, source: &Source) -> Result<Past, CatalogError> {
         let readings = history.recent_readings(source, SPAN_NS)?;
-        let mut samples: Vec<Sample> = readings.iter().filter_map(sample).collect();
+        let mut samples = thinned(readings.iter().filter_map(sample));
         let latest = readings.into_iter().next_back();
         // Each visit asks for the room, and not each is worth a reading.
         let visited_ns = source.visited_ns.filter(|_| source.total_bytes > 0);
@@ -50,10 +50,20 @@ impl Past {
             free_bytes: reading.free_bytes,
             waiting_bytes: None,
         };
-        let samples: Vec<Sample> = readings.iter().map(sample).collect();
+        let samples = thinned(readings.iter().map(sample));
         let since_ns = samples.last().map_or(0, |last| last.at_ns.saturating_sub(SPAN_NS));
         let received = history.day_bytes(None, since_ns)?.into_iter().map(received).collect();
         Ok(Past { samples, received, first_day: history.first_day(None)?, latest: None })
+    }
+
+    /// Adds how a device is now.
+    pub fn add(&mut self, reading: &Reading) {
+        self.samples.extend(sample(reading));
+    }
+
+    /// Adds how much room the storage has now.
+    pub fn add_room(&mut self, now: Sample) {
+        self.samples.push(now);
     }
 
     /// The latest reading of the device.
@@ -77,6 +87,22 @@ impl Past {
 pub fn is_drained(policy: &DeletePolicy, held: bool, reachable: bool) -> bool {
     let leave = policy.after.is_some() || policy.high_water.is_some();
     leave && !held && reachable
+}
+
+/// Of readings that lie closer together only the last one counts: `inspect --watch` makes one each minute.
+const THIN_NS: i64 = 50 * 60 * 1_000_000_000;
+
+fn thinned(samples: impl Iterator<Item = Sample>) -> Vec<Sample> {
+    let mut thinned: Vec<Sample> = Vec::new();
+    for sample in samples {
+        if let [.., before, last] = thinned[..]
+            && last.at_ns.saturating_sub(before.at_ns) < THIN_NS
+        {
+            thinned.pop();
+        }
+        thinned.push(sample);
+    }
+    thinned
 }
 
 fn sample(reading: &Reading) -> Option<Sample> {
@@ -159,6 +185,16 @@ mod tests {
         assert_eq!((storage.first_day, storage.room().map(|room| room.free_bytes)), (Some(600), Some(3999 * GB)));
         let forecast = storage.forecast(1001 * DAY_NS, false);
         assert_eq!((forecast.growth_bytes_per_day, forecast.full_in), (Some(1_000_000_000), None), "not in sight");
+    }
+
+    #[test]
+    fn of_readings_of_each_minute_one_an_hour_counts_and_the_last() {
+        let minute =
+            |minute: i64| Sample { at_ns: minute * 60_000_000_000, total_bytes: 1, free_bytes: 1, waiting_bytes: None };
+        let kept: Vec<i64> = thinned((0..200).map(minute)).iter().map(|s| s.at_ns / 60_000_000_000).collect();
+        assert_eq!(kept, [0, 50, 100, 150, 199]);
+        let hours: Vec<Sample> = (0..5).map(|hour| minute(hour * 60)).collect();
+        assert_eq!(thinned(hours.iter().copied()), hours);
     }
 
     #[test]

@@ -54,8 +54,8 @@ pub fn parse(texts: &Texts, source: &Path) -> Health {
     let memory = text(Piece::Memory).map(|(text, _)| text).unwrap_or_default();
     let (root_read_only, source_read_only) =
         text(Piece::Mounts).map_or((None, None), |(text, cut)| mounts(&text, cut, source));
-    let (sd_errors, sd_last) =
-        card(text(Piece::Log).map(|(text, _)| text), text(Piece::Ext4Errors).map(|(text, _)| text));
+    let (log, counts) = (text(Piece::Log).map(|(text, _)| text), text(Piece::Ext4Errors).map(|(text, _)| text));
+    let (sd_errors, sd_last) = card(log.as_deref(), counts.as_deref());
     Health {
         load_milli: word(Piece::Load).and_then(|load| thousandths(&load)).filter(|&load| load <= MAX_LOAD * 1000),
         uptime_s: word(Piece::Uptime)
@@ -123,9 +123,9 @@ fn unescaped(place: &str) -> String {
     codes.iter().fold(place.to_owned(), |place, (code, char)| place.replace(code, char))
 }
 
-fn card(log: Option<String>, counts: Option<String>) -> (Option<u64>, Option<String>) {
-    let lines = log.as_deref().map(|log| log.lines().filter(|line| tells_of_the_card(line.as_bytes())));
-    let last = lines.clone().and_then(|lines| lines.last().map(shown));
+fn card(log: Option<&str>, counts: Option<&str>) -> (Option<u64>, Option<String>) {
+    let lines = log.map(|log| log.lines().filter(|line| tells_of_the_card(line.as_bytes())));
+    let last = lines.clone().and_then(|mut lines| lines.next_back().map(shown));
     let counted = counts.map(|counts| {
         let counts = counts.lines().filter_map(|count| count.trim().parse::<u64>().ok());
         counts.fold(0, |sum: u64, count| sum.saturating_add(count)).min(u64::from(u32::MAX))

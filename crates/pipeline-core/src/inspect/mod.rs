@@ -9,13 +9,11 @@
 //! | room | concern |
 //! |---|---|
 //! | `look` | one device, now |
-//! | `past` | what the catalog knows |
 //! | `judge`, `storage` | what needs a person, and how urgently |
 //! | `view` | what is said |
 
 mod judge;
 mod look;
-mod past;
 mod storage;
 #[cfg(all(test, feature = "agent"))]
 mod tests;
@@ -26,6 +24,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
+use crate::catalog::history::{self, Source};
 use crate::catalog::{Catalog, CatalogError};
 use crate::check::at_once;
 use crate::clock::now_ns;
@@ -33,7 +32,7 @@ use crate::config::{AgentMode, Config, DeviceSettings};
 use crate::error::{Class, Classified, one_line};
 use crate::event::Observer;
 use crate::fleet::Device;
-use crate::forecast::{Forecast, History, forecast};
+use crate::forecast::{Forecast, Past, is_drained};
 use crate::hold::{self, Hold, Standing};
 use crate::remote::Connect;
 
@@ -45,10 +44,12 @@ pub use view::{Concern, DeviceView, FleetReport, KeptUntil, Kind, Severity, Stat
 
 use judge::{Facts, Stays, concern};
 use look::{Look, Looker};
-use past::Past;
 
 /// A card is drained while visits get their work done: the last time is not longer ago than this.
 const DRAINED: Duration = Duration::from_secs(86_400);
+
+/// A reading that is so much older than the last visit does not tell how the device was then.
+const OLD_NS: i64 = 2 * 3600 * 1_000_000_000;
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +101,10 @@ pub fn inspect(
     let looks = at_once(devices, options.jobs, |device| looker.look(device));
     // After the looks, and before their own readings: what a run did meanwhile is known.
     let at_ns = now_ns();
-    let (pasts, storage_past) = past::read(&catalog, devices, at_ns)?;
+    let history = catalog.history()?;
+    let pasts = devices.iter().map(|device| Known::of(&history, device)).collect::<Result<Vec<_>, _>>()?;
+    let storage_past = Past::of_storage(&history)?;
+    drop(history);
     let standing = hold::read(&config.state_dir);
     let (storage, storage_reading) = storage::view(&storage, config, storage_past, at_ns);
     let mut concerns: Vec<Concern> = held(&standing).into_iter().collect();
@@ -123,7 +127,7 @@ pub fn inspect(
         Standing::Free | Standing::Over(_) => None,
     };
     let beheld = Beheld { at_ns, hold: hold.as_ref(), agent: config.agent };
-    let views = devices.iter().zip(looks).zip(pasts).map(|((device, look), past)| beheld.device(device, look, past));
+    let views = devices.iter().zip(looks).zip(pasts).map(|((device, look), known)| beheld.device(device, look, known));
     Ok(FleetReport {
         at_ns,
         devices: views.collect(),
@@ -153,6 +157,47 @@ fn held(standing: &Standing) -> Option<Concern> {
     Some(concern(Severity::Note, Kind::Hold, text, Some("`pipeline release` ends it")))
 }
 
+/// What the catalog knows of a device.
+#[derive(Default)]
+struct Known {
+    source: Option<Source>,
+    card: Past,
+    /// When it was first tried.
+    first_try_ns: Option<i64>,
+}
+
+impl Known {
+    fn of(history: &history::History, device: &Device) -> Result<Known, CatalogError> {
+        let path = device.settings.source.as_os_str().as_bytes();
+        let mut sources = history.sources().iter();
+        let Some(source) = sources.find(|source| source.device == device.name && source.path == path) else {
+            return Ok(Known::default());
+        };
+        let (card, first_try_ns) = (Past::of_card(history, source)?, history.first_try_ns(source)?);
+        Ok(Known { source: Some(source.clone()), card, first_try_ns })
+    }
+
+    /// How it was when it last answered. A visit writes less of it down than a look, but something each hour.
+    fn reading(&self) -> Option<Reading> {
+        let latest = self.card.latest();
+        let visit = self.source.as_ref().and_then(|source| {
+            let at_ns = source.visited_ns.filter(|_| source.total_bytes > 0)?;
+            let (total_bytes, free_bytes) = (Some(source.total_bytes), Some(source.free_bytes));
+            let clock_offset_ns = source.clock_offset_ns;
+            Some(Reading { at_ns, total_bytes, free_bytes, clock_offset_ns, ..Reading::default() })
+        });
+        match (latest, visit) {
+            (Some(latest), Some(visit)) if visit.at_ns.saturating_sub(latest.at_ns) > OLD_NS => Some(visit),
+            (latest, visit) => latest.cloned().or(visit),
+        }
+    }
+
+    fn answered_ns(&self) -> Option<i64> {
+        let read_ns = self.card.latest().map(|reading| reading.at_ns);
+        read_ns.max(self.source.as_ref().and_then(|source| source.visited_ns))
+    }
+}
+
 /// What all devices are judged by.
 struct Beheld<'a> {
     at_ns: i64,
@@ -161,20 +206,18 @@ struct Beheld<'a> {
 }
 
 impl Beheld<'_> {
-    fn device(&self, device: &Device, look: Look, mut past: Past) -> DeviceView {
+    fn device(&self, device: &Device, look: Look, mut known: Known) -> DeviceView {
         let settings = &device.settings;
-        let succeeded_ns = past.source.as_ref().and_then(|source| source.succeeded_ns);
-        past.samples.extend(look.reading.as_ref().and_then(past::sample));
-        let Forecast { growth_bytes_per_day, recorded_bytes_per_day, full_in } = forecast(&History {
-            now_ns: self.at_ns,
-            samples: &past.samples,
-            received: &past.received,
-            first_day: past.first_day,
-            drained: self.is_drained(settings, &look.state, succeeded_ns),
-        });
-        let newest_data_ns = self.newest(&look, &past);
-        let silent = self.silent(settings, newest_data_ns.or(past.first_try_ns));
-        let answered_ns = look.reading.as_ref().map(|reading| reading.at_ns).or(past.answered_ns());
+        let succeeded_ns = known.source.as_ref().and_then(|source| source.succeeded_ns);
+        let newest_data_ns = self.newest(&look, &known);
+        let silent = self.silent(settings, newest_data_ns.or(known.first_try_ns));
+        let answered_ns = look.reading.as_ref().map(|reading| reading.at_ns).or(known.answered_ns());
+        let known_reading = known.reading();
+        look.reading.iter().for_each(|reading| known.card.add(reading));
+        let works = look.state == State::Ready && self.worked_lately(succeeded_ns);
+        let drained = is_drained(&settings.delete, self.hold.is_some(), works);
+        let Forecast { growth_bytes_per_day, recorded_bytes_per_day, full_in } =
+            known.card.forecast(self.at_ns, drained);
         // That the configuration wants it so is no news.
         let without_agent = look.without_agent.as_ref().filter(|_| self.agent == AgentMode::Auto);
         let concerns = judge::concerns(&Facts {
@@ -188,14 +231,14 @@ impl Beheld<'_> {
             silent,
             answered_ns,
             succeeded_ns,
-            first_try_ns: past.first_try_ns,
+            first_try_ns: known.first_try_ns,
             without_agent,
             stays: self.stays(settings),
         });
         DeviceView {
             device: device.name.clone(),
             kept: look.found.as_ref().and_then(|found| self.kept(settings, found.received_ns?)),
-            reading: look.reading.or(past.reading),
+            reading: look.reading.or(known_reading),
             growth_bytes_per_day,
             recorded_bytes_per_day,
             full_in,
@@ -218,15 +261,14 @@ impl Beheld<'_> {
         }
     }
 
-    fn is_drained(&self, settings: &DeviceSettings, state: &State, succeeded_ns: Option<i64>) -> bool {
+    fn worked_lately(&self, succeeded_ns: Option<i64>) -> bool {
         let since = succeeded_ns.map(|ns| i128::from(self.at_ns) - i128::from(ns));
-        let lately = since.is_some_and(|since| since <= DRAINED.as_nanos().cast_signed());
-        *state == State::Ready && lately && self.stays(settings).is_none()
+        since.is_some_and(|since| since <= DRAINED.as_nanos().cast_signed())
     }
 
     /// The newest data that anybody knows of: what was received, and what waits. Nothing is newer than now, whatever a clock says.
-    fn newest(&self, look: &Look, past: &Past) -> Option<i64> {
-        let received = past.source.as_ref().and_then(|source| source.newest_ns);
+    fn newest(&self, look: &Look, known: &Known) -> Option<i64> {
+        let received = known.source.as_ref().and_then(|source| source.newest_ns);
         let waits = look.found.as_ref().and_then(|found| found.waiting_ns).map(|(_, newest)| newest);
         received.max(waits).map(|newest| newest.min(self.at_ns))
     }

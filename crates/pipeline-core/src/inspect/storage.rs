@@ -6,7 +6,6 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use super::judge::{Limits, concern, fullness};
-use super::past::{StoragePast, of_storage, thin_push};
 use super::view::{Concern, Kind, Severity, StorageState, StorageView};
 use super::words::{percent_used, span};
 use crate::archive::{Archive, ArchiveError, Room};
@@ -14,7 +13,7 @@ use crate::catalog::Catalog;
 use crate::catalog::history::StorageReading;
 use crate::config::Config;
 use crate::error::{Classified, one_line};
-use crate::forecast::{Forecast, History, forecast};
+use crate::forecast::{Forecast, Past, Sample};
 
 /// How long it may take to answer, once the devices have.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,7 +50,7 @@ pub(super) fn ask(config: &Config, catalog: &Catalog) -> Asked {
 pub(super) fn view(
     asked: &Asked,
     config: &Config,
-    mut past: StoragePast,
+    mut past: Past,
     now_ns: i64,
 ) -> (StorageView, Option<StorageReading>) {
     let mut view = StorageView {
@@ -89,24 +88,14 @@ pub(super) fn view(
     };
     let Room { total_bytes, free_bytes, total_files, free_files } = room;
     let reading = StorageReading { at_ns: now_ns, total_bytes, free_bytes, total_files, free_files };
-    thin_push(&mut past.samples, of_storage(&reading));
-    let Forecast { growth_bytes_per_day, full_in, .. } = expected(&past, now_ns);
+    past.add_room(Sample { at_ns: now_ns, total_bytes, free_bytes, waiting_bytes: None });
+    let Forecast { growth_bytes_per_day, full_in, .. } = past.forecast(now_ns, false);
     (view.growth_bytes_per_day, view.full_in) = (growth_bytes_per_day, full_in);
     let known = |number: u64, of: u64| (of > 0).then_some(number);
     (view.total_bytes, view.free_bytes) = (known(total_bytes, total_bytes), known(free_bytes, total_bytes));
     (view.total_files, view.free_files) = (known(total_files, total_files), known(free_files, total_files));
     view.concerns = concerns(&view);
     (view, Some(reading))
-}
-
-/// By its own readings, whoever else fills or empties it; where there are too few, by what is received.
-fn expected(past: &StoragePast, now_ns: i64) -> Forecast {
-    let history =
-        History { now_ns, samples: &past.samples, received: &past.received, first_day: past.first_day, drained: true };
-    match forecast(&history) {
-        Forecast { growth_bytes_per_day: None, .. } => forecast(&History { drained: false, ..history }),
-        by_trend => by_trend,
-    }
 }
 
 fn concerns(view: &StorageView) -> Vec<Concern> {

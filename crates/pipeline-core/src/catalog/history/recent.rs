@@ -1,6 +1,6 @@
 //! The last days of a source or of the storage, and the sums of all its days.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, params};
 
 use super::health::{READING_COLUMNS, reading};
 use super::{DAY_NS, History, Reading, Source, StorageReading, unsigned};
@@ -98,10 +98,18 @@ impl History {
         query().map_err(self.failed("listing days"))
     }
 
-    /// The first day of which there is anything, in days since 1970: of a source, or of all where none is named.
+    /// The first day on which a device answered, in days since 1970: of a source, or of all where none is named.
     pub fn first_day(&self, source: Option<&Source>) -> Result<Option<i32>, CatalogError> {
-        let sql = format!("SELECT min(day) FROM day WHERE {}", of(source));
+        let answered = "(reached > 0 OR received_bytes + adopted_bytes > 0)";
+        let sql = format!("SELECT min(day) FROM day WHERE {} AND {answered}", of(source));
         let query = || self.conn.prepare_cached(&sql)?.query_row([source.map(|source| source.id)], |row| row.get(0));
+        query().map_err(self.failed("listing days"))
+    }
+
+    /// When a source was first tried, whether it answered or not.
+    pub fn first_try_ns(&self, source: &Source) -> Result<Option<i64>, CatalogError> {
+        let sql = "SELECT first_ns FROM day WHERE source = ?1 ORDER BY day LIMIT 1";
+        let query = || self.conn.prepare_cached(sql)?.query_row([source.id], |row| row.get(0)).optional();
         query().map_err(self.failed("listing days"))
     }
 }
