@@ -57,3 +57,59 @@ pub fn behave(pi: &Machine) {
     let path = pi.home().join("instead");
     fs::remove_file(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
+
+/// What a Pi's kernel says of the Pi, in place of what this computer's kernel says of itself.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Thousandths of a degree Celsius.
+    pub temperature_mdeg: i64,
+    /// The firmware's `get_throttled`, in hexadecimal.
+    pub throttled: &'static str,
+    /// Lines of `/dev/kmsg`.
+    pub log: &'static str,
+    /// What else happens to what is mounted, in shell.
+    pub mounts: &'static str,
+}
+
+/// One of a Pi that is well.
+impl Default for Kernel {
+    fn default() -> Kernel {
+        let log = "6,339,5140900,-;mmcblk0: mmc0:aaaa SC64G 59.5 GiB\n";
+        Kernel { temperature_mdeg: 51_540, throttled: "0", log, mounts: "" }
+    }
+}
+
+/// From now on the Pi has this kernel, and does as it is told by `shell`, which ends with what runs `$SSH_ORIGINAL_COMMAND`. It needs
+/// mounts of its own, as [`crate::mounts`] do: call it among them.
+///
+/// # Panics
+/// Where the files can't be written, or this computer has no SFTP server.
+pub fn behave_under(pi: &Machine, kernel: &Kernel, shell: &str) {
+    let made = pi.home().join(".kernel");
+    let write = |path: &str, text: &str| {
+        let path = made.join(path);
+        let parent = path.parent().unwrap_or(&made);
+        fs::create_dir_all(parent).and_then(|()| fs::write(&path, text)).unwrap_or_else(|error| panic!("{error}"));
+    };
+    write("sys/class/thermal/thermal_zone0/temp", &format!("{}\n", kernel.temperature_mdeg));
+    write("sys/devices/platform/soc/soc:firmware/get_throttled", &format!("{}\n", kernel.throttled));
+    write("sys/fs/ext4/mmcblk0p2/errors_count", "0\n");
+    write("loadavg", "0.42 0.31 0.20 1/123 4567\n");
+    write("uptime", "1987200.50 7800000.00\n");
+    write("meminfo", "MemTotal:        3884440 kB\nMemFree:          200000 kB\nMemAvailable:    3000000 kB\n");
+    write("kmsg", kernel.log);
+    let made = made.display();
+    let mounts = kernel.mounts;
+    misbehave(
+        pi,
+        &with_sftp(&format!(
+            "exec unshare --mount sh -c '\
+             for f in loadavg uptime meminfo; do mount --bind {made}/$f /proc/$f || exit; done\n\
+             mount --bind {made}/sys /sys && mount --bind {made}/kmsg /dev/kmsg || exit\n\
+             {mounts}\n{shell}'"
+        )),
+    );
+}
+
+/// For [`behave_under`]: what the Pi is asked to run, as it is.
+pub const AS_ASKED: &str = "exec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"";

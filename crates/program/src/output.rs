@@ -41,6 +41,11 @@ impl Output {
         }
     }
 
+    /// Whether nobody takes what is written any more, or nobody can: whoever goes on for ever may end.
+    pub fn is_gone(&self) -> bool {
+        self.state().failure.is_some()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,8 +95,9 @@ mod tests {
     #[test]
     fn a_reader_who_left_is_no_error() {
         let output = Output::new(Failing(ErrorKind::BrokenPipe));
+        assert!(!output.is_gone());
         output.line("x");
-        assert!(output.take_failure().is_none());
+        assert!(output.take_failure().is_none() && output.is_gone());
     }
 
     #[test]

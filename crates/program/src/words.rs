@@ -38,6 +38,21 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// A duration in one unit, for a column of a table: `90 s`, `12 min`, `5 h`, `3 d`, `4 y`. Rounded down, so that what is said to be
+/// left is left; a unit begins at two of it.
+pub fn brief(duration: Duration) -> String {
+    const DAY: u64 = 86_400;
+    let seconds = duration.as_secs();
+    let (unit_s, unit) = match seconds {
+        0..120 => (1, "s"),
+        120..7_200 => (60, "min"),
+        7_200..172_800 => (3_600, "h"),
+        172_800..63_072_000 => (DAY, "d"),
+        _ => (365 * DAY, "y"),
+    };
+    format!("{} {unit}", seconds / unit_s)
+}
+
 /// A clock's offset: `right`, `3 min ahead`, `2 h 5 min behind`.
 pub fn clock_offset(offset_ms: i64) -> String {
     let size = duration(Duration::from_millis(offset_ms.unsigned_abs()));
@@ -144,6 +159,24 @@ mod tests {
         assert_eq!(clock_offset(-999), "right");
         assert_eq!(clock_offset(-7_500_000), "2 h 5 min behind");
         assert_eq!(clock_offset(184_000), "3 min 4 s ahead");
+    }
+
+    #[test]
+    fn a_brief_duration_has_one_unit() {
+        let table = [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7_199, "119 min"),
+            (7_200, "2 h"),
+            (172_799, "47 h"),
+            (172_800, "2 d"),
+            (729 * 86_400, "729 d"),
+            (730 * 86_400, "2 y"),
+        ];
+        for (seconds, text) in table {
+            assert_eq!(brief(Duration::from_secs(seconds)), text);
+        }
     }
 
     #[test]

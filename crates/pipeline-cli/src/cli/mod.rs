@@ -9,6 +9,7 @@ mod explain;
 mod export;
 mod hold;
 mod init;
+mod inspect;
 mod sync;
 mod verify;
 
@@ -18,6 +19,7 @@ pub use explain::ExplainArgs;
 pub use export::{BagArgs, ExportArgs, ExportCommand, ListArgs, Selected};
 pub use hold::{HoldArgs, ReleaseArgs};
 pub use init::InitArgs;
+pub use inspect::{InspectArgs, SortKey};
 pub use sync::SyncArgs;
 pub use verify::VerifyArgs;
 
@@ -45,6 +47,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Receive new files, verify them, and remove from the devices what is safely stored
     Sync(SyncArgs),
+    /// Show how every device is, at one look, and what needs a person; changes nothing on any device
+    Inspect(InspectArgs),
     /// Read the storage again and compare it with the catalog; changes and repairs nothing
     Verify(VerifyArgs),
     /// Say why a file, or a device, is as it is: received or not, stored where, still on its device and why
@@ -97,6 +101,9 @@ mod tests {
             "pipeline explain",
             "pipeline export",
             "pipeline export bag pi1",
+            "pipeline inspect --json --csv",
+            "pipeline inspect --watch 1",
+            "pipeline inspect --sort size",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -27,6 +27,7 @@ mod explain;
 mod export;
 mod hold;
 mod init;
+mod inspect;
 mod sync;
 mod verify;
 
@@ -49,6 +50,7 @@ pub fn main() -> Exit {
         Command::Init(_) => init::run(&context),
         Command::Check(args) => check::run(&context, &args),
         Command::Sync(args) => sync::run(&context, &args),
+        Command::Inspect(args) => inspect::run(&context, &args),
         Command::Verify(args) => verify::run(&context, &args),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Export(args) => export::run(&context, &args.command),

@@ -6,8 +6,11 @@
 
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use pipeline_core::event::{Observer, RunReport};
+use pipeline_core::inspect::FleetReport;
 use program::environment::Environment;
 use program::failure::Failure;
 use program::options::Global;
@@ -15,6 +18,7 @@ use program::run::Tell;
 use program::streams::{Form, Mark, Streams, Verbosity};
 use program::words::printable;
 
+use inspect::{Format, Look};
 use json::Json;
 use lines::Lines;
 use log::Log;
@@ -22,6 +26,7 @@ use terminal::Terminal;
 
 pub mod fallbacks;
 pub mod faults;
+pub mod inspect;
 pub mod json;
 pub mod lines;
 pub mod log;
@@ -38,6 +43,8 @@ const COMFORTABLE_WIDTH: usize = 100;
 pub struct Ui {
     streams: Streams,
     draws: bool,
+    /// Columns of a page that no terminal shows.
+    columns: usize,
     terminal: OnceLock<Arc<Terminal>>,
 }
 
@@ -46,7 +53,8 @@ impl Ui {
     pub fn new(global: &Global, environment: &Environment) -> Ui {
         let streams = global.streams(environment);
         let draws = streams.err.is_terminal && !environment.dumb() && !global.quiet;
-        Ui { streams, draws, terminal: OnceLock::new() }
+        let columns = environment.text("COLUMNS").and_then(|columns| columns.parse().ok());
+        Ui { streams, draws, columns: columns.unwrap_or(inspect::WIDTH), terminal: OnceLock::new() }
     }
 
     /// The listener for a run.
@@ -123,6 +131,50 @@ impl Ui {
     pub fn width(&self) -> usize {
         let columns = self.streams.out.is_terminal.then(|| console::Term::stdout().size().1.into());
         columns.unwrap_or(table::WIDTH).min(COMFORTABLE_WIDTH)
+    }
+
+    /// What an inspection has found. With `-q`, and in the journal, what needs a person and nothing else.
+    pub fn inspection(&self, report: &FleetReport, format: Format) {
+        self.inspections(report, format, true);
+    }
+
+    fn inspections(&self, report: &FleetReport, format: Format, first: bool) {
+        self.end_bars();
+        let Streams { verbosity, out, .. } = &self.streams;
+        let lines = match format {
+            Format::Json => vec![inspect::json::line(report)],
+            Format::Csv => {
+                let heading = first.then(inspect::csv::heading);
+                heading.into_iter().chain(inspect::csv::rows(report)).collect()
+            }
+            Format::Page if out.journal || *verbosity == Verbosity::Quiet => {
+                let form = out.form();
+                let problems = inspect::problems(report, out.colors).into_iter();
+                problems.map(|(level, line)| form.line(level, &line, Timestamp::now())).collect()
+            }
+            Format::Page => inspect::page(report, self.look()),
+        };
+        lines.iter().for_each(|line| out.output.line(line));
+    }
+
+    /// The same again and again, and on a terminal each time in the same place. Tells whether somebody still reads.
+    pub fn watched(&self, report: &FleetReport, format: Format, first: bool, every: Duration) -> bool {
+        let out = &self.streams.out;
+        if format == Format::Page && out.is_terminal && self.draws {
+            self.end_bars();
+            let (rows, columns) = console::Term::stdout().size();
+            let lines = inspect::watched_page(report, self.look(), every);
+            out.output.line(&inspect::frame(&lines, rows.into(), columns.into()));
+        } else {
+            self.inspections(report, format, first);
+        }
+        !out.output.is_gone()
+    }
+
+    fn look(&self) -> Look {
+        let out = &self.streams.out;
+        let width = if out.is_terminal { console::Term::stdout().size().1.into() } else { self.columns };
+        Look { width, colors: out.colors }
     }
 
     /// See [`Streams::say`].
