@@ -31,6 +31,7 @@ install: ## Install what `make build` built, and the systemd units, below PREFIX
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/pipeline/agents dist/agents/pipeline-agent-*
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/pipeline examples/notify-mail
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline docs/*.md examples/pipeline.yaml \
+		examples/alerts.yml examples/grafana.json \
 		systemd/device/ssh-tunnel.service LICENSE-*
 	for unit in pipeline-sync.service pipeline-sync.timer; do \
 		sed 's#/usr/\(bin/pipeline\|share/doc\)#$(PREFIX)/\1#' systemd/$$unit | \

@@ -102,17 +102,13 @@ impl Monitors {
         }
     }
 
-    fn fleet(&self) -> Option<Vec<&str>> {
-        self.fleet.get().map(|fleet| fleet.iter().map(|device| device.name.as_str()).collect())
-    }
-
     fn write_metrics(&self, exit: Exit) -> Result<(), Failure> {
         let Some(file) = &self.metrics else { return Ok(()) };
-        let fleet = self.fleet();
+        let fleet = self.fleet.get().map(Vec::as_slice);
         let (at_ns, took) = (now_ns(), self.began.elapsed());
         let held = hold::read(&self.state_dir).is_held();
         let ended = Ended { exit_code: exit.code(), at_ns, took, held, report: self.report.get() };
-        metrics::write(file, &self.state_dir, fleet.as_deref(), &ended).map_err(|error| Failure::of(&error))
+        metrics::write(file, &self.state_dir, fleet, &ended).map_err(|error| Failure::of(&error))
     }
 
     fn call(&self, exit: Exit, summary: &str) -> Result<(), Failure> {
@@ -132,7 +128,9 @@ impl Monitors {
         if stop() {
             return Ok(());
         }
-        let (fleet, report) = (self.fleet(), self.report.get());
+        let fleet: Option<Vec<&str>> =
+            self.fleet.get().map(|fleet| fleet.iter().map(|device| device.name.as_str()).collect());
+        let report = self.report.get();
         let stopped_by = stopped_by(exit, report, reason);
         let ended = notify::Ended {
             exit_code: exit.code(),

@@ -99,14 +99,17 @@ fn a_run_is_told_of_and_a_device_that_goes_away_is_remembered() {
         ("exit_code", "", "0"),
         ("device_reachable", "raspberry1", "1"),
         ("device_reachable", "raspberry2", "0"),
-        ("device_received_files", "raspberry1", "1"),
-        ("device_received_bytes", "raspberry1", "5"),
-        ("device_removed_files", "raspberry1", "1"),
-        ("device_received_files", "raspberry2", "0"),
+        ("device_received_files_total", "raspberry1", "1"),
+        ("device_received_bytes_total", "raspberry1", "5"),
+        ("device_removed_files_total", "raspberry1", "1"),
+        ("device_failed_files", "raspberry2", "0"),
+        ("device_alert_after_seconds", "raspberry2", "86400"),
+        ("device_waiting_files", "raspberry1", "1"),
     ] {
         assert_eq!(metric(&scene, name, device), value, "{name} {device}");
     }
     assert!(number(&scene, "device_card_bytes", "raspberry1") > number(&scene, "device_card_free_bytes", "raspberry1"));
+    assert!(number(&scene, "storage_bytes", "") > number(&scene, "storage_free_bytes", ""));
     let success = metric(&scene, "last_success_timestamp_seconds", "");
     let device_success = metric(&scene, "device_last_success_timestamp_seconds", "raspberry1");
     assert_eq!(metric(&scene, "last_run_timestamp_seconds", ""), success);
@@ -124,7 +127,8 @@ fn a_run_is_told_of_and_a_device_that_goes_away_is_remembered() {
     assert_called(&switch, &[("GET /start", ""), ("POST /fail", "exit 4: run 2 ended after ")]);
     assert_eq!(metric(&scene, "exit_code", ""), "4");
     assert_eq!(metric(&scene, "device_reachable", "raspberry1"), "0");
-    assert_eq!(metric(&scene, "device_received_files", "raspberry1"), "0");
+    assert_eq!(metric(&scene, "device_received_files_total", "raspberry1"), "1");
+    assert!(number(&scene, "device_silent_seconds", "raspberry1") < 3600.0);
     assert_eq!(metric(&scene, "device_last_success_timestamp_seconds", "raspberry1"), device_success);
     assert_eq!(metric(&scene, "last_success_timestamp_seconds", ""), success);
     assert!(number(&scene, "last_run_timestamp_seconds", "") > success.parse().unwrap());

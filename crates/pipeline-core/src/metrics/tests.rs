@@ -1,10 +1,17 @@
 #![allow(clippy::unwrap_used)]
 
-use std::fs::{File, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+mod examples;
 
+use std::fs::{File, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::process::{Command, Stdio};
+
+use super::known::{KnownDevice, Room};
 use super::*;
-use crate::event::StopReason;
+use crate::catalog::history::Totals;
+use crate::config::{Config, Surroundings};
+use crate::event::{Counts, StopReason};
 use crate::path::DeviceName;
 
 const SECOND: i64 = 1_000_000_000;
@@ -32,30 +39,53 @@ fn offline() -> Outcome {
     Outcome::Offline { reason: "no tunnel".into(), hint: None }
 }
 
+fn failed(class: Class) -> Outcome {
+    Outcome::Failed { class, reason: "broke".into(), hint: None }
+}
+
 fn busy() -> Counts {
-    Counts {
-        received: 1,
-        received_bytes: 2,
-        transferred_bytes: 13,
-        adopted: 14,
-        adopted_bytes: 15,
-        removed: 3,
-        removed_bytes: 4,
-        deferred: 5,
-        waiting: 6,
-        held: 16,
-        kept: 7,
-        versions: 8,
-        clashes: 9,
-        failed: 10,
-        skipped: 11,
-        pruned: 12,
+    Counts { deferred: 5, waiting: 6, held: 16, kept: 7, failed: 10, ..Counts::default() }
+}
+
+/// A fleet with these devices; the second one may be silent for ever.
+fn fleet(names: &[&str]) -> Vec<Device> {
+    let text = "hosts: [a]\nsource: /data\nstorage: /srv\nalert_after: 1d\ndevices: { pi2: { alert_after: never } }\n";
+    let surroundings = Surroundings {
+        home: "/root".into(),
+        user: "root".into(),
+        uid: 0,
+        xdg_state_home: None,
+        env: std::collections::BTreeMap::new(),
+    };
+    let config = Config::parse(text, Path::new("p.yaml"), &surroundings).unwrap();
+    let names = names.iter().map(|name| DeviceName::new(*name).unwrap());
+    names.map(|name| Device { settings: config.device(&name), name }).collect()
+}
+
+fn device(succeeded: i64) -> KnownDevice {
+    KnownDevice {
+        succeeded_ns: Some(succeeded * SECOND),
+        newest_ns: Some(70 * SECOND),
+        clock_offset_ns: Some(-2_500 * 1_000_000),
+        card: Some(Room { total_bytes: 32_000, free_bytes: 8_000, full_in: Some(Duration::from_secs(86_400)) }),
+        waiting: Some((17, 18)),
+        kept: Some((19, 20)),
+        totals: Totals {
+            source: 1,
+            received: 1,
+            received_bytes: 2,
+            removed: 3,
+            removed_bytes: 4,
+            versions: 8,
+            clashes: 9,
+        },
     }
 }
 
-fn visit(succeeded: Option<i64>) -> LastVisit {
-    let succeeded_ns = succeeded.map(|at| at * SECOND);
-    LastVisit { total_bytes: 32_000, free_bytes: 8_000, unreachable: false, succeeded_ns }
+fn known(devices: &[(&str, i64)]) -> Known {
+    let devices = devices.iter().map(|(name, succeeded)| ((*name).to_owned(), device(*succeeded)));
+    let storage = Some(Room { total_bytes: 900, free_bytes: 300, full_in: None });
+    Known { devices: devices.collect(), storage }
 }
 
 /// The samples of a page: its lines without the comments.
@@ -73,10 +103,10 @@ fn of_device(page: &[u8], device: &str) -> Vec<String> {
 
 #[test]
 fn the_whole_page() {
-    let visits = [("pi1".to_owned(), visit(Some(90)))].into_iter().collect();
     let run = run(vec![report("pi1", Outcome::Done, busy()), report("pi2", offline(), Counts::default())]);
-    let page =
-        page(&visits, &Earlier::default(), Some(&["pi1", "pi2"]), &Ended { held: true, ..ended(0, 100, Some(&run)) });
+    let fleet = fleet(&["pi1", "pi2"]);
+    let ended = Ended { held: true, ..ended(0, 100, Some(&run)) };
+    let page = page(Some(&known(&[("pi1", 90)])), &Earlier::default(), Some(&fleet), &ended);
     let expected = "\
 # HELP pipeline_last_run_timestamp_seconds When pipeline sync last ended, however it ended.
 # TYPE pipeline_last_run_timestamp_seconds gauge
@@ -93,44 +123,118 @@ pipeline_exit_code 0
 # HELP pipeline_held Whether removals are on hold: 1 until somebody ends that, or its time is over.
 # TYPE pipeline_held gauge
 pipeline_held 1
-# HELP pipeline_device_reachable Whether the last visit found the device: 0 where it was offline.
-# TYPE pipeline_device_reachable gauge
-pipeline_device_reachable{device=\"pi1\"} 1
-pipeline_device_reachable{device=\"pi2\"} 0
-# HELP pipeline_device_last_success_timestamp_seconds When a visit to the device last did all that was to be done.
-# TYPE pipeline_device_last_success_timestamp_seconds gauge
-pipeline_device_last_success_timestamp_seconds{device=\"pi1\"} 90.000
+# HELP pipeline_storage_bytes Size of the storage.
+# TYPE pipeline_storage_bytes gauge
+pipeline_storage_bytes 900
+# HELP pipeline_storage_free_bytes Free in the storage for us.
+# TYPE pipeline_storage_free_bytes gauge
+pipeline_storage_free_bytes 300
+# HELP pipeline_failed_devices How many devices failed in their last visit, by the class of the failure.
+# TYPE pipeline_failed_devices gauge
+pipeline_failed_devices{class=\"transient\"} 0
 ";
     let page = String::from_utf8(page).unwrap();
     assert!(page.starts_with(expected), "{page}");
     let of_pi1 = [
         "reachable 1",
         "last_success_timestamp_seconds 90.000",
-        "received_files 1",
-        "received_bytes 2",
-        "removed_files 3",
-        "deferred_files 5",
-        "waiting_files 6",
-        "held_files 16",
-        "kept_files 7",
-        "failed_files 10",
+        "silent_seconds 30.000",
+        "alert_after_seconds 86400",
+        "waiting_files 17",
+        "waiting_bytes 18",
+        "kept_files 19",
+        "kept_bytes 20",
         "card_bytes 32000",
         "card_free_bytes 8000",
+        "card_full_seconds 86400",
+        "clock_offset_seconds -2.500",
+        "deferred_files 5",
+        "delayed_files 6",
+        "held_files 16",
+        "unplaced_files 7",
+        "failed_files 10",
+        "received_files_total 1",
+        "received_bytes_total 2",
+        "removed_files_total 3",
+        "removed_bytes_total 4",
+        "versions_total 8",
+        "clashes_total 9",
     ];
     assert_eq!(of_device(page.as_bytes(), "pi1"), of_pi1);
+    let of_pi2 =
+        ["reachable 0", "deferred_files 0", "delayed_files 0", "held_files 0", "unplaced_files 0", "failed_files 0"];
+    assert_eq!(of_device(page.as_bytes(), "pi2"), of_pi2);
+    checked_by_promtool(&page);
+}
+
+/// What Prometheus itself says of a page.
+fn checked_by_promtool(page: &str) {
+    let said = promtool(&["check", "metrics"], Some(page));
+    assert!(said.trim().is_empty(), "{said}\n{page}");
+}
+
+/// Runs promtool to its end and returns what it said; nothing where there is none.
+#[track_caller]
+#[allow(clippy::print_stderr)] // what is skipped is said
+fn promtool(args: &[&str], input: Option<&str>) -> String {
+    let mut promtool = Command::new("promtool");
+    promtool.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = match promtool.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("skipped: promtool {args:?}: {error}");
+            return String::new();
+        }
+    };
+    // It says little before it has read all.
+    child.stdin.take().unwrap().write_all(input.unwrap_or_default().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {said}");
+    said.into_owned()
+}
+
+#[test]
+fn failures_are_counted_by_class_and_stay_until_the_next_visit() {
+    let fleet = fleet(&["pi1", "pi2", "pi3"]);
+    let first = run(vec![
+        report("pi1", failed(Class::HostKey), Counts::default()),
+        report("pi2", failed(Class::HostKey), Counts::default()),
+        report("pi3", failed(Class::Integrity), Counts::default()),
+    ]);
+    let failures = |page: &[u8]| -> Vec<String> {
+        samples(page).into_iter().filter(|line| line.contains("class=") && !line.ends_with(" 0")).collect()
+    };
+    let first = page(Some(&known(&[])), &Earlier::default(), Some(&fleet), &ended(6, 100, Some(&first)));
+    let expected = [
+        r#"failed_devices{class="host_key"} 2"#,
+        r#"failed_devices{class="integrity"} 1"#,
+        r#"device_failure{device="pi1",class="host_key"} 1"#,
+        r#"device_failure{device="pi2",class="host_key"} 1"#,
+        r#"device_failure{device="pi3",class="integrity"} 1"#,
+    ];
+    assert_eq!(failures(&first), expected);
+    checked_by_promtool(std::str::from_utf8(&first).unwrap());
+    // One is well again, one is gone, and one is not visited.
+    let earlier = Earlier::read(std::str::from_utf8(&first).unwrap());
+    let second =
+        run(vec![report("pi1", Outcome::Done, Counts::default()), report("pi3", offline(), Counts::default())]);
+    let second = page(Some(&known(&[])), &earlier, Some(&fleet), &ended(0, 200, Some(&second)));
+    let expected = [r#"failed_devices{class="host_key"} 1"#, r#"device_failure{device="pi2",class="host_key"} 1"#];
+    assert_eq!(failures(&second), expected);
 }
 
 #[test]
 fn what_a_run_did_not_find_out_is_not_forgotten() {
-    let fleet: &[&str] = &["pi1", "pi2"];
+    let both = fleet(&["pi1", "pi2"]);
     let first_run = run(vec![report("pi1", Outcome::Done, busy()), report("pi2", Outcome::Done, busy())]);
-    let visits = [("pi1", 90), ("pi2", 91)].map(|(name, at)| (name.to_owned(), visit(Some(at)))).into_iter().collect();
-    let first = page(&visits, &Earlier::default(), Some(fleet), &ended(0, 100, Some(&first_run)));
+    let catalog = known(&[("pi1", 90), ("pi2", 91)]);
+    let first = page(Some(&catalog), &Earlier::default(), Some(&both), &ended(0, 100, Some(&first_run)));
     let earlier = Earlier::read(std::str::from_utf8(&first).unwrap());
 
     // A run by hand over one device, which is offline now.
     let by_hand = run(vec![report("pi1", offline(), Counts::default())]);
-    let second = page(&visits, &earlier, Some(fleet), &ended(4, 200, Some(&by_hand)));
+    let second = page(Some(&catalog), &earlier, Some(&both), &ended(4, 200, Some(&by_hand)));
     let expected = [
         "last_run_timestamp_seconds 200.000",
         "last_success_timestamp_seconds 100.000",
@@ -138,44 +242,52 @@ fn what_a_run_did_not_find_out_is_not_forgotten() {
         "exit_code 4",
     ];
     assert_eq!(samples(&second)[..4], expected);
-    assert_eq!(of_device(&second, "pi2"), of_device(&first, "pi2"), "not visited");
+    let but_silence = |page: &[u8], device: &str| -> Vec<String> {
+        of_device(page, device).into_iter().filter(|line| !line.starts_with("silent")).collect()
+    };
+    assert_eq!(but_silence(&second, "pi2"), but_silence(&first, "pi2"), "not visited");
+    assert!(of_device(&second, "pi2").contains(&"silent_seconds 130.000".to_owned()));
     let pi1 = of_device(&second, "pi1");
-    for (sample, known) in [
+    for (sample, is_there) in [
         ("reachable 0", true),
-        ("received_files 0", true),
+        ("deferred_files 0", true),
         ("last_success_timestamp_seconds 90.000", true),
         ("card_free_bytes 8000", true),
         ("reachable 1", false),
     ] {
-        assert_eq!(pi1.contains(&sample.to_owned()), known, "{sample}: {pi1:?}");
+        assert_eq!(pi1.contains(&sample.to_owned()), is_there, "{sample}: {pi1:?}");
     }
 
     // A run that did not begin, so that not even the fleet is known, and without a catalog.
-    let third = page(&HashMap::new(), &earlier, None, &ended(78, 300, None));
+    let third = page(None, &earlier, None, &ended(78, 300, None));
     assert_eq!(samples(&third)[4..], samples(&first)[4..]);
     assert_eq!(samples(&third)[..2], ["last_run_timestamp_seconds 300.000", "last_success_timestamp_seconds 100.000"]);
 
-    // A device that has left the fleet.
-    let fourth = page(&visits, &earlier, Some(&["pi2"]), &ended(0, 400, None));
+    // A device that has left the fleet, and a card that is no longer expected to be full.
+    let mut catalog = catalog;
+    catalog.devices.get_mut("pi2").unwrap().card.as_mut().unwrap().full_in = None;
+    let fourth = page(Some(&catalog), &earlier, Some(&both[1..]), &ended(0, 400, None));
     assert_eq!(of_device(&fourth, "pi1"), [""; 0]);
+    let pi2 = of_device(&fourth, "pi2");
+    assert!(!pi2.iter().any(|line| line.starts_with("card_full")) && pi2.contains(&"card_bytes 32000".to_owned()));
 }
 
 #[test]
 fn a_device_whose_turn_did_not_come_is_not_said_to_be_empty() {
     let earlier =
-        Earlier::read("pipeline_device_kept_files{device=\"pi1\"} 3\npipeline_device_kept_files{device=\"pi2\"} 3\n");
-    let half = Counts { received: 9, ..Counts::default() };
+        Earlier::read("pipeline_device_held_files{device=\"pi1\"} 3\npipeline_device_held_files{device=\"pi2\"} 3\n");
+    let half = Counts { deferred: 9, ..Counts::default() };
     let stopped = run(vec![report("pi1", Outcome::Stopped, Counts::default()), report("pi2", Outcome::Stopped, half)]);
-    let page = page(&HashMap::new(), &earlier, Some(&["pi1", "pi2"]), &ended(143, 100, Some(&stopped)));
-    assert_eq!(of_device(&page, "pi1"), ["kept_files 3"]);
+    let page = page(None, &earlier, Some(&fleet(&["pi1", "pi2"])), &ended(143, 100, Some(&stopped)));
+    assert_eq!(of_device(&page, "pi1"), ["alert_after_seconds 86400", "held_files 3"]);
     let pi2 = of_device(&page, "pi2");
-    assert!(pi2.contains(&"received_files 9".to_owned()) && pi2.contains(&"kept_files 0".to_owned()), "{pi2:?}");
+    assert!(pi2.contains(&"deferred_files 9".to_owned()) && pi2.contains(&"held_files 0".to_owned()), "{pi2:?}");
 }
 
 #[test]
 fn a_failure_is_never_a_success() {
     for code in [1, 3, 4, 5, 6, 78, 130, 143] {
-        let page = page(&HashMap::new(), &Earlier::default(), None, &ended(code, 100, None));
+        let page = page(None, &Earlier::default(), None, &ended(code, 100, None));
         assert!(!samples(&page).iter().any(|line| line.contains("success")), "{code}");
     }
 }
@@ -184,7 +296,7 @@ fn a_failure_is_never_a_success() {
 fn the_file_is_replaced_as_a_whole_and_everybody_may_read_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pipeline.prom");
-    let write = |code| write(&file, dir.path(), Some(&["pi1"]), &ended(code, 100, None));
+    let write = |code| write(&file, dir.path(), Some(&fleet(&["pi1"])), &ended(code, 100, None));
     write(0).unwrap();
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     let (mut open, inode) = (File::open(&file).unwrap(), fs::metadata(&file).unwrap().ino());
