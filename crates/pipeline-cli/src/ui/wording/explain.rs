@@ -241,13 +241,15 @@ impl Reader<'_> {
             said.push(format!("Still on it: {files}{}.", because.unwrap_or_default()));
         }
         for left in &about.left {
-            let number = count(left.files, "file");
             let of = left.left.of.as_ref().map_or_else(|| "the directory itself".to_owned(), ToString::to_string);
-            let kind = kind_word(left.left.kind);
-            said.push(format!("The last visit {kind} {number}, such as {of}: {}.", left.left.reason));
+            let files = match left.files {
+                1 => of,
+                files => format!("{} such as {of}", count(files, "file")),
+            };
+            said.push(sentence(&format!("{}: {}", kind_words(left.left.kind, &files), left.left.reason)));
         }
         if about.unlisted > 0 {
-            said.push(format!("It left {} more.", count(about.unlisted, "file")));
+            said.push(format!("It left {} that are not listed one by one.", count(about.unlisted, "more file")));
         }
         said
     }
@@ -260,16 +262,17 @@ fn left_words(left: &Left, file: &FileExplanation) -> String {
         Some(of) => format!("the directory {of}"),
         None => format!("the whole directory {}", file.source),
     };
-    format!("the last visit {} {what}: {}", kind_word(left.kind), left.reason)
+    format!("{}: {}", kind_words(left.kind, &what), left.reason)
 }
 
-fn kind_word(kind: LeftKind) -> &'static str {
+/// What the last visit did with something.
+fn kind_words(kind: LeftKind, what: &str) -> String {
     match kind {
-        LeftKind::Deferred => "left for later",
-        LeftKind::Kept => "left on purpose",
-        LeftKind::Failed => "failed with",
-        LeftKind::Skipped => "left alone",
-        LeftKind::Held => "left because of a hold",
+        LeftKind::Deferred => format!("the last visit left {what} for later"),
+        LeftKind::Kept => format!("the last visit left {what} where it is"),
+        LeftKind::Failed => format!("the last visit could not handle {what}"),
+        LeftKind::Skipped => format!("the last visit left {what} alone"),
+        LeftKind::Held => format!("the last visit left {what}, since removals were on hold"),
     }
 }
 
@@ -316,3 +319,6 @@ pub fn wrapped(paragraph: &str, width: usize) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests;
