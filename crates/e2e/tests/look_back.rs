@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use e2e::scene::{Scene, noise};
+use e2e::schema::assert_described;
 use e2e::{Ended, run};
 use local_fleet::Fleet;
 use serde_json::Value;
@@ -30,6 +31,7 @@ fn each_file_has_its_explanation() {
     let explain = |args: &[&str]| scene.pipeline(&[&["explain"], args].concat()).expect(0);
     let answer = |args: &[&str]| -> Value {
         let told: Value = serde_json::from_str(&explain(&[args, &["--json"]].concat()).stdout).unwrap();
+        assert_described("explain", &told);
         assert_eq!((&told["schema"], told["explanations"].as_array().unwrap().len()), (&1.into(), 1), "{told}");
         told["explanations"][0].clone()
     };
@@ -174,6 +176,7 @@ fn what_was_received_is_handed_on() {
     scene.fleet.write(1, b"\xff\xfe.jpg", b"no text", SystemTime::UNIX_EPOCH).unwrap();
     scene.write(2, "b.jpg", b"another Pi");
     scene.sync().expect(0);
+    let between = run(Command::new("date").args(["--utc", "+%FT%T.%NZ"])).expect(0).stdout;
     scene.write(1, "day 1/a.jpg", b"other content");
     scene.write(1, "log.txt", b"line 1\nline 2\n");
     scene.sync().expect(0);
@@ -216,6 +219,14 @@ fn what_was_received_is_handed_on() {
     }
     bag("bag", &["raspberry1"]).expect(2);
 
+    // As it was at a time, though it has grown and changed since.
+    bag("then", &["--until", between.trim(), "raspberry1"]).expect(0);
+    assert_eq!(fs::read(at("then/data/raspberry1/log.txt")).unwrap(), b"line 1\n");
+    let versions = fs::read_dir(at("then/data/earlier-versions/raspberry1/day 1")).unwrap();
+    let versions: Vec<_> = versions.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+    assert_eq!(versions, [photo]);
+    assert_ne!(bagit_takes(&at("then")), Some(false));
+
     // Part of it, by time; and what has rotted is found before anybody gets it.
     bag("early", &["--until", "2000-01-01"]).expect(2);
     bag("recent", &["--since", "1h", "raspberry2"]).expect(0);
@@ -223,7 +234,7 @@ fn what_was_received_is_handed_on() {
     fs::write(scene.fleet.storage().join("raspberry2/b.jpg"), b"an0ther Pi").unwrap();
     bag("rotten", &[]).expect(6);
     let left: Vec<_> = fs::read_dir(out.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 3, "{left:?}");
+    assert_eq!(left.len(), 4, "{left:?}");
 
     // Tables.
     let table = export(&["csv"]).expect(0);

@@ -242,6 +242,13 @@ pub enum Event {
         /// About how many bytes; none where nobody can tell.
         bytes: Option<u64>,
     },
+    /// What was received is being copied for others.
+    ExportStarted {
+        /// How many files.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// Something of the storage was read again. Sent often.
     ArchiveRead {
         /// Files read to their end since the last such event.

@@ -141,6 +141,9 @@ impl Terminal {
         match event {
             Event::RunStarted { .. } => {}
             Event::VerifyStarted { files, bytes } => return self.begin_reading(&mut state, *files, *bytes),
+            Event::ExportStarted { files, bytes } => {
+                return self.begin_reading(&mut state, Some(*files), Some(*bytes));
+            }
             Event::ArchiveRead { files, bytes } => {
                 if let Some(reading) = &mut state.reading {
                     reading.files += files;

@@ -84,7 +84,7 @@ pub fn write_bag(
         return Err(ExportError::Nothing);
     }
     check_room(destination.dir(), &sums)?;
-    observer.event(&Event::VerifyStarted { files: Some(sums.files), bytes: Some(sums.bytes) });
+    observer.event(&Event::ExportStarted { files: sums.files, bytes: sums.bytes });
     let partial = destination.partial().to_owned();
     fs::create_dir(&partial).map_err(ExportError::io("make", &partial))?;
     let mut filling = Filling { archive: &archive, contents: &contents, observer, cancel, dir: &partial };

@@ -111,6 +111,9 @@ pub fn describe(event: &Event, dry_run: bool) -> Option<(Level, String)> {
         // Told on standard output, as what was asked for.
         Event::CatalogRebuilt(_) => return None,
         Event::VerifyStarted { files, bytes: size } => (Level::Info, format!("verifying {}", amount(*files, *size))),
+        Event::ExportStarted { files, bytes: size } => {
+            (Level::Info, format!("copying {} ({})", count(*files, "file"), bytes(*size)))
+        }
         Event::ArchiveRead { .. } => return None,
         Event::ArchiveFault(fault) => (Level::Warning, fault_line(fault)),
         Event::ArchiveVerified(_) => return None,

@@ -186,6 +186,7 @@ fn each_event_in_plain_words() {
             "pi: failed the source directory: permission denied",
         ),
         (Event::VerifyStarted { files: Some(2), bytes: Some(1024) }, 6, "verifying 2 files (1.00 KiB)"),
+        (Event::ExportStarted { files: 2, bytes: 1024 }, 6, "copying 2 files (1.00 KiB)"),
         (Event::VerifyStarted { files: None, bytes: Some(1024) }, 6, "verifying about 1.00 KiB"),
         (fault(Fault::Changed, true), 4, "changed 2026-11-21/a\\xff.jpg: why; pi still has it: 2026-11-21/a\\xff.jpg"),
         (
