@@ -14,6 +14,7 @@
 
 mod judge;
 mod look;
+mod remembered;
 mod storage;
 #[cfg(all(test, feature = "agent"))]
 mod tests;
@@ -40,6 +41,7 @@ pub use crate::catalog::history::Reading;
 pub use judge::{
     CARD_CRITICAL_PERCENT, CARD_WARNING_PERCENT, CLOCK_WARNING, FULL_SOON, FULL_VERY_SOON, HOT_MDEG, LOW_MEMORY_PERCENT,
 };
+pub use remembered::Remembered;
 pub use view::{Concern, DeviceView, FleetReport, KeptUntil, Kind, Severity, State, StorageState, StorageView};
 
 use judge::{Facts, Stays, concern};

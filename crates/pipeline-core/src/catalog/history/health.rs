@@ -226,6 +226,7 @@ fn add_to_day(days: &mut Vec<DayReading>, source: &Source, row: &Row<'_>) -> rus
             last.readings += 1;
             (last.at_ns, last.total_bytes, last.free_bytes) = (at_ns, total_bytes, free_bytes);
             last.least_free_bytes = last.least_free_bytes.min(free_bytes);
+            last.most_free_bytes = last.most_free_bytes.max(free_bytes);
             last.most_waiting_bytes = last.most_waiting_bytes.max(waiting);
             last.highest_mdeg = last.highest_mdeg.max(mdeg);
         }
@@ -238,6 +239,7 @@ fn add_to_day(days: &mut Vec<DayReading>, source: &Source, row: &Row<'_>) -> rus
             total_bytes,
             free_bytes,
             least_free_bytes: free_bytes,
+            most_free_bytes: free_bytes,
             most_waiting_bytes: waiting,
             highest_mdeg: mdeg,
         }),

@@ -18,8 +18,8 @@ use rusqlite::{Connection, OpenFlags, Row};
 pub use lookup::OnDevice;
 pub use recent::{DayBytes, Totals};
 pub use rows::{
-    DAY_NS, Day, DayReading, FileRow, Kept, LeftKind, Outstanding, Reading, RunRow, RunSums, Source, Spell, State,
-    StorageReading,
+    DAY_NS, Day, DayReading, FileRow, Kept, LeftKind, Outstanding, Reading, RunEndings, RunRow, RunSums, Source, Spell,
+    State, StorageReading,
 };
 
 use super::{BUSY, Catalog, CatalogError, FILE_NAME, sqlite};

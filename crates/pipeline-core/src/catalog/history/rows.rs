@@ -218,6 +218,8 @@ pub struct DayReading {
     pub free_bytes: u64,
     /// The least that was free on the card that day.
     pub least_free_bytes: u64,
+    /// The most that was.
+    pub most_free_bytes: u64,
     /// The most bytes that waited to be received.
     pub most_waiting_bytes: Option<u64>,
     /// The highest temperature, in thousandths of a degree Celsius.
@@ -309,6 +311,19 @@ pub struct RunRow {
     pub program: String,
     /// What it did; none where nobody wrote that down.
     pub sums: Option<RunSums>,
+}
+
+/// How the runs of a period ended, in sum.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunEndings {
+    /// How many began.
+    pub runs: u64,
+    /// How many of them never ended, though a later one began.
+    pub killed: u64,
+    /// How many ended before their time, by what they said of it.
+    pub stopped: Vec<(String, u64)>,
+    /// When the last one began.
+    pub last_ns: Option<i64>,
 }
 
 /// What a run did.

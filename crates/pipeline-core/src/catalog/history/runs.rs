@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use rusqlite::{Row, params};
 
-use super::{History, Order, RunRow, RunSums, unsigned, unsigned_or_none};
+use super::{History, Order, RunEndings, RunRow, RunSums, unsigned, unsigned_or_none};
 use crate::catalog::CatalogError;
 use crate::error::Class;
 use crate::period::Period;
@@ -37,6 +37,26 @@ impl History {
             Ok(())
         };
         query().map_err(self.failed("listing runs"))
+    }
+
+    /// How the runs that began in a period ended, counted: a year has half a million of them.
+    pub fn run_endings(&self, period: &Period) -> Result<RunEndings, CatalogError> {
+        let query = || {
+            let bounds = period.bounds_ns();
+            let sql = "SELECT count(*), coalesce(sum(finished_ns IS NULL AND id < (SELECT max(id) FROM run)), 0), max(started_ns)
+                       FROM run WHERE started_ns >= ?1 AND started_ns < ?2";
+            let mut endings = self.conn.query_row(sql, bounds, |row| {
+                let (runs, killed) = (unsigned(row, 0)?, unsigned(row, 1)?);
+                Ok(RunEndings { runs, killed, stopped: Vec::new(), last_ns: row.get(2)? })
+            })?;
+            let sql = "SELECT stopped_by, count(*) FROM run
+                       WHERE started_ns >= ?1 AND started_ns < ?2 AND stopped_by IS NOT NULL GROUP BY stopped_by";
+            let mut statement = self.conn.prepare(sql)?;
+            let rows = statement.query_map(bounds, |row| Ok((row.get(0)?, unsigned(row, 1)?)))?;
+            endings.stopped = rows.collect::<Result<_, _>>()?;
+            Ok(endings)
+        };
+        query().map_err(self.failed("counting runs"))
     }
 }
 
