@@ -33,6 +33,7 @@
 //! | [`verify`] | the storage, read again and compared with the catalog |
 //! | [`explain`] | why a file, or a device, is as it is |
 //! | [`export`] | what was received, for others: manifests, bags, tables, recording effort |
+//! | [`report`] | the fleet and its past, from the catalog alone |
 //! | [`metrics`] | how the last run went, as a Prometheus textfile |
 //! | [`notify`] | a command of the user's, told how runs end |
 //! | [`cancel`], [`clock`], [`descriptors`] | the wish to stop, seen by all threads; our own clock; how many files may be open |
@@ -94,6 +95,8 @@ pub mod receipt;
 pub mod remote;
 #[cfg(feature = "collector")]
 mod replace;
+#[cfg(feature = "collector")]
+pub mod report;
 #[cfg(feature = "collector")]
 pub mod run;
 #[cfg(feature = "collector")]
