@@ -3,6 +3,7 @@
 mod cli;
 mod cmd;
 mod monitors;
+mod page;
 mod ping;
 mod ui;
 

@@ -10,6 +10,7 @@ mod export;
 mod hold;
 mod init;
 mod inspect;
+mod report;
 mod sync;
 mod verify;
 
@@ -20,6 +21,7 @@ pub use export::{BagArgs, ExportArgs, ExportCommand, ListArgs, Selected};
 pub use hold::{HoldArgs, ReleaseArgs};
 pub use init::InitArgs;
 pub use inspect::{InspectArgs, SortKey};
+pub use report::ReportArgs;
 pub use sync::SyncArgs;
 pub use verify::VerifyArgs;
 
@@ -59,6 +61,8 @@ pub enum Command {
     Hold(HoldArgs),
     /// End the hold: the next run removes what is due
     Release(ReleaseArgs),
+    /// Write a page that shows the fleet and its past; from the catalog alone, no device is asked
+    Report(ReportArgs),
     /// Look after the catalog, which says what was received
     Catalog(CatalogArgs),
 }

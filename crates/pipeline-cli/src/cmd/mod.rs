@@ -28,6 +28,7 @@ mod export;
 mod hold;
 mod init;
 mod inspect;
+mod report;
 mod sync;
 mod verify;
 
@@ -56,6 +57,7 @@ pub fn main() -> Exit {
         Command::Export(args) => export::run(&context, &args.command),
         Command::Hold(args) => hold::hold(&context, &args),
         Command::Release(_) => hold::release(&context),
+        Command::Report(args) => report::run(&context, &args),
         Command::Catalog(CatalogArgs { command: CatalogCommand::Rebuild(args) }) => catalog::rebuild(&context, &args),
     };
     let ended = run("pipeline", ui, command);
