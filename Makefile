@@ -55,8 +55,9 @@ test: setup ## Build, then run every test, the end-to-end ones on real SSH serve
 lint: setup ## Format, clippy, docs, who may depend on whom, licences, unused dependencies
 	@scripts/lint.sh
 
-bench: setup ## Time pipeline beside rsync on a fleet on loopback
+bench: setup ## Time pipeline beside rsync on a fleet on loopback, and the report of a year
 	@scripts/bench.sh
+	@scripts/bench-report.sh
 
 agents: setup ## Build the static agents for every kind of device into dist/agents
 	@scripts/agents.sh

@@ -8,9 +8,11 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
+pub mod browser;
 pub mod ledger;
 pub mod moments;
 pub mod mounts;
+pub mod past;
 pub mod random;
 mod running;
 pub mod scene;

@@ -1,0 +1,85 @@
+//! The page of `pipeline report`, as a browser shows it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use e2e::browser::Browser;
+use e2e::past::{Past, home};
+use e2e::run;
+use local_fleet::programs::Programs;
+
+const PAST: Past = Past { devices: 14, days: 400, readings_per_day: 2, runs_per_day: 24 };
+
+/// Elements that reach beyond their panel or the screen, but for those in a box that scrolls by itself.
+const PROTRUDING: &str = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll') && e.getBoundingClientRect().right
+    > (e.parentElement.closest('section, .tile') ?? document.body).getBoundingClientRect().right + 1).map(e => e.outerHTML.slice(0, 200))";
+
+/// Pictures that can be seen, and of them those that nobody has a name for.
+const PICTURES: &str = "[...document.querySelectorAll('svg')].filter(e => e.getBoundingClientRect().width > 0)";
+
+fn pipeline(config: &Path) -> Command {
+    let program = Programs::find().and_then(|programs| programs.path("pipeline")).unwrap();
+    let mut command = Command::new(program);
+    command.arg("--config").arg(config).env("TZ", "Europe/London").env("NO_COLOR", "1");
+    command
+}
+
+#[test]
+fn a_browser_shows_the_page_whole_at_a_desk_and_on_a_phone() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = home(dir.path(), &PAST);
+    let page = dir.path().join("fleet.html");
+    run(pipeline(&config).args(["hold", "--reason", "<b>moving</b> the storage"])).expect(0);
+    let said = run(pipeline(&config).arg("report").arg("--output").arg(&page)).expect(0);
+    assert_eq!(said.stdout, format!("wrote {}\n", page.display()));
+    // Once more over the one that is there, and as a stream: but for the time, the same.
+    run(pipeline(&config).arg("report").arg("-o").arg(&page)).expect(0);
+    let streamed = run(pipeline(&config).args(["report", "-q", "-o", "-"])).expect(0).stdout;
+    assert!(streamed.starts_with("<!DOCTYPE html>") && streamed.ends_with("</html>\n"));
+    let text = fs::read_to_string(&page).unwrap();
+    assert!(text.contains("&lt;b&gt;moving&lt;/b&gt;") && !text.contains("<script") && !text.contains("<b>"), "{text}");
+    let last_week = run(pipeline(&config).args(["report", "--since", "7d", "-o", "-"])).expect(0).stdout;
+    assert!(last_week.len() < text.len() / 2, "a year is {} bytes, a week {}", text.len(), last_week.len());
+    run(pipeline(&config).args(["report", "--since", "yesteryear"])).expect(2);
+    run(pipeline(&config).arg("report").arg("-o").arg(dir.path().join("nowhere/page.html"))).expect(1);
+    let strays: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!strays.iter().any(|name| name.to_string_lossy().contains("tmp")), "{strays:?}");
+
+    let Some(mut browser) = Browser::start() else {
+        println!("skipped: no Chromium is installed, so nobody has looked at the page");
+        return;
+    };
+    for (screen, dark) in [((1280, 900), false), ((390, 844), false), ((390, 844), true)] {
+        browser.load(&page, screen, dark);
+        assert_eq!(browser.complaints(), [""; 0], "{screen:?}");
+        // The icon stands in the page, so nothing else was asked for.
+        let others: Vec<String> = browser.requests().into_iter().filter(|url| !url.starts_with("data:")).collect();
+        assert_eq!(others, [format!("file://{}", page.display())], "{screen:?}");
+        let width = browser.evaluate("document.documentElement.scrollWidth");
+        assert_eq!(width, screen.0, "the page must not be wider than its screen");
+        assert_eq!(browser.evaluate(PROTRUDING), serde_json::json!([]), "{screen:?}");
+        let pictures = browser.evaluate(&format!("{PICTURES}.length"));
+        // One for each card, the days, the calendar, the transfers, the storage; of those in two sizes only one.
+        assert_eq!(pictures, PAST.devices + 4, "{screen:?}");
+        let mute = browser.evaluate(&format!("{PICTURES}.filter(e => !e.getAttribute('aria-label')).length"));
+        assert_eq!(mute, 0, "a screen reader must have something to say of each picture");
+        let smallest = "Math.min(...[...document.querySelectorAll('svg text')].map(e => e.getBoundingClientRect().height).filter(h => h > 0))";
+        let height = browser.evaluate(smallest).as_f64().unwrap_or(0.0);
+        assert!(height > 9.0, "words of {height} pixels can't be read at {screen:?}");
+        let ground = browser.evaluate("getComputedStyle(document.body).backgroundColor");
+        assert_eq!(ground == "rgb(246, 248, 250)", !dark, "{ground}");
+    }
+    let sections = browser.evaluate("[...document.querySelectorAll('section h2')].map(e => e.textContent)");
+    let expected = serde_json::json!([
+        "Needs a person",
+        "The fleet now",
+        "Disk use of each card",
+        "Received a day",
+        "Outages",
+        "Transfers by device",
+        "Failures and their reasons",
+        "Storage growth",
+    ]);
+    assert_eq!(sections, expected);
+}
