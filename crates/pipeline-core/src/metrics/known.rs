@@ -20,7 +20,7 @@ pub(super) struct Known {
 #[derive(Clone, Debug, Default)]
 pub(super) struct KnownDevice {
     pub succeeded_ns: Option<i64>,
-    /// When it last brought something.
+    /// When it last brought something; of one that never did, when it was first tried.
     pub newest_ns: Option<i64>,
     pub clock_offset_ns: Option<i64>,
     pub card: Option<Room>,
@@ -80,12 +80,16 @@ fn of_device(
             && source.visited_ns.is_some()
     };
     let mut known = KnownDevice::default();
+    let mut first_try_ns: Option<i64> = None;
     for source in sources {
         known.newest_ns = known.newest_ns.max(source.newest_ns);
+        let first = history.first_try_ns(source)?;
+        first_try_ns = first_try_ns.into_iter().chain(first).min();
         if let Some(more) = totals.get(&source.id) {
             add(&mut known.totals, more);
         }
     }
+    known.newest_ns = known.newest_ns.or(first_try_ns);
     let Some(source) = sources.iter().max_by_key(|source| (is_configured(source), source.visited_ns)) else {
         return Ok(known);
     };
@@ -114,4 +118,59 @@ fn add(sum: &mut Totals, more: &Totals) {
     sum.removed_bytes += more.removed_bytes;
     sum.versions += more.versions;
     sum.clashes += more.clashes;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::tests::fleet;
+    use super::*;
+    use crate::catalog::Catalog;
+
+    const DAY_NS: i64 = 86_400_000_000_000;
+
+    #[test]
+    fn what_a_device_had_elsewhere_counts_and_the_directory_of_today_tells_how_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Catalog::create(dir.path(), "storage").unwrap();
+        let conn = rusqlite::Connection::open(dir.path().join("catalog.db")).unwrap();
+        // pi1 was moved to /data; pi2 has never brought anything; pi9 has left the fleet.
+        let sql = "INSERT INTO source (device, path, visited_ns, succeeded_ns, newest_ns, total_bytes, free_bytes, unreachable)
+                   VALUES ('pi1', CAST('/data' AS BLOB), 100, 90, NULL, 1000, 400, 0),
+                          ('pi1', CAST('/old' AS BLOB), 200, 80, 70, 1000, 1, 0),
+                          ('pi2', CAST('/data' AS BLOB), NULL, NULL, NULL, 0, 0, 1),
+                          ('pi9', CAST('/data' AS BLOB), 1, 1, 1, 1, 1, 0);
+                   INSERT INTO day (source, day, received, received_bytes, removed, removed_bytes, versions, clashes, first_ns, last_ns)
+                   VALUES (1, 0, 1, 2, 3, 4, 5, 6, 60, 0), (2, 0, 10, 20, 30, 40, 50, 60, 50, 0), (2, 1, 100, 200, 300, 400, 500, 600, 0, 0),
+                          (3, 0, 0, 0, 0, 0, 0, 0, 55, 0);
+                   INSERT INTO storage_reading VALUES (7, 5000, 300, 0, 0);
+                   INSERT INTO reading (source, at_ns, total_bytes, free_bytes, waiting_files, waiting_bytes, kept_files)
+                   VALUES (1, 90, 1000, 500, 8, 9, 10)";
+        conn.execute_batch(sql).unwrap();
+        let history = catalog.history().unwrap();
+        let fleet = fleet(&["pi1", "pi2", "pi3"]);
+        let known = Known::read(&history, Some(&fleet), false, DAY_NS).unwrap();
+        let storage = Room { total_bytes: 5000, free_bytes: 300, full_in: None };
+        assert_eq!((known.devices.len(), known.storage), (2, Some(storage)));
+        let pi1 = &known.devices["pi1"];
+        assert_eq!((pi1.succeeded_ns, pi1.newest_ns), (Some(90), Some(70)));
+        assert_eq!(pi1.card.map(|card| card.free_bytes), Some(400), "the visit is newer than the reading");
+        assert_eq!((pi1.waiting, pi1.kept), (Some((8, 9)), None), "half of a number is none");
+        let sums = Totals {
+            source: 0,
+            received: 111,
+            received_bytes: 222,
+            removed: 333,
+            removed_bytes: 444,
+            versions: 555,
+            clashes: 666,
+        };
+        assert_eq!(pi1.totals, sums);
+        let pi2 = &known.devices["pi2"];
+        assert_eq!((pi2.newest_ns, pi2.card), (Some(55), None));
+        // Without a configuration it is the directory that was visited last.
+        let all = Known::read(&history, None, false, DAY_NS).unwrap();
+        assert_eq!((all.devices.len(), all.devices["pi1"].succeeded_ns), (3, Some(80)));
+    }
 }

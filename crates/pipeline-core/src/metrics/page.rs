@@ -90,9 +90,12 @@ const DEVICE_METRICS: [DeviceMetric; 23] = [
         From::Visit,
         |device| device.known?.succeeded_ns.map(seconds),
     ),
-    ("pipeline_device_silent_seconds", "How long ago the device last brought a file.", From::Catalog, |device| {
-        device.silent()
-    }),
+    (
+        "pipeline_device_silent_seconds",
+        "How long ago the device last brought a file, or was first tried.",
+        From::Catalog,
+        |device| device.silent(),
+    ),
     (
         "pipeline_device_alert_after_seconds",
         "How long it may be silent: alert_after of the configuration.",

@@ -48,7 +48,7 @@ fn busy() -> Counts {
 }
 
 /// A fleet with these devices; the second one may be silent for ever.
-fn fleet(names: &[&str]) -> Vec<Device> {
+pub(super) fn fleet(names: &[&str]) -> Vec<Device> {
     let text = "hosts: [a]\nsource: /data\nstorage: /srv\nalert_after: 1d\ndevices: { pi2: { alert_after: never } }\n";
     let surroundings = Surroundings {
         home: "/root".into(),
