@@ -52,7 +52,8 @@ pub fn run(context: &Context, args: &InspectArgs) -> Result<Exit, Failure> {
         };
         // What was cut short shows half a fleet.
         let seen = signal.exit().is_none() && context.ui.watched(&report, format, first, every);
-        while seen && !cancel.is_set() && began.elapsed() < every {
+        let shown = Instant::now();
+        while seen && !cancel.is_set() && shown.elapsed() < every {
             std::thread::sleep(POLL);
         }
         if !seen || cancel.is_set() {

@@ -174,7 +174,7 @@ impl Ui {
     fn look(&self) -> Look {
         let out = &self.streams.out;
         let width = if out.is_terminal { console::Term::stdout().size().1.into() } else { self.columns };
-        Look { width, colors: out.colors }
+        Look { width, colors: out.colors, folds: out.is_terminal }
     }
 
     /// See [`Streams::say`].

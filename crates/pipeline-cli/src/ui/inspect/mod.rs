@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use console::Style;
+use console::{Style, measure_text_width};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pipeline_core::inspect::{FleetReport, Severity, State};
 use program::streams::Level;
-use program::words::{count, duration, printable};
+use program::words::{brief, count, duration, printable};
 
 use super::wording::hold_line;
 
@@ -51,6 +51,8 @@ pub struct Look {
     pub width: usize,
     /// Whether to write colours.
     pub colors: bool,
+    /// Whether lines below the table are broken between words: for a person's eyes, and not for `grep`.
+    pub folds: bool,
 }
 
 /// The whole page. Devices stand as the report has them.
@@ -60,11 +62,30 @@ pub fn page(report: &FleetReport, look: Look) -> Vec<String> {
     if !reasons.is_empty() {
         lines.push(String::new());
     }
-    lines.extend(reasons.into_iter().map(|(_, line)| line));
+    let fold = |line: String| if look.folds { folded(&line, look.width) } else { vec![line] };
+    lines.extend(reasons.into_iter().flat_map(|(_, line)| fold(line)));
     lines.push(String::new());
-    lines.push(storage::line(&report.storage, look.colors));
-    lines.extend(report.hold.iter().map(|hold| printable(&hold_line(hold)).into_owned()));
-    lines.push(summary(report));
+    lines.extend(fold(storage::line(&report.storage, look.colors)));
+    lines.extend(report.hold.iter().flat_map(|hold| fold(printable(&hold_line(hold)).into_owned())));
+    lines.extend(fold(summary(report)));
+    lines
+}
+
+/// Breaks a line between words; what follows the first is set in.
+fn folded(line: &str, width: usize) -> Vec<String> {
+    const INDENT: &str = "    ";
+    let mut lines: Vec<String> = Vec::new();
+    // Of two blanks at its beginning each ends an empty word.
+    for word in line.split(' ') {
+        match lines.last_mut() {
+            Some(line) if measure_text_width(line) + 1 + measure_text_width(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) => lines.push(format!("{INDENT}{word}")),
+            None => lines.push(word.to_owned()),
+        }
+    }
     lines
 }
 
@@ -73,7 +94,7 @@ pub fn watched_page(report: &FleetReport, look: Look, every: Duration) -> Vec<St
     let took = duration(Duration::from_millis(report.elapsed_ms));
     let at = Timestamp::from_nanosecond(i128::from(report.at_ns)).unwrap_or_default();
     let at = at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
-    let heading = format!("{at}, asked in {took}; every {}, until Ctrl-C", duration(every));
+    let heading = format!("{at}, asked in {took}; {} until the next look; Ctrl-C ends it", brief(every));
     [heading, String::new()].into_iter().chain(page(report, look)).collect()
 }
 

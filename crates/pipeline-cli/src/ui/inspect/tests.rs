@@ -11,7 +11,7 @@ use super::*;
 use crate::cli::SortKey;
 
 fn plain(width: usize) -> Look {
-    Look { width, colors: false }
+    Look { width, colors: false, folds: false }
 }
 
 fn urgent() -> FleetReport {
@@ -47,13 +47,30 @@ fn every_line_of_the_table_fits_whatever_the_names() {
     report.devices.push(well("a-very-long-name-of-a-device-in-the-far-corner-of-the-orchard-31"));
     for width in 30..250 {
         for colors in [false, true] {
-            for line in table::table(&report, Look { width, colors }) {
+            for line in table::table(&report, Look { width, colors, folds: false }) {
                 assert!(measure_text_width(&line) <= width, "{width}: {line}");
             }
         }
     }
     let narrow = table::table(&report, plain(80)).join("\n");
     assert!(narrow.contains("-31") && narrow.contains("full in"), "{narrow}");
+}
+
+#[test]
+fn a_person_gets_lines_that_are_broken_between_words() {
+    for colors in [false, true] {
+        let look = Look { width: 80, colors, folds: true };
+        let lines = page(&urgent(), look);
+        assert!(lines.iter().all(|line| measure_text_width(line) <= 80), "{lines:#?}");
+        let words =
+            |lines: &[String]| -> Vec<String> { lines.join(" ").split_whitespace().map(str::to_owned).collect() };
+        assert_eq!(words(&lines), words(&page(&urgent(), Look { folds: false, ..look })), "none is lost");
+    }
+    let long = "- a: has never answered: localhost:33645 accepts the connection and says nothing";
+    let expected =
+        ["- a: has never answered:", "    localhost:33645 accepts", "    the connection and says", "    nothing"];
+    assert_eq!(folded(long, 28), expected);
+    assert_eq!(folded("  hint: look", 80), ["  hint: look"]);
 }
 
 #[test]
@@ -71,7 +88,7 @@ fn a_wider_page_shows_whatever_a_narrower_one_does() {
 
 #[test]
 fn colours_change_nothing_but_colours() {
-    let look = Look { width: 160, colors: true };
+    let look = Look { width: 160, colors: true, folds: false };
     let colored = page(&urgent(), look);
     let stripped: Vec<String> = colored.iter().map(|line| strip_ansi_codes(line).into_owned()).collect();
     assert_eq!(stripped, page(&urgent(), plain(160)));
