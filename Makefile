@@ -33,6 +33,7 @@ install: ## Install what `make build` built, and the systemd units, below PREFIX
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline docs/*.md examples/pipeline.yaml \
 		examples/alerts.yml examples/grafana.json \
 		systemd/device/ssh-tunnel.service LICENSE-*
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline/schema docs/schema/*.json
 	for unit in pipeline-sync.service pipeline-sync.timer; do \
 		sed 's#/usr/\(bin/pipeline\|share/doc\)#$(PREFIX)/\1#' systemd/$$unit | \
 			install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
