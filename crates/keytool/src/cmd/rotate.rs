@@ -98,7 +98,7 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
     batch.each(&mut cases, |case| batch.test(case, &connector, None));
     batch.each(&mut cases, |case| {
         context.ui.step(&format!("{}: shut the old key out", case.name()));
-        retire(case, &rotations[case.name()])
+        retire(&batch, case, &rotations[case.name()])
     });
     let stamp = rotation::stamp();
     let asides: BTreeMap<&String, PathBuf> =
@@ -208,8 +208,9 @@ fn offer(batch: &Batch<'_>, case: &mut Case, rotation: &Rotation) -> Result<(), 
     batch.visitor.try_key(&case.machine, verdict, &Entrance::Key(new.clone()))
 }
 
-/// Shuts the old key out, which must not be the one in use. After a failure both are let in.
-fn retire(case: &mut Case, rotation: &Rotation) -> Result<(), OnboardError> {
+/// Shuts the old key out, which must not be the one in use, and tries it: another file than the one we know may let it in. After a
+/// failure the new one is let in, and the next rotation shuts the old one out.
+fn retire(batch: &Batch<'_>, case: &Case, rotation: &Rotation) -> Result<(), OnboardError> {
     let Some(old) = rotation.retired()? else { return Ok(()) };
     let old = Key::parse(&old.to_openssh().unwrap_or_default())
         .map(|(key, _)| key)
@@ -218,7 +219,15 @@ fn retire(case: &mut Case, rotation: &Rotation) -> Result<(), OnboardError> {
         return Err(OnboardError::InUse(rotation.old.clone()));
     }
     authorized_keys::edit(case.shell()?, |keys| keys.without(|entry| entry.key == old))?;
-    Ok(())
+    if !rotation.old.exists() {
+        return Ok(());
+    }
+    let verdict = case.verdict.as_ref().ok_or_else(|| OnboardError::NotPinned(case.name().to_owned()))?;
+    match batch.visitor.try_key(&case.machine, verdict, &Entrance::Key(rotation.old.clone())) {
+        Ok(()) => Err(OnboardError::StillLetIn(rotation.old.clone())),
+        Err(OnboardError::Ssh(SshError::Auth { .. })) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn preview(context: &Context, cases: &[Case], rotations: &Rotations) {

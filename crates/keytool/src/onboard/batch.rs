@@ -219,13 +219,29 @@ impl Batch<'_> {
         if case.row.installed == Step::Kept {
             return Ok(());
         }
-        let installed = install_one(case, restrict);
+        let mut installed = install_one(case, restrict);
+        if let (Ok(_), Some(_)) = (&installed, restrict)
+            && let Err(error) = self.runs_nothing(case)
+        {
+            installed = Err(error);
+        }
         case.row.installed = match &installed {
             Ok(true) => Step::Done,
             Ok(false) => Step::Kept,
             Err(_) => Step::Failed,
         };
         installed.map(|_| ())
+    }
+
+    /// Makes sure that our key is bound: another line than the one that binds it may let it in, in another file.
+    fn runs_nothing(&self, case: &Case) -> Result<(), OnboardError> {
+        let verdict = case.verdict.as_ref().ok_or_else(|| OnboardError::NotPinned(case.name().to_owned()))?;
+        match self.visitor.enter(&case.machine, verdict, &Entrance::Key(case.machine.key.clone())) {
+            Ok(login) if login.facts.is_some() => Err(OnboardError::Unbound),
+            // The test that follows says why a key is not let in at all.
+            Ok(_) | Err(OnboardError::Ssh(SshError::Auth { .. })) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether our key is let in, by the written config alone; and where settings are known, whether a visit could begin.

@@ -63,6 +63,12 @@ pub enum OnboardError {
     /// A key that was to be shut out.
     #[error("{} is the key in use, and was not shut out", .0.display())]
     InUse(PathBuf),
+    /// A key that was shut out, and is let in all the same.
+    #[error("the old key {} is out of authorized_keys, but is still let in", .0.display())]
+    StillLetIn(PathBuf),
+    /// A key that was bound, and runs commands all the same.
+    #[error("the key is bound to the agent in authorized_keys, but still runs commands")]
+    Unbound,
     /// A path that no line of `authorized_keys` can hold.
     #[error("the source that the key is to be bound to has a line break in its name")]
     Source,
@@ -90,6 +96,8 @@ impl Classified for OnboardError {
             | OnboardError::InUse(_)
             | OnboardError::ChosenByHand { .. }
             | OnboardError::Shared { .. }
+            | OnboardError::StillLetIn(_)
+            | OnboardError::Unbound
             | OnboardError::Source
             | OnboardError::Bound => Class::Config,
         }
@@ -105,6 +113,11 @@ impl Classified for OnboardError {
             OnboardError::Visit(error) => error.hint(),
             OnboardError::NoKey(_) => Some("run it again: the pair is made where it is missing".into()),
             OnboardError::Source => None,
+            OnboardError::StillLetIn(_) | OnboardError::Unbound => Some(
+                "sshd there looks elsewhere too: see AuthorizedKeysFile (often with authorized_keys2) and AuthorizedKeysCommand in \
+                 its sshd_config; then run this again"
+                    .into(),
+            ),
             OnboardError::NotLetIn(_) => Some(
                 "sshd passes the file over where others may write to the login's home ('chmod go-w ~' there), or looks elsewhere: see \
                  AuthorizedKeysFile and PubkeyAuthentication in its sshd_config, and its log"

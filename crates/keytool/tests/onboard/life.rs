@@ -15,7 +15,9 @@ fn options_of(line: &str) -> &str {
 
 #[test]
 fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
-    let scene = Scene::new(Fleet::builder().pis(2).ids(&[31, 34]));
+    // There is another file, and sshd goes by its lines first.
+    let files = "AuthorizedKeysFile .ssh/authorized_keys2 .ssh/authorized_keys\n";
+    let scene = Scene::new(Fleet::builder().pis(2).ids(&[31, 34]).pi_config(files));
     scene.init(&[]).expect(0);
     let (bound, plain) = (scene.fleet.pi(31), scene.fleet.pi(34));
     let source = bound.source();
@@ -30,6 +32,12 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     // The agent answers; nothing is left to do, and no password is needed.
     scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(0);
     scene.keytool(&["check", "31"], "").expect(0).says(&["works"]);
+    assert_eq!(authorized(bound), line);
+    // A line that we do not know of lets the key do everything.
+    let more = bound.home().join(".ssh/authorized_keys2");
+    fs::write(&more, public_key(&scene, "raspberry31")).unwrap();
+    scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(3).says(&["but still runs commands"]);
+    fs::remove_file(&more).unwrap();
     assert_eq!(authorized(bound), line);
     let refused = scene.keytool(&["grants", "31"], "").expect(3).says(&["as one that is bound to the agent"]);
     assert!(!refused.text().contains("nobody"), "{}", refused.text());
@@ -122,6 +130,12 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     scene.keytool(&["rotate", "34"], "").expect(3).says(&["is not let in"]);
     assert_eq!(authorized(plain), in_use + &public_key(&scene, "raspberry34"));
     fs::write(&entries, written).unwrap();
+    // Nor is one shut out that a file we do not know of lets in.
+    let more = plain.home().join(".ssh/authorized_keys2");
+    fs::copy(scene.home(".ssh/raspberry34.keytool-old.pub"), &more).unwrap();
+    scene.keytool(&["rotate", "34"], "").expect(3).says(&["is still let in", "authorized_keys2"]);
+    assert!(scene.home(".ssh/raspberry34.keytool-old").exists());
+    fs::remove_file(&more).unwrap();
     let ended = scene.keytool(&["rotate", "34", "-v"], "").expect(0).says(&["an interrupted rotation was finished"]);
     ended.says(&[
         "raspberry34: shut the old key out",
