@@ -95,6 +95,11 @@ fn each_file_has_its_explanation() {
         &explain(&["raspberry1", "link"]),
         &["has not been received: the last visit left it alone", "Only regular files"],
     );
+    says(&explain(&["raspberry1", "link/a.jpg"]), &["the last visit left the directory link alone"]);
+    for args in [&["explain", "raspberry1", "day"][..], &["explain", "beephotos/day"]] {
+        let told = scene.pipeline(args).expect(2).stderr;
+        assert!(told.contains("day' is a directory that 1 file came from"), "{told}");
+    }
     says(
         &explain(&["raspberry3"]),
         &["raspberry3 has never answered yet. It has been offline since 2", "What to do: "],

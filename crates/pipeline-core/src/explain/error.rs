@@ -27,6 +27,14 @@ pub enum ExplainError {
         /// As typed.
         path: String,
     },
+    /// Many files at once.
+    #[error("'{path}' is a directory that {} came from", crate::event::files(*files))]
+    Directory {
+        /// As typed.
+        path: String,
+        /// How many files there are below it.
+        files: u64,
+    },
     /// A path on a device that no visit looks at.
     #[error("'{path}' is not below what is received of {device}: {}", .sources.join(", "))]
     Outside {
@@ -65,6 +73,9 @@ impl Classified for ExplainError {
             ExplainError::Unknown { .. } => {
                 "for a file that never came, name the device first: pipeline explain raspberry31 2026-11-22/a.jpg"
                     .into()
+            }
+            ExplainError::Directory { .. } => {
+                "name one of them; `pipeline history files --path 'DIRECTORY/'` lists them".into()
             }
             ExplainError::Outside { .. } => "nothing else on the device is looked at, received or removed".into(),
             ExplainError::NotAPath { .. } => {

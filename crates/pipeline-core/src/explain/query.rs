@@ -101,6 +101,7 @@ impl Known<'_> {
         // Nothing is known of it: it is taken as it stands, and of the directory that is visited now.
         let bytes = path.as_bytes();
         if let Some(subject) = self.below(bytes, Some(device)).into_iter().next() {
+            self.refuse_directory(bytes, &subject)?;
             return Ok(vec![subject]);
         }
         let path = shown(bytes);
@@ -109,6 +110,14 @@ impl Known<'_> {
         }
         let sources = self.sources(Some(device)).iter().map(|(_, directory, _)| shown(directory)).collect();
         Err(ExplainError::Outside { device: device.to_string(), path, sources })
+    }
+
+    fn refuse_directory(&self, bytes: &[u8], subject: &Subject) -> Result<(), ExplainError> {
+        let Subject::File { known: Some(source), path, .. } = subject else { return Ok(()) };
+        match self.history.files_below(source, path)? {
+            0 => Ok(()),
+            files => Err(ExplainError::Directory { path: shown(bytes), files }),
+        }
     }
 
     /// A path, of whatever device.
@@ -124,6 +133,12 @@ impl Known<'_> {
             let found = self.known_only(self.below(&bytes, None))?;
             if !found.is_empty() {
                 return Ok(found);
+            }
+        }
+        for place in self.places(bytes, question.current_dir) {
+            let files = self.history.files_below_place(&place)?;
+            if files > 0 {
+                return Err(ExplainError::Directory { path: shown(bytes), files });
             }
         }
         // Nothing ever lay there. If one device alone would have its file there, it is that one.
@@ -178,7 +193,12 @@ impl Known<'_> {
     /// The files that a path may mean on devices: below each of their directories.
     fn below(&self, bytes: &[u8], device: Option<&DeviceName>) -> Vec<Subject> {
         let subject = |(device, directory, known): (DeviceName, Vec<u8>, Option<Source>)| {
-            let path = if bytes.starts_with(b"/") { below(&directory, bytes) } else { plain(bytes) }?;
+            let path = match bytes.starts_with(b"/") {
+                // A rebuilt catalog may not know where its files lay.
+                true if directory.is_empty() => None,
+                true => below(&directory, bytes),
+                false => plain(bytes),
+            }?;
             Some(Subject::File { device, directory, known, path })
         };
         self.sources(device).into_iter().filter_map(subject).collect()

@@ -145,3 +145,55 @@ impl Drop for NewFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_there_when_it_is_whole_and_replaces_nothing() {
+        let (dir, storage) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = dir.path().join("list");
+        let mut dropped = NewFile::create(&path, storage.path()).unwrap();
+        dropped.write_all(b"half").unwrap();
+        drop(dropped);
+        assert_eq!(names(dir.path()), [""; 0]);
+
+        let mut file = NewFile::create(&path, storage.path()).unwrap();
+        file.write_all(b"whole").unwrap();
+        assert!(!path.exists());
+        // Somebody else is faster.
+        fs::write(&path, b"another").unwrap();
+        assert!(matches!(file.finish(), Err(ExportError::Exists(_))));
+        assert_eq!((names(dir.path()), fs::read(&path).unwrap()), (vec!["list".to_owned()], b"another".to_vec()));
+        assert!(matches!(NewFile::create(&path, storage.path()), Err(ExportError::Exists(_))));
+
+        fs::remove_file(&path).unwrap();
+        let mut file = NewFile::create(&path, storage.path()).unwrap();
+        file.write_all(b"whole").unwrap();
+        assert_eq!(file.finish().unwrap(), path.canonicalize().unwrap());
+        assert_eq!((names(dir.path()), fs::read(&path).unwrap()), (vec!["list".to_owned()], b"whole".to_vec()));
+    }
+
+    #[test]
+    fn the_storage_is_known_by_any_name() {
+        let (dir, storage) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(storage.path().join("pi")).unwrap();
+        std::os::unix::fs::symlink(storage.path().join("pi"), dir.path().join("link")).unwrap();
+        for path in [storage.path().join("list"), storage.path().join("pi/list"), dir.path().join("link/list")] {
+            assert!(matches!(NewFile::create(&path, storage.path()), Err(ExportError::InStorage(_))), "{path:?}");
+        }
+        assert_eq!(names(storage.path()), ["pi"]);
+        assert!(NewFile::create(&dir.path().join("list"), &dir.path().join("not mounted")).is_ok());
+        assert!(NewFile::create(&dir.path().join("none/list"), storage.path()).is_err());
+    }
+}

@@ -230,7 +230,7 @@ impl Reader<'_> {
             Some(succeeded) => said.push(format!("A visit last did all there was to do at {}.", self.time(succeeded))),
             None => said.push("No visit has done all there was to do yet.".into()),
         }
-        let from = &about.source;
+        let from = if about.source.is_empty() { "a directory that nobody knows any more" } else { &about.source };
         said.push(match about.newest {
             Some(newest) => format!("The newest data from {from} came at {}.", self.time(newest)),
             None => format!("Nothing was received from {from} yet."),

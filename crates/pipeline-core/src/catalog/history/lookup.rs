@@ -76,6 +76,23 @@ impl History {
         query().map_err(self.failed("looking up a file"))
     }
 
+    /// How many files' contents are below a directory of the storage.
+    pub fn files_below_place(&self, place: &ArchivePath) -> Result<u64, CatalogError> {
+        let (first, end) = below(place.as_bytes());
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM file WHERE archive_path > ?1 AND archive_path < ?2
+                       AND kept <> 'dropped' GROUP BY archive_path)";
+        let query = || self.conn.prepare_cached(sql)?.query_row(params![first, end], |row| unsigned(row, 0));
+        query().map_err(self.failed("looking up a directory"))
+    }
+
+    /// How many files below a directory of a source were received.
+    pub fn files_below(&self, source: &Source, dir: &RelPath) -> Result<u64, CatalogError> {
+        let (first, end) = below(dir.as_bytes());
+        let sql = "SELECT count(DISTINCT path) FROM file WHERE source = ?1 AND path > ?2 AND path < ?3";
+        let query = || self.conn.prepare_cached(sql)?.query_row(params![source.id, first, end], |row| unsigned(row, 0));
+        query().map_err(self.failed("looking up a directory"))
+    }
+
     /// What the last visit says of a path, or else of the nearest directory above it that it could not look into.
     pub fn left(&self, source: &Source, path: &RelPath) -> Result<Option<Outstanding>, CatalogError> {
         let query = || {
@@ -144,6 +161,11 @@ impl History {
         };
         query().map_err(self.failed("counting days"))
     }
+}
+
+/// All paths below a directory are between these two.
+fn below(dir: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    ([dir, b"/"].concat(), [dir, &[b'/' + 1]].concat())
 }
 
 /// Whether a directory of which a visit says this hides what is below it.
