@@ -1,7 +1,7 @@
 //! How a device is, besides its clock and disk: load, memory, temperature, supply, what is mounted, errors of the card.
 //!
-//! A device gives texts, as its kernel has them, and judges nothing: the agent reads them itself ([`collect`]), a shell is told to
-//! ([`script`]), and both give the same. One parser on the collector understands them ([`parse`]). Guarantees that the texts are few
+//! A device gives texts, as its kernel has them, and judges nothing: the agent reads them itself (`collect`), a shell is told to
+//! (`script`), and both give the same. One parser on the collector understands them (`parse`). Guarantees that the texts are few
 //! and short, that nothing is asked of a device that needs more rights than an ordinary user has, and that hostile texts make no more
 //! than odd numbers. What a device does not have, or does not show, is left out.
 
