@@ -280,7 +280,10 @@ fn show(context: &Context, rows: &[Row], jump: &Jump) {
         rows.iter().map(|row| [std::slice::from_ref(&row.host), &row.steps()].concat()).collect();
     context.ui.table(&[&["host"], &Row::STEPS[..]].concat(), &cells);
     if rows.iter().all(|row| row.problem.is_none()) {
-        context.ui.streams.say(&format!("{} is ready: 'keytool add-pi 31' takes the first Pi in", jump.alias));
+        context.ui.streams.say(&format!(
+            "{} is ready: 'keytool tunnel 31' gives the first Pi its tunnel, 'keytool add-pi 31' takes it in",
+            jump.alias
+        ));
     }
 }
 
