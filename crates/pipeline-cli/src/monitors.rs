@@ -195,9 +195,49 @@ impl Observer for Beside {
 #[cfg(test)]
 mod tests {
     use pipeline_core::error::Class;
-    use pipeline_core::event::{Counts, StopReason};
+    use pipeline_core::event::{Counts, DeviceReport};
+    use pipeline_core::path::DeviceName;
 
     use super::*;
+
+    #[test]
+    fn what_concerns_the_whole_run_is_no_device() {
+        let report = |class: Option<Class>| RunReport {
+            run: 7,
+            devices: class
+                .map(|class| DeviceReport {
+                    device: DeviceName::new("pi1").unwrap(),
+                    outcome: Outcome::Failed { class, reason: "broke".into(), hint: None },
+                    counts: Counts::default(),
+                    elapsed_ms: 1,
+                })
+                .into_iter()
+                .collect(),
+            counts: Counts::default(),
+            hold: None,
+            stopped_by: None,
+            elapsed_ms: 1_000,
+        };
+        let stop = StopReason { class: Class::Brake, reason: "too many".into(), hint: Some("look".into()) };
+        let stopped = RunReport { stopped_by: Some(stop.clone()), ..report(None) };
+        assert_eq!(stopped_by(Exit::Safety, Some(&stopped), None), Some(stop));
+        let class = |exit, report: Option<&RunReport>| stopped_by(exit, report, Some("why")).map(|stop| stop.class);
+        let table = [
+            (Exit::Done, Some(report(None)), None),
+            (Exit::Partial, Some(report(Some(Class::HostKey))), None),
+            (Exit::Safety, Some(report(Some(Class::Integrity))), None),
+            (Exit::Unexpected, Some(report(Some(Class::Internal))), None),
+            (Exit::Unexpected, Some(report(None)), Some(Class::Internal)),
+            (Exit::Unreachable, Some(report(None)), Some(Class::Unreachable)),
+            (Exit::Storage, None, Some(Class::Storage)),
+            (Exit::Config, None, Some(Class::Config)),
+            (Exit::Unexpected, None, Some(Class::Internal)),
+        ];
+        for (exit, report, expected) in table {
+            assert_eq!(class(exit, report.as_ref()), expected, "{exit:?}");
+        }
+        assert_eq!(stopped_by(Exit::Config, None, Some("why")).map(|stop| stop.reason), Some("why".into()));
+    }
 
     #[test]
     fn a_summary_is_one_line() {
