@@ -71,12 +71,12 @@ impl Browser {
         let to = open(OpenOptions::new().write(true), &to);
         let from = listen(open(OpenOptions::new().read(true), &from));
         let mut browser = Browser { child, to, from, session: String::new(), last: 0, events: Vec::new(), _dir: dir };
-        let target = browser.ask("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = browser.ask("Target.createTarget", &json!({ "url": "about:blank" }));
         let attached = json!({ "targetId": target["targetId"], "flatten": true });
-        let session = browser.ask("Target.attachToTarget", attached);
+        let session = browser.ask("Target.attachToTarget", &attached);
         browser.session = session["sessionId"].as_str().unwrap_or_default().to_owned();
         for domain in ["Page", "Runtime", "Log", "Network"] {
-            browser.ask(&format!("{domain}.enable"), json!({}));
+            browser.ask(&format!("{domain}.enable"), &json!({}));
         }
         Some(browser)
     }
@@ -87,13 +87,13 @@ impl Browser {
     /// Where it can't be loaded.
     pub fn load(&mut self, page: &Path, (width, height): (u32, u32), dark: bool) {
         let screen = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
-        self.ask("Emulation.setDeviceMetricsOverride", screen);
+        self.ask("Emulation.setDeviceMetricsOverride", &screen);
         let scheme = if dark { "dark" } else { "light" };
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
-        self.ask("Emulation.setEmulatedMedia", media);
+        self.ask("Emulation.setEmulatedMedia", &media);
         self.events.clear();
         let url = format!("file://{}", page.display());
-        let answer = self.ask("Page.navigate", json!({ "url": url }));
+        let answer = self.ask("Page.navigate", &json!({ "url": url }));
         assert!(answer["errorText"].is_null(), "{url}: {answer}");
         while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
             let event = self.hear("Page.loadEventFired");
@@ -106,7 +106,7 @@ impl Browser {
     /// # Panics
     /// Where it has none.
     pub fn evaluate(&mut self, expression: &str) -> Value {
-        let answer = self.ask("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true }));
+        let answer = self.ask("Runtime.evaluate", &json!({ "expression": expression, "returnByValue": true }));
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
         answer["result"]["value"].clone()
     }
@@ -125,7 +125,7 @@ impl Browser {
     }
 
     /// Sends a command and waits for its answer; keeps what is told meanwhile.
-    fn ask(&mut self, method: &str, params: Value) -> Value {
+    fn ask(&mut self, method: &str, params: &Value) -> Value {
         self.last += 1;
         let mut command = json!({ "id": self.last, "method": method, "params": params });
         if !self.session.is_empty() {

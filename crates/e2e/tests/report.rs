@@ -1,4 +1,5 @@
 //! The page of `pipeline report`, as a browser shows it.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
 use std::path::Path;
@@ -47,7 +48,7 @@ fn a_browser_shows_the_page_whole_at_a_desk_and_on_a_phone() {
     assert!(!strays.iter().any(|name| name.to_string_lossy().contains("tmp")), "{strays:?}");
 
     let Some(mut browser) = Browser::start() else {
-        println!("skipped: no Chromium is installed, so nobody has looked at the page");
+        eprintln!("skipped: no Chromium is installed, so nobody has looked at the page");
         return;
     };
     for (screen, dark) in [((1280, 900), false), ((390, 844), false), ((390, 844), true)] {

@@ -17,7 +17,7 @@ pub struct Window {
 }
 
 impl Window {
-    pub fn from_ns(&self) -> i64 {
+    pub fn begin_ns(&self) -> i64 {
         i64::from(self.first_day) * DAY_NS
     }
 
@@ -31,7 +31,7 @@ impl Window {
     }
 
     fn filter(&self) -> Filter {
-        let period = Period { from_ns: Some(self.from_ns()), until_ns: Some(self.at_ns.saturating_add(1)) };
+        let period = Period { from_ns: Some(self.begin_ns()), until_ns: Some(self.at_ns.saturating_add(1)) };
         Filter { period, ..Filter::default() }
     }
 }

@@ -153,7 +153,7 @@ fn fleet_sums<'a>(all: impl Iterator<Item = &'a Day>, window: &Window) -> (Vec<S
 }
 
 fn storage(history: &History, window: &Window) -> Result<Space, CatalogError> {
-    let readings = history.storage_readings(&Period { from_ns: Some(window.from_ns()), until_ns: None })?;
+    let readings = history.storage_readings(&Period { from_ns: Some(window.begin_ns()), until_ns: None })?;
     let day_of = |reading: &StorageReading| i32::try_from(reading.at_ns.div_euclid(DAY_NS)).unwrap_or(i32::MAX);
     let used = |reading: &StorageReading| reading.total_bytes.saturating_sub(reading.free_bytes);
     let days = readings.chunk_by(|a, b| day_of(a) == day_of(b)).map(|day| UseDay {
@@ -177,7 +177,7 @@ fn storage(history: &History, window: &Window) -> Result<Space, CatalogError> {
 }
 
 fn runs(history: &History, window: &Window) -> Result<Runs, CatalogError> {
-    let endings = history.run_endings(&Period { from_ns: Some(window.from_ns()), until_ns: None })?;
+    let endings = history.run_endings(&Period { from_ns: Some(window.begin_ns()), until_ns: None })?;
     let mut stopped = endings.stopped;
     stopped.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     Ok(Runs { total: endings.runs, killed: endings.killed, stopped, last_ns: endings.last_ns })

@@ -26,7 +26,7 @@ pub fn outages(spells: &[Spell], window: &Window) -> Vec<Outage> {
         let ended_ns = stretches.peek().map(|next| next[0].began_ns);
         outages.extend(stretch.last().and_then(|last| outage(&stretch[0], last, ended_ns, window.at_ns)));
     }
-    outages.retain(|outage| outage.ended_ns.is_none_or(|ended| ended >= window.from_ns()));
+    outages.retain(|outage| outage.ended_ns.is_none_or(|ended| ended >= window.begin_ns()));
     outages
 }
 
