@@ -46,10 +46,14 @@ pub struct VisitEnd<'a> {
 }
 
 impl Visit {
-    /// Writes down how the visit went, all of it or nothing, synced.
+    /// Writes down how the visit went, all of it or nothing, synced. Ends a list of tasks that was begun.
     pub fn note_end(&mut self, end: &VisitEnd<'_>) -> Result<(), CatalogError> {
         let (source, run) = (self.source, self.run);
         let mut note = || {
+            // A scan that broke off has left its list of tasks open, and nobody needs it any more.
+            if !self.conn.is_autocommit() {
+                self.conn.execute_batch("ROLLBACK")?;
+            }
             let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let now_ns = now_ns();
             end.note_source(&transaction, source, now_ns)?;

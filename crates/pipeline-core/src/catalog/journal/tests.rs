@@ -129,6 +129,8 @@ fn a_visit_leaves_what_it_found_in_one_go() {
         (offline("gone"), None),
     ];
     for (outcome, reading) in visits {
+        // As it is where the scan broke off.
+        visit.begin_tasks().unwrap();
         let end = VisitEnd {
             outcome: Some(&outcome),
             vitals: reading.as_ref().map(|_| (&vitals, Some(7))),
