@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use e2e::run;
+use e2e::schema::assert_described;
 use local_fleet::{Fleet, field, snapshot};
 use serde_json::Value;
 
@@ -103,6 +104,39 @@ fn pull_verify_delete() {
     assert_eq!(fs::read(fleet.storage().join("raspberry1/temperature.csv")).unwrap(), content);
     assert!(fleet.offered().unwrap().is_empty());
     manifests_hold(&fleet, offered.len());
+    the_past_is_told(&fleet, offered.len() as u64);
+}
+
+/// What the catalog says afterwards is what happened, and is described.
+fn the_past_is_told(fleet: &Fleet, files: u64) {
+    let history = |args: &[&str]| {
+        let output = run(fleet.command("pipeline").unwrap().arg("history").args(args).arg("--json")).expect(0);
+        let rows: Vec<Value> = output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        rows.iter().for_each(|row| assert_described("history", row));
+        rows
+    };
+    let runs = history(&["runs"]);
+    let told: Vec<_> = runs.iter().map(|run| (run["received"].clone(), run["deferred"].clone())).collect();
+    assert_eq!(told, [(files - 1, 1), (0, 1), (1, 0)].map(|(received, deferred)| (received.into(), deferred.into())));
+    for run in &runs {
+        assert_eq!(
+            (&run["devices"], &run["done"], &run["offline"], &run["state"]),
+            (&6.into(), &4.into(), &2.into(), &"ended".into())
+        );
+    }
+    let devices = history(&["devices"]);
+    let sum = |field: &str| devices.iter().map(|device| device[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("received"), sum("removed"), sum("reached"), sum("offline")), (files, files, 12, 6), "{devices:?}");
+    // The runs are moments apart: each device has been in one state all the time.
+    let visits = history(&["visits"]);
+    assert_eq!(visits.len(), 6, "{visits:?}");
+    for spell in &visits {
+        let away = ["raspberry5", "raspberry6"].contains(&spell["device"].as_str().unwrap());
+        assert_eq!((&spell["visits"], spell["state"] == "offline"), (&3.into(), away), "{spell}");
+        assert_eq!((spell["class"] == "unreachable", spell["reason"].is_string()), (away, away), "{spell}");
+    }
+    assert_eq!(history(&["files"]).len() as u64, files);
+    assert_eq!(history(&["files", "raspberry1", "--path", "/temperature.csv"]).len(), 1);
 }
 
 /// Asserts that `sha256sum --check` accepts that many files, and that it would notice a changed one.

@@ -7,6 +7,7 @@ mod catalog;
 mod check;
 mod explain;
 mod export;
+mod history;
 mod hold;
 mod init;
 mod inspect;
@@ -18,6 +19,7 @@ pub use catalog::{CatalogArgs, CatalogCommand, RebuildArgs};
 pub use check::CheckArgs;
 pub use explain::ExplainArgs;
 pub use export::{BagArgs, ExportArgs, ExportCommand, ListArgs, Selected};
+pub use history::{DevicesArgs, FilesArgs, Form, HistoryArgs, HistoryCommand, RunsArgs, VisitsArgs};
 pub use hold::{HoldArgs, ReleaseArgs};
 pub use init::InitArgs;
 pub use inspect::{InspectArgs, SortKey};
@@ -53,6 +55,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Read the storage again and compare it with the catalog; changes and repairs nothing
     Verify(VerifyArgs),
+    /// List what was: runs, devices, stretches of visits, files
+    History(HistoryArgs),
     /// Say why a file, or a device, is as it is: received or not, stored where, still on its device and why
     Explain(ExplainArgs),
     /// Hand on what was received: manifests, a BagIt bag, the catalog as CSV, recording effort; outside the storage

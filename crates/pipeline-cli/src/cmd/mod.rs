@@ -25,6 +25,7 @@ mod catalog;
 mod check;
 mod explain;
 mod export;
+mod history;
 mod hold;
 mod init;
 mod inspect;
@@ -55,6 +56,7 @@ pub fn main() -> Exit {
         Command::Verify(args) => verify::run(&context, &args),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Export(args) => export::run(&context, &args.command),
+        Command::History(args) => history::run(&context, &args),
         Command::Hold(args) => hold::hold(&context, &args),
         Command::Release(_) => hold::release(&context),
         Command::Report(args) => report::run(&context, &args),

@@ -26,6 +26,7 @@ use terminal::Terminal;
 
 pub mod fallbacks;
 pub mod faults;
+pub mod grid;
 pub mod inspect;
 pub mod json;
 pub mod lines;
@@ -175,6 +176,11 @@ impl Ui {
         let out = &self.streams.out;
         let width = if out.is_terminal { console::Term::stdout().size().1.into() } else { self.columns };
         Look { width, colors: out.colors, folds: out.is_terminal }
+    }
+
+    /// Whether standard output has colours.
+    pub fn colors(&self) -> bool {
+        self.streams.out.colors
     }
 
     /// See [`Streams::say`].

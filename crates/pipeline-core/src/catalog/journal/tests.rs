@@ -32,10 +32,13 @@ impl Place {
     /// Spells of a source whose visits end so, at these seconds after midnight.
     fn spells(&self, visits: impl IntoIterator<Item = (i64, Outcome)>) -> Vec<Spell> {
         let visit = self.visit("pi");
+        // All of them at once: a sync for each would take minutes.
+        visit.conn.execute_batch("BEGIN").unwrap();
         for (at_s, outcome) in visits {
             let ended = Ended::of(&outcome).unwrap();
             ended.note(&visit.conn, visit.source, MIDNIGHT_NS + at_s * SECOND_NS).unwrap();
         }
+        visit.conn.execute_batch("COMMIT").unwrap();
         self.catalog.history().unwrap().spells(&Filter::default()).unwrap()
     }
 
@@ -166,7 +169,9 @@ fn what_is_left_keeps_its_first_time_and_goes_when_it_is_gone() {
     let note = |files: &[(&str, LeftKind, &str)], all, now| {
         let mut left = Left::default();
         files.iter().for_each(|(path, kind, reason)| left.add(Some(&rel(path)), *kind, reason));
+        visit.conn.execute_batch("BEGIN").unwrap();
         left.note(&visit.conn, (visit.source, visit.run), all, now).unwrap();
+        visit.conn.execute_batch("COMMIT").unwrap();
     };
     let row = |path: &str, kind, reason: &str, first| (path.to_owned(), kind, reason.to_owned(), first);
     note(&[("a", LeftKind::Deferred, "written"), ("b", LeftKind::Failed, "denied")], true, 1);
@@ -187,7 +192,9 @@ fn what_is_left_keeps_its_first_time_and_goes_when_it_is_gone() {
     let mut many = Left::default();
     (0..300).for_each(|n| many.add(Some(&rel(&format!("{n:03}"))), LeftKind::Skipped, "link"));
     many.add(None, LeftKind::Failed, "denied");
+    visit.conn.execute_batch("BEGIN").unwrap();
     many.note(&visit.conn, (visit.source, visit.run), true, 6).unwrap();
+    visit.conn.execute_batch("COMMIT").unwrap();
     let rows = place.outstanding();
     assert_eq!((rows.len(), many.unlisted(), rows[0].0.as_str()), (201, 100, "source"));
 }

@@ -1,0 +1,166 @@
+//! `pipeline history devices`: what came from each device, and how often it was there.
+
+use std::collections::BTreeMap;
+
+use pipeline_core::catalog::history::{Day, Spell, State};
+use program::failure::Failure;
+use program::words::bytes;
+
+use super::rows::{Device, SCHEMA, utc};
+use super::{List, Rows};
+use crate::cli::DevicesArgs;
+use crate::ui::grid::Column;
+
+const COLUMNS: [Column; 8] = [
+    Column::left("device"),
+    Column::right("visits"),
+    Column::right("reached"),
+    Column::right("received"),
+    Column::right("removed"),
+    Column::left("newest"),
+    Column::left("success"),
+    Column::left("state"),
+];
+
+/// A device, with times as numbers.
+struct Told {
+    row: Device,
+    newest_ns: Option<i64>,
+    success_ns: Option<i64>,
+    since_ns: Option<i64>,
+    last_ns: i64,
+}
+
+pub fn list(list: &List<'_>, args: &DevicesArgs) -> Result<(), Failure> {
+    let filter = list.filter(&args.selected, &[])?;
+    let failed = |error| Failure::of(&error);
+    let days = list.history.days(&filter).map_err(failed)?;
+    let spells = list.history.spells(&filter).map_err(failed)?;
+    let mut devices = BTreeMap::<String, Told>::new();
+    for day in &days {
+        add(devices.entry(day.device.to_string()).or_insert_with(|| none(day.device.as_str())), day);
+    }
+    for spell in &spells {
+        end(devices.entry(spell.device.to_string()).or_insert_with(|| none(spell.device.as_str())), spell);
+    }
+    for source in list.history.sources() {
+        if let Some(told) = devices.get_mut(source.device.as_str()) {
+            told.newest_ns = told.newest_ns.max(source.newest_ns);
+            told.success_ns = told.success_ns.max(source.succeeded_ns);
+            told.row.newest = told.newest_ns.map(utc);
+            told.row.last_success = told.success_ns.map(utc);
+        }
+    }
+    let mut devices: Vec<Told> = devices.into_values().collect();
+    devices.sort_by_cached_key(|told| by_number(&told.row.device));
+    if let Some(mut out) = Rows::of(args.form) {
+        let written = devices.iter().try_for_each(|told| out.write(&told.row));
+        return out.end(written);
+    }
+    let table: Vec<_> = devices.iter().map(|told| cells(list, told)).collect();
+    list.table(&COLUMNS, &table, devices.is_empty().then_some("no visit in that time"));
+    Ok(())
+}
+
+fn none(device: &str) -> Told {
+    let row = Device {
+        schema: SCHEMA,
+        device: device.to_owned(),
+        visits: 0,
+        reached: 0,
+        offline: 0,
+        failed: 0,
+        received: 0,
+        received_bytes: 0,
+        adopted: 0,
+        adopted_bytes: 0,
+        removed: 0,
+        removed_bytes: 0,
+        versions: 0,
+        clashes: 0,
+        state: None,
+        since: None,
+        reason: None,
+        last_success: None,
+        newest: None,
+    };
+    Told { row, newest_ns: None, success_ns: None, since_ns: None, last_ns: i64::MIN }
+}
+
+fn add(told: &mut Told, day: &Day) {
+    let row = &mut told.row;
+    row.visits += day.visits();
+    row.reached += day.reached;
+    row.offline += day.offline;
+    row.failed += day.failed;
+    row.received += day.received;
+    row.received_bytes += day.received_bytes;
+    row.adopted += day.adopted;
+    row.adopted_bytes += day.adopted_bytes;
+    row.removed += day.removed;
+    row.removed_bytes += day.removed_bytes;
+    row.versions += day.versions;
+    row.clashes += day.clashes;
+}
+
+/// The last spell in the time that is meant says how the device was at its end.
+fn end(told: &mut Told, spell: &Spell) {
+    if spell.last_ns < told.last_ns {
+        return;
+    }
+    told.last_ns = spell.last_ns;
+    told.since_ns = Some(spell.began_ns);
+    told.row.state = Some(spell.state);
+    told.row.since = Some(utc(spell.began_ns));
+    told.row.reason.clone_from(&spell.reason);
+}
+
+fn cells(list: &List<'_>, told: &Told) -> Vec<String> {
+    let row = &told.row;
+    let or_none = |known: bool, text: String| if known { text } else { "-".to_owned() };
+    let share = (row.reached * 100).checked_div(row.visits);
+    let state = match (row.state, &row.reason) {
+        (None, _) => "-".to_owned(),
+        (Some(State::Reached), _) => State::Reached.word().to_owned(),
+        (Some(state), reason) => {
+            let since = list.local_or_none(told.since_ns);
+            format!("{} since {since}: {}", state.word(), reason.as_deref().unwrap_or("no reason"))
+        }
+    };
+    vec![
+        row.device.clone(),
+        or_none(row.visits > 0, row.visits.to_string()),
+        share.map_or_else(|| "-".to_owned(), |share| format!("{share} %")),
+        or_none(row.received > 0, format!("{} ({})", row.received, bytes(row.received_bytes))),
+        or_none(row.removed > 0, row.removed.to_string()),
+        list.local_or_none(told.newest_ns),
+        list.local_or_none(told.success_ns),
+        state,
+    ]
+}
+
+/// raspberry2 comes before raspberry10.
+fn by_number(name: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (text, numbers) = rest.split_at(digits);
+        let end = numbers.find(|c: char| !c.is_ascii_digit()).unwrap_or(numbers.len());
+        parts.push((text.to_owned(), numbers[..end].parse().unwrap_or_default()));
+        rest = &numbers[end..];
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_number;
+
+    #[test]
+    fn devices_are_in_the_order_of_their_numbers() {
+        let mut names = ["pi10", "pi2", "cam-3b", "pi", "cam-3a", "pi2.b"];
+        names.sort_by_cached_key(|name| by_number(name));
+        assert_eq!(names, ["cam-3a", "cam-3b", "pi", "pi2", "pi2.b", "pi10"]);
+    }
+}
