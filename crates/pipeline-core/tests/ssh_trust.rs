@@ -49,7 +49,7 @@ impl Machine {
     }
 
     /// A connector to `machine` with these lines of known_hosts and these of ssh_config.
-    fn connector(&self, known_hosts: &str, config: &str) -> Connector {
+    fn connector(&self, known_hosts: impl AsRef<[u8]>, config: &str) -> Connector {
         let file = self.fleet.root().join("known_hosts");
         fs::write(&file, known_hosts).unwrap();
         let config = format!(
@@ -61,16 +61,17 @@ impl Machine {
         connector_with(&self.fleet, &config, options())
     }
 
-    fn outcome(&self, known_hosts: &str, config: &str) -> Result<(), SshError> {
+    fn outcome(&self, known_hosts: impl AsRef<[u8]>, config: &str) -> Result<(), SshError> {
         self.connector(known_hosts, config).reach(&name("machine"), &()).map(drop)
     }
 
     /// How the host key was refused.
-    fn refusal(&self, known_hosts: &str, config: &str) -> HostKeyError {
+    fn refusal(&self, known_hosts: impl AsRef<[u8]>, config: &str) -> HostKeyError {
+        let shown = known_hosts.as_ref().escape_ascii().to_string();
         match self.outcome(known_hosts, config) {
             Err(SshError::HostKey { source, .. }) => *source,
-            Err(error) => panic!("{known_hosts}: {}", one_line(&error)),
-            Ok(()) => panic!("{known_hosts}: accepted"),
+            Err(error) => panic!("{shown}: {}", one_line(&error)),
+            Ok(()) => panic!("{shown}: accepted"),
         }
     }
 }
@@ -151,6 +152,9 @@ fn another_key_than_the_known_one_is_refused_with_the_line_that_knows_it() {
     let key = machine.key("ed25519");
     let error = machine.refusal(&format!("{address} {key}\n@revoked * {key}\n"), "");
     assert!(matches!(&error, HostKeyError::Revoked { place, .. } if place.line == 2), "{error}");
+    let latin_1 = [format!("{address} {key}\n@revoked * {key} stolen at the caf").as_bytes(), b"\xe9\n"].concat();
+    let error = machine.refusal(latin_1, "");
+    assert!(matches!(&error, HostKeyError::Revoked { place, .. } if place.line == 2), "{error}");
     // Other keys of the machine stay good.
     machine.outcome(&format!("@revoked {address} {key}\n{address} {}\n", machine.key("rsa")), "").unwrap();
 }
@@ -176,6 +180,30 @@ fn names_are_matched_as_ssh_keygen_does() {
     let dir = tempfile::tempdir().unwrap();
     let key = keygen(dir.path(), "key", &["-t", "ed25519", "-N", ""]);
     let key = fs::read_to_string(key.with_extension("pub")).unwrap();
+    // In whatever encoding, and where a C string ends.
+    let (kind, base64) = key.trim_end().split_once(' ').unwrap();
+    let base64 = base64.split_once(' ').map_or(base64, |(base64, _)| base64);
+    let lines: [Vec<u8>; 10] = [
+        format!("raspberry31 {kind} {base64} a comment\n").into(),
+        [b"raspberry31 ", kind.as_bytes(), b" ", base64.as_bytes(), b" caf\xe9\n"].concat(),
+        [b"caf\xe9,raspberry31\t", kind.as_bytes(), b"\t \t", base64.as_bytes(), b"\tx\n"].concat(),
+        [b"caf\xe9 ", kind.as_bytes(), b" ", base64.as_bytes(), b"\n"].concat(),
+        [b" \traspberry?1 ", kind.as_bytes(), b" ", base64.as_bytes(), b"\0 \xe9\n"].concat(),
+        [b"raspberry31 ", kind.as_bytes(), b" ", base64[..9].as_bytes(), b"\x0c\x0b", base64[9..].as_bytes(), b"\r"]
+            .concat(),
+        [b"raspberry31\x0c", kind.as_bytes(), b" ", base64.as_bytes(), b"\n"].concat(),
+        [b"raspberry31 ", kind.as_bytes(), b"\x0c ", base64.as_bytes(), b"\n"].concat(),
+        [b"raspberry31 ", kind.as_bytes(), b" \xe9", base64.as_bytes(), b"\n"].concat(),
+        [b" #raspberry31 ", kind.as_bytes(), b" ", base64.as_bytes(), b"\n"].concat(),
+    ];
+    for line in lines {
+        let file = dir.path().join("known_hosts");
+        fs::write(&file, &line).unwrap();
+        let found = Command::new("ssh-keygen").args(["-l", "-F", "raspberry31", "-f"]).arg(&file).output().unwrap();
+        let ours = pipeline_core::ssh::host_key::entries(&[file]).unwrap();
+        let ours = ours.iter().any(|entry| entry.is_about("raspberry31"));
+        assert_eq!(ours, found.status.success(), "{}", line.escape_ascii());
+    }
     let patterns = [
         "raspberry31",
         "Raspberry31",

@@ -1,7 +1,8 @@
 //! The lines of an `authorized_keys` file. Pure.
 //!
 //! Guarantees: every line that is not asked to change stays byte for byte as it was, whatever is in it, and so does the order.
-//! A line is found by the key in it and never by its comment.
+//! A line is found by the key in it and never by its comment, and every line that sshd reads is found: they are bytes, in whatever
+//! encoding. Only the text of a comment may lose what is not UTF-8.
 
 use std::fmt;
 
@@ -18,13 +19,13 @@ pub struct Entry {
     pub options: Options,
     /// The key.
     pub key: Key,
-    /// What comes after the key.
+    /// What comes after the key. What is not UTF-8 in it is U+FFFD.
     pub comment: String,
 }
 
 /// The options before a key, as they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options(String);
+pub struct Options(Vec<u8>);
 
 /// The content of a file. A file that is not there is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,14 +35,14 @@ pub struct AuthorizedKeys {
 
 impl Key {
     /// Reads `TYPE BASE64 [COMMENT]`, as in a `.pub` file; the key and the comment.
-    pub fn parse(line: &str) -> Option<(Key, &str)> {
-        let blank = [' ', '\t'];
-        let line = line.trim();
+    pub fn parse(line: &str) -> Option<(Key, String)> {
+        Key::read(line.trim_ascii_start().as_bytes())
+    }
+
+    fn read(line: &[u8]) -> Option<(Key, String)> {
         // A host's key and a user's have the same form.
-        let key = HostKey::parse(line)?;
-        let after_type = line.split_once(blank).map_or("", |(_, rest)| rest.trim_start());
-        let comment = after_type.split_once(blank).map_or("", |(_, comment)| comment.trim());
-        Some((Key(key), comment))
+        let (key, comment) = HostKey::read(line)?;
+        Some((Key(key), String::from_utf8_lossy(comment.trim_ascii()).into_owned()))
     }
 
     /// In OpenSSH's form: `SHA256:…`.
@@ -61,20 +62,25 @@ impl Options {
     /// With one more that has no value: `restrict`.
     pub fn flag(mut self, name: &str) -> Options {
         self.separate();
-        self.0.push_str(name);
+        self.0.extend_from_slice(name.as_bytes());
         self
     }
 
     /// With one more: `name="value"`. The value must not hold a line break.
-    pub fn value(mut self, name: &str, value: &str) -> Options {
+    pub fn value(self, name: &str, value: &str) -> Options {
+        self.written(format!("{name}=\"{}\"", value.replace('"', "\\\"")).as_bytes())
+    }
+
+    /// With one more, as it is written.
+    fn written(mut self, option: &[u8]) -> Options {
         self.separate();
-        self.0.push_str(&format!("{name}=\"{}\"", value.replace('"', "\\\"")));
+        self.0.extend_from_slice(option);
         self
     }
 
     fn separate(&mut self) {
         if !self.0.is_empty() {
-            self.0.push(',');
+            self.0.push(b',');
         }
     }
 
@@ -83,43 +89,47 @@ impl Options {
         self.0.is_empty()
     }
 
-    /// As it is written.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// What an option is set to, as text; empty for one without a value. Names are compared as sshd does, in any case.
+    pub fn get(&self, name: &str) -> Option<String> {
+        let option = self.find(name)?;
+        let value = option.get(name.len() + 1..).unwrap_or_default();
+        let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+        Some(String::from_utf8_lossy(value).replace("\\\"", "\""))
     }
 
-    /// What an option is set to; empty for one without a value. Names are compared as sshd does, in any case.
-    pub fn get(&self, name: &str) -> Option<String> {
-        let mut rest = self.0.as_str();
+    /// An option as it is written, with its name.
+    fn find(&self, name: &str) -> Option<&[u8]> {
+        let mut rest = self.0.as_slice();
         while !rest.is_empty() {
-            let end = end_of_option(rest);
+            let end = outside_quotes(rest, |byte| byte == b',').unwrap_or(rest.len());
             let (option, after) = rest.split_at(end);
-            let (own_name, value) = option.split_once('=').unwrap_or((option, ""));
-            if own_name.eq_ignore_ascii_case(name) {
-                let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-                return Some(value.replace("\\\"", "\""));
+            let own_name = option.split(|&byte| byte == b'=').next().unwrap_or_default();
+            if own_name.eq_ignore_ascii_case(name.as_bytes()) {
+                return Some(option);
             }
-            rest = after.trim_start_matches(',');
+            rest = after.strip_prefix(b",").unwrap_or_default();
         }
         None
     }
 }
 
-/// Where the first option ends: at a comma outside quotes.
-fn end_of_option(text: &str) -> usize {
-    outside_quotes(text, |c| c == ',').unwrap_or(text.len())
+/// As it is written; what is not UTF-8 is U+FFFD.
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
 }
 
 /// The first place outside double quotes where `wanted` holds. As sshd has it: a quote after a backslash is none.
-fn outside_quotes(text: &str, wanted: impl Fn(char) -> bool) -> Option<usize> {
+fn outside_quotes(text: &[u8], wanted: impl Fn(u8) -> bool) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            '"' if !escaped => quoted = !quoted,
-            c if !quoted && wanted(c) => return Some(at),
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            b'"' if !escaped => quoted = !quoted,
+            byte if !quoted && wanted(byte) => return Some(at),
             _ => {}
         }
-        escaped = c == '\\';
+        escaped = byte == b'\\';
     }
     None
 }
@@ -133,17 +143,19 @@ impl Entry {
 
     /// Reads a line as sshd does; none for blank lines, comments, and what sshd would pass over.
     fn parse(line: &[u8]) -> Option<Entry> {
-        let line = std::str::from_utf8(line).ok()?.trim();
-        if line.is_empty() || line.starts_with('#') {
+        let is_blank = |byte: u8| byte == b' ' || byte == b'\t';
+        // Its lines are strings of C.
+        let line = line.split(|&byte| byte == 0 || byte == b'\n').next()?;
+        let line = line.get(line.iter().position(|&byte| !is_blank(byte))?..)?;
+        if line.starts_with(b"#") {
             return None;
         }
-        if let Some((key, comment)) = Key::parse(line) {
-            return Some(Entry::plain(key, comment));
+        if let Some((key, comment)) = Key::read(line) {
+            return Some(Entry::plain(key, &comment));
         }
-        let end = outside_quotes(line, |c| c == ' ' || c == '\t')?;
-        let (options, rest) = line.split_at(end);
-        let (key, comment) = Key::parse(rest)?;
-        Some(Entry { options: Options(options.to_owned()), key, comment: comment.to_owned() })
+        let (options, rest) = line.split_at(outside_quotes(line, is_blank)?);
+        let (key, comment) = Key::read(rest.trim_ascii_start())?;
+        Some(Entry { options: Options(options.to_owned()), key, comment })
     }
 }
 
@@ -151,19 +163,26 @@ impl Entry {
     /// With the bounds of place and time that another line of the key has: they can only take away.
     pub fn bounded_as(mut self, other: &Entry) -> Entry {
         for name in ["from", "expiry-time"] {
-            if let Some(value) = other.options.get(name) {
-                self.options = self.options.value(name, &value);
+            if let Some(option) = other.options.find(name) {
+                self.options = self.options.written(option);
             }
         }
         self
     }
+
+    /// As in a file.
+    fn line(&self) -> Vec<u8> {
+        let space: &[u8] = if self.options.is_empty() { b"" } else { b" " };
+        let plain = Entry { options: Options::default(), ..self.clone() };
+        [&self.options.0, space, plain.to_string().as_bytes(), b"\n"].concat()
+    }
 }
 
-/// As in a file, without a line break.
+/// As in a file, without a line break; in options, what is not UTF-8 is U+FFFD.
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.options.is_empty() {
-            write!(f, "{} ", self.options.0)?;
+            write!(f, "{} ", self.options)?;
         }
         write!(f, "{}", self.key)?;
         if !self.comment.is_empty() {
@@ -207,7 +226,7 @@ impl AuthorizedKeys {
             match Entry::parse(line) {
                 Some(old) if old.key == entry.key => match to_write.take() {
                     Some(new) if old == *new => bytes.extend_from_slice(line),
-                    Some(new) => bytes.extend_from_slice(format!("{new}\n").as_bytes()),
+                    Some(new) => bytes.extend(new.line()),
                     None => {}
                 },
                 _ => bytes.extend_from_slice(line),
@@ -231,7 +250,7 @@ impl AuthorizedKeys {
         if bytes.last().is_some_and(|&last| last != b'\n') {
             bytes.push(b'\n');
         }
-        bytes.extend_from_slice(format!("{entry}\n").as_bytes());
+        bytes.extend(entry.line());
         AuthorizedKeys { bytes }
     }
 

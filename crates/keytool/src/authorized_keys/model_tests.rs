@@ -4,6 +4,7 @@ use super::model::*;
 
 /// Made by ssh-keygen.
 const ALICE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0kt/FwBgh/P55Xn63t1yKc6G332TZpyanZM2lRXOLS";
+const CAROL: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEYd1r1NgIK6sUBKvnIGlo8y7eWRyOtw5dQuIj6LIZdR";
 const BOB: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHrdV4yNWBkQ7zJdC0qyv4kn6Eqzqpz9giqA8VEUqjRF";
 
 fn key(text: &str) -> Key {
@@ -51,6 +52,28 @@ fn a_comment_is_no_line_of_its_own() {
 }
 
 #[test]
+fn a_line_in_any_encoding_is_the_line_of_its_key() {
+    let latin_1 = |text: &str| text.chars().map(|c| u8::try_from(c).unwrap()).collect::<Vec<u8>>();
+    let line = format!("command=\"café \\\"é\\\"\",no-pty {ALICE} zoé\n");
+    let before = AuthorizedKeys::new([latin_1(&line), latin_1(&format!("{BOB} bob in the café\n"))].concat());
+    let [alice, bob] = [ALICE, BOB].map(|text| before.entry(&key(text)).unwrap());
+    assert_eq!((alice.comment.as_str(), bob.comment.as_str()), ("zo\u{fffd}", "bob in the caf\u{fffd}"));
+    assert_eq!(alice.options.get("command").as_deref(), Some("caf\u{fffd} \"\u{fffd}\""));
+    assert_eq!(before.ensure(&bob), before);
+    assert_eq!(before.set(&alice), before);
+    assert_eq!(before.without(|entry| entry.key == key(BOB)).as_bytes(), latin_1(&line));
+    // What one key may do, another is given byte for byte.
+    let carol = Entry { options: alice.options, ..Entry::plain(key(CAROL), "") };
+    assert_eq!(file("").ensure(&carol).as_bytes(), latin_1(&line.replace(&format!("{ALICE} zoé"), CAROL)));
+    // A string of C ends at a NUL, and sshd passes over white space within the base64.
+    let (start, end) = ALICE.split_at(40);
+    for line in [format!("{ALICE}\0é\n"), format!("{start}\x0b\x0c{end} x\n"), format!("{ALICE}\r\n")] {
+        assert!(AuthorizedKeys::new(latin_1(&line)).entry(&key(ALICE)).is_some(), "{line:?}");
+    }
+    assert_eq!(file(&format!("{BOB}\0 {ALICE}\n")).entries().len(), 1);
+}
+
+#[test]
 fn options_are_found_by_name() {
     let options = file(&format!("Restrict,command=\"say \\\"a,b\\\"\",expiry-time=\"20270101Z\",no-pty {ALICE}"));
     let options = options.entries().pop().unwrap().options;
@@ -94,8 +117,8 @@ fn what_somebody_wrote_about_our_key_is_left_unless_it_is_to_be_set() {
     // Where from and how long stays, once, whatever else is set.
     let old = file(&format!("from=\"10.1.0.0/16,!10.1.2.3\",no-pty,EXPIRY-TIME=\"20300101Z\" {ALICE} mine\n"));
     let bounded = restricted.clone().bounded_as(&old.entry(&key(ALICE)).unwrap());
-    let options = "restrict,command=\"agent\",from=\"10.1.0.0/16,!10.1.2.3\",expiry-time=\"20300101Z\"";
-    assert_eq!(bounded.options.as_str(), options);
+    let options = "restrict,command=\"agent\",from=\"10.1.0.0/16,!10.1.2.3\",EXPIRY-TIME=\"20300101Z\"";
+    assert_eq!(bounded.options.to_string(), options);
     assert_eq!(restricted.clone().bounded_as(&bounded), bounded);
 }
 

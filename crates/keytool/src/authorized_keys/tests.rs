@@ -23,7 +23,7 @@ const FOREIGN: &str = "# of the house\n\
 
 fn ours() -> Entry {
     let (key, comment) = Key::parse(OURS).unwrap();
-    Entry::plain(key, comment)
+    Entry::plain(key, &comment)
 }
 
 fn add(shell: &dyn Shell) -> Result<bool, AuthorizedKeysError> {

@@ -257,7 +257,7 @@ fn public_key(file: &std::path::Path) -> Result<(Key, String), Failure> {
         hint: Some("'ssh-keygen -lf' says what it is".into()),
     };
     let (key, comment) = Key::parse(&line).ok_or_else(unusable)?;
-    let who = one_line(comment);
+    let who = one_line(&comment);
     let who = if who.is_empty() { key.fingerprint() } else { who };
     Ok((key, who))
 }

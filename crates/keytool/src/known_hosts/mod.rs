@@ -113,7 +113,7 @@ impl KnownHosts {
     /// than this one.
     fn forget(&mut self, name: &str) -> usize {
         let only = |entry: &&Entry| {
-            let one = entry.is_hashed() || entry.names.eq_ignore_ascii_case(name);
+            let one = entry.is_hashed() || entry.names.eq_ignore_ascii_case(name.as_bytes());
             entry.marker == Marker::None && one && entry.is_about(name)
         };
         let numbers: Vec<usize> = self.entries.iter().filter(only).map(|entry| entry.place.line).collect();

@@ -324,7 +324,7 @@ pub fn own_entry(private: &Path) -> Result<Entry, OnboardError> {
     let key = key::load(private)?.ok_or_else(|| OnboardError::NoKey(private.to_owned()))?;
     let line = key.line();
     let (key, comment) = Key::parse(&line).ok_or_else(|| OnboardError::NoKey(private.to_owned()))?;
-    Ok(Entry::plain(key, comment))
+    Ok(Entry::plain(key, &comment))
 }
 
 /// What there is to say of it.

@@ -18,7 +18,7 @@ pub fn authorization(device: &str, port: u16, key: Key) -> Result<Entry, TunnelE
 
 /// The same before there is a key, for people to fill in.
 pub fn authorization_form(device: &str, port: u16) -> String {
-    format!("{} PUBLIC-KEY-AS-THE-SCRIPT-PRINTS-IT {MARK}{device}", options(port).as_str())
+    format!("{} PUBLIC-KEY-AS-THE-SCRIPT-PRINTS-IT {MARK}{device}", options(port))
 }
 
 fn options(port: u16) -> Options {

@@ -51,6 +51,16 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     assert_ne!(rotated, line);
     scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(0);
 
+    // What somebody has written about its place and time stays when it is bound.
+    let bounds = r#"from="127.0.0.1,::1",expiry-time="20991231""#;
+    let (options, key) = rotated.split_once("ssh-ed25519").unwrap();
+    account::authorize(&bound.home(), &format!("{bounds} ssh-ed25519{key}")).unwrap();
+    scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(0);
+    assert_eq!(authorized(bound), format!("{},{bounds} ssh-ed25519{key}", options.trim_end()));
+    scene.ssh(&["raspberry31", &format!("touch {}", touched.display())]);
+    assert!(!touched.exists(), "the key runs commands");
+    account::authorize(&bound.home(), &rotated).unwrap();
+
     // An agent of another version does not serve us: it is replaced, which needs another way in.
     let place = bound.home().join(".local/lib/pipeline/pipeline-agent");
     let agent = fs::read(&place).unwrap();

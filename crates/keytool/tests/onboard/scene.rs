@@ -144,6 +144,23 @@ impl Scene {
         was_killed(status)
     }
 
+    /// Compares what went to standard error with its golden file. What differs from fleet to fleet is made alike.
+    #[track_caller]
+    pub fn golden(&self, name: &str, ended: &Ended) {
+        let mut text = String::from_utf8(ended.output.stderr.clone()).unwrap();
+        for (path, shown) in [(self.fleet.home(), "~"), (self.fleet.root().to_owned(), "$FLEET")] {
+            text = text.replace(path.to_str().unwrap(), shown);
+        }
+        for id in 31..40 {
+            text = text.replace(&format!(":{}", self.fleet.base_port() + id), &format!(":50{id}"));
+        }
+        text = text.replace(&format!(":{}", self.fleet.jump().port()), ":22");
+        let mut parts = text.split("SHA256:");
+        let mut alike = parts.next().unwrap().to_owned();
+        parts.for_each(|part| alike += &format!("SHA256:…{}", &part[43..]));
+        insta::assert_snapshot!(name, alike);
+    }
+
     /// OpenSSH's own client with what keytool wrote and nothing else.
     pub fn ssh(&self, args: &[&str]) -> Ended {
         let mut command = self.fleet.at_home("ssh").unwrap();

@@ -178,7 +178,11 @@ impl Facts<'_> {
 
     fn card(&self) -> Option<Concern> {
         let percent = self.reading.and_then(|r| percent_used(r.total_bytes, r.free_bytes));
-        let severity = fullness(percent, self.full_in, &CARD)?;
+        let mut severity = fullness(percent, self.full_in, &CARD)?;
+        if self.reading.is_none() {
+            // Nobody knows whether it records at all while it is away; where it may rest, most likely it does not.
+            severity = severity.min(if self.alert_after.is_some() { Warning } else { Note });
+        }
         let soon = self.full_in.filter(|full_in| *full_in < FULL_SOON);
         let kind = if percent.is_some_and(|p| p >= CARD_WARNING_PERCENT) { Kind::CardFull } else { Kind::FullSoon };
         let text = match (percent, soon) {

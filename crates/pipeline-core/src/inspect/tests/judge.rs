@@ -138,6 +138,17 @@ fn a_card_fills() {
     assert!(hint(Some(Stays::Hold)).contains("pipeline release"));
     assert!(hint(Some(Stays::Never)).contains("delete.after"));
     assert!(hint(None).contains("pipeline sync"));
+    // Of one that is away it is a guess.
+    let offline = State::Offline { reason: "no tunnel".into(), hint: None };
+    for (full_in, alert_after, severity, text) in [
+        (hours(5), Some(DAY), Warning, "by what it records, the card is full in 5 h"),
+        (hours(0), Some(DAY), Warning, "by what it records, the card is full by now"),
+        (hours(0), None, Note, "by what it records, the card is full by now"),
+    ] {
+        let concerns = judged(&offline, None, |facts| (facts.full_in, facts.alert_after) = (full_in, alert_after));
+        let full = concerns.iter().find(|concern| concern.kind == Kind::FullSoon).unwrap();
+        assert_eq!((full.severity, &full.text[..]), (severity, text));
+    }
     let inodes = Reading { total_files: Some(1000), free_files: Some(30), ..card(10) };
     assert_eq!(ready(&inodes), [(Critical, Kind::InodesFull)]);
 }

@@ -20,10 +20,17 @@ impl HostKey {
 
     /// Reads `TYPE BASE64 [comment]`, as a `.pub` file has it; the base64 must be of that type.
     pub fn parse(line: &str) -> Option<HostKey> {
-        let mut words = line.split_ascii_whitespace();
-        let (kind, key) = (words.next()?, words.next()?);
-        let key = HostKey::from_blob(&STANDARD.decode(key).ok()?)?;
-        (key.algorithm() == kind).then_some(key)
+        HostKey::read(line.trim_ascii_start().as_bytes()).map(|(key, _)| key)
+    }
+
+    /// Reads `TYPE BASE64` at the beginning of a line, and gives what comes after it: as OpenSSH's `sshkey_read` does, to which
+    /// only blanks and tabs end a word, and white space within the base64 is none of it. A comment may be in any encoding.
+    pub fn read(line: &[u8]) -> Option<(HostKey, &[u8])> {
+        let (kind, rest) = word(line);
+        let (base64, rest) = word(rest);
+        let base64: Vec<u8> = base64.iter().copied().filter(|&byte| !is_c_space(byte)).collect();
+        let key = HostKey::from_blob(&STANDARD.decode(base64).ok()?)?;
+        (key.algorithm().as_bytes() == kind).then_some((key, rest))
     }
 
     /// `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`, …
@@ -57,6 +64,18 @@ impl std::fmt::Debug for HostKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "HostKey({self})")
     }
+}
+
+/// A word, and what comes after it and the blanks that end it.
+pub(super) fn word(line: &[u8]) -> (&[u8], &[u8]) {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let (word, rest) = line.split_at(line.iter().position(is_blank).unwrap_or(line.len()));
+    (word, &rest[rest.iter().position(|byte| !is_blank(byte)).unwrap_or(rest.len())..])
+}
+
+/// C's `isspace`.
+fn is_c_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 /// The fingerprint of a public key in the form of the protocol, as `ssh-keygen -l` shows it.

@@ -1,4 +1,5 @@
-//! Lines of known_hosts files, read as OpenSSH reads them.
+//! Lines of known_hosts files, read as OpenSSH reads them: as bytes, whatever their encoding. A line that it reads and we did not
+//! could be the one that revokes a key.
 
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
+use super::key::word;
 use super::{HostKey, Place};
 
 /// One line that holds a key.
@@ -17,7 +19,7 @@ pub struct Entry {
     /// What it says of the key.
     pub marker: Marker,
     /// Whose key it is, as written: a list of patterns, or hashed (`|1|SALT|HASH`).
-    pub names: String,
+    pub names: Vec<u8>,
     /// The key.
     pub key: HostKey,
 }
@@ -36,7 +38,7 @@ pub enum Marker {
 impl Entry {
     /// Whether the line is about a host, given by the name under which it is looked up.
     pub fn is_about(&self, name: &str) -> bool {
-        match self.names.strip_prefix("|1|") {
+        match self.names.strip_prefix(b"|1|") {
             Some(hashed) => is_hash_of(hashed, name).unwrap_or(false),
             None => is_listed(&self.names, name),
         }
@@ -44,7 +46,7 @@ impl Entry {
 
     /// Whether the name is hashed, so that it can only be compared with others.
     pub fn is_hashed(&self) -> bool {
-        self.names.starts_with("|1|")
+        self.names.starts_with(b"|1|")
     }
 }
 
@@ -52,7 +54,6 @@ impl Entry {
 pub(super) fn parse(text: &[u8], file: &Path) -> Vec<Entry> {
     let mut found = Vec::new();
     for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
-        let Ok(line) = std::str::from_utf8(line) else { continue };
         let place = Place { file: file.to_owned(), line: index + 1 };
         found.extend(entry(line, place));
     }
@@ -60,26 +61,24 @@ pub(super) fn parse(text: &[u8], file: &Path) -> Vec<Entry> {
 }
 
 /// None for lines that OpenSSH would skip.
-fn entry(line: &str, place: Place) -> Option<Entry> {
-    let mut words = line.split_ascii_whitespace();
-    let mut names = words.next().filter(|word| !word.starts_with('#'))?;
-    let marker = match names {
-        "@revoked" => Marker::Revoked,
-        "@cert-authority" => Marker::Authority,
-        word if word.starts_with('@') => return None,
-        _ => Marker::None,
+fn entry(line: &[u8], place: Place) -> Option<Entry> {
+    let start = line.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
+    // Its lines are strings of C.
+    let end = line.iter().position(|&byte| byte == 0).unwrap_or(line.len());
+    let (first, rest) = word(line.get(start..end)?);
+    let (marker, names, rest) = match first {
+        b"@revoked" => (Marker::Revoked, word(rest).0, word(rest).1),
+        b"@cert-authority" => (Marker::Authority, word(rest).0, word(rest).1),
+        [b'@' | b'#', ..] => return None,
+        names => (Marker::None, names, rest),
     };
-    if marker != Marker::None {
-        names = words.next()?;
-    }
-    let (kind, key) = (words.next()?, words.next()?);
-    let key = HostKey::from_blob(&STANDARD.decode(key).ok()?)?;
-    (key.algorithm() == kind).then(|| Entry { place, marker, names: names.to_owned(), key })
+    let (key, _) = HostKey::read(rest)?;
+    Some(Entry { place, marker, names: names.to_owned(), key })
 }
 
 /// Whether `SALT|HASH` is what `ssh-keygen -H` makes of a name, in lower case; none where it is not of that form.
-fn is_hash_of(hashed: &str, name: &str) -> Option<bool> {
-    let (salt, hash) = hashed.split_once('|')?;
+fn is_hash_of(hashed: &[u8], name: &str) -> Option<bool> {
+    let (salt, hash) = std::str::from_utf8(hashed).ok()?.split_once('|')?;
     let (salt, hash) = (STANDARD.decode(salt).ok()?, STANDARD.decode(hash).ok()?);
     let mut mac = Hmac::<Sha1>::new_from_slice(&salt).ok()?;
     mac.update(name.to_lowercase().as_bytes());
@@ -87,15 +86,15 @@ fn is_hash_of(hashed: &str, name: &str) -> Option<bool> {
 }
 
 /// Whether a list of patterns matches: at least one does, and none that starts with `!`.
-fn is_listed(patterns: &str, name: &str) -> bool {
-    let name = name.to_lowercase();
+fn is_listed(patterns: &[u8], name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
     let mut listed = false;
-    for pattern in patterns.split(',') {
-        let (negated, pattern) = match pattern.strip_prefix('!') {
+    for pattern in patterns.split(|&byte| byte == b',') {
+        let (negated, pattern) = match pattern.strip_prefix(b"!") {
             Some(pattern) => (true, pattern),
             None => (false, pattern),
         };
-        if matches(pattern.to_lowercase().as_bytes(), name.as_bytes()) {
+        if matches(&pattern.to_ascii_lowercase(), name.as_bytes()) {
             if negated {
                 return false;
             }
