@@ -192,6 +192,8 @@ pub fn ensure(path: &Path, new: &NewKey, places: &Places) -> Result<Vec<Change>,
         )
     };
     match load(path)? {
+        // It leads nowhere. What it is for is the user's to say.
+        None if path.is_symlink() => Err(ChangeError::Exists { path: path.to_owned() }.into()),
         None => {
             let maker = new.clone();
             let kind = new.kind.name();

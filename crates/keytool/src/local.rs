@@ -13,7 +13,7 @@ use pipeline_core::ssh_config::HostParams;
 
 use crate::changes::{Change, ChangeError};
 use crate::key::{self, KeyError, KeyType, NewKey};
-use crate::known_hosts::{self, KnownHostsError};
+use crate::known_hosts::{self, Known, KnownHostsError};
 use crate::places::Places;
 use crate::registry::{Entry, Pi};
 use crate::ssh_config::{self, EntryError, Owned};
@@ -112,10 +112,10 @@ pub fn pis(
     Ok(changes)
 }
 
-/// Host keys that a person has accepted, each with the host that shows them.
-pub fn pins(pins: &[(HostParams, Vec<HostKey>)], places: &Places) -> Result<Vec<Change>, LocalError> {
+/// Host keys of a machine that a person has accepted, unless `fleet` has them by now.
+pub fn pin(host: &HostParams, keys: &[HostKey], fleet: &[Known], places: &Places) -> Result<Vec<Change>, LocalError> {
     let mut changes = directories(places);
-    changes.extend(known_hosts::pin(pins, places)?);
+    changes.extend(known_hosts::pin(host, keys, fleet, places)?);
     Ok(changes)
 }
 

@@ -244,13 +244,22 @@ impl Registry {
         Ok(self.ssh_config.aliases().into_iter().find(elsewhere))
     }
 
-    /// Every Pi that has an entry, or at least a key, by number.
-    pub fn all(&self) -> Result<Vec<Pi>, RegistryError> {
+    /// Every Pi that has an entry, or at least a key, by number; and the numbers of entries that can be no Pi's. A file that is
+    /// called so and has no entry is somebody else's.
+    pub fn all(&self) -> (Vec<Pi>, Vec<(Id, RegistryError)>) {
         let mut ids = BTreeSet::new();
         ids.extend(self.ssh_config.aliases().iter().chain(&self.ours).filter_map(|alias| self.id_of(alias)));
         let files = std::fs::read_dir(&self.places.ssh_dir).into_iter().flatten().flatten();
         ids.extend(files.filter_map(|file| self.id_of(file.file_name().to_str()?)));
-        ids.into_iter().map(|id| self.pi(id)).collect()
+        let (mut pis, mut misfits) = (Vec::new(), Vec::new());
+        for id in ids {
+            match self.pi(id) {
+                Ok(pi) => pis.push(pi),
+                Err(error) if self.entry(&self.called(id)) != Entry::None => misfits.push((id, error)),
+                Err(_) => {}
+            }
+        }
+        (pis, misfits)
     }
 
     /// The number in a name that is made like those of Pis.
@@ -321,11 +330,15 @@ pub mod tests {
 
     #[test]
     fn an_entry_is_ours_or_the_users_or_not_there() {
-        let config =
-            "Host raspberry5 other\n  HostName localhost\n  Port 77\n  IdentityFile ~/k\nHost raspberry* \n  User x\n";
+        let config = "Host raspberry5 other\n  HostName localhost\n  Port 77\n  IdentityFile ~/k\nHost raspberry60536\n  HostName localhost\nHost raspberry* \n  User x\n";
         let (home, registry) = registry("raspberry{id}", 5000, config);
-        std::fs::write(home.path().join(".ssh/raspberry9"), "").unwrap();
-        let all = registry.all().unwrap();
+        // The last is too large a number for a Pi, and no entry says that it should be one.
+        for name in ["raspberry9", "raspberry65000"] {
+            std::fs::write(home.path().join(".ssh").join(name), "").unwrap();
+        }
+        let (all, misfits) = registry.all();
+        let misfits: Vec<String> = misfits.iter().map(|(_, error)| error.to_string()).collect();
+        assert_eq!(misfits, ["Pi 60536 would need port 65536, and 65535 is the last one"]);
         let found: Vec<(u16, &Entry)> = all.iter().map(|pi| (pi.id.0, &pi.entry)).collect();
         let file = home.path().join(".ssh/config");
         let by_hand = Entry::HandWritten { file, line: 2, has_key: true };

@@ -17,8 +17,8 @@ use program::signals::{self, Received};
 use program::streams::Streams;
 
 use super::{Context, failed};
+use crate::known_hosts::Known;
 use crate::onboard::row::{Problem, Row, outcomes};
-use crate::onboard::trust::Known;
 use crate::registry::{Entry, Id, Pi, Registry, RegistryError};
 
 /// What the first signal makes us do.
@@ -54,8 +54,9 @@ pub struct Named {
 
 impl Named {
     /// All that there are.
-    pub fn all(registry: &Registry) -> Result<Named, Failure> {
-        Ok(Named { pis: registry.all().map_err(failed)?, strays: Vec::new() })
+    pub fn all(registry: &Registry) -> Named {
+        let (pis, misfits) = registry.all();
+        Named { pis, strays: misfits.iter().map(|(id, error)| stray(registry, *id, error)).collect() }
     }
 
     /// Those with these numbers that `find` finds. Fails where it finds none of them.
@@ -70,9 +71,7 @@ impl Named {
             match find(registry, id) {
                 Ok(pi) => named.pis.push(pi),
                 Err(error) => {
-                    let mut row = Row::new(Some(id.to_string()), &registry.called(id));
-                    row.problem = Some(Problem::of(&error));
-                    named.strays.push(row);
+                    named.strays.push(stray(registry, id, &error));
                     first.get_or_insert(error);
                 }
             }
@@ -82,6 +81,13 @@ impl Named {
             _ => Ok(named),
         }
     }
+}
+
+/// The row of a number that leads to no Pi.
+fn stray(registry: &Registry, id: Id, error: &RegistryError) -> Row {
+    let mut row = Row::new(Some(id.to_string()), &registry.called(id));
+    row.problem = Some(Problem::of(error));
+    row
 }
 
 /// The way to a Pi: as an entry of the user's own says, else as ours says or is going to say.
@@ -113,23 +119,26 @@ pub fn require_jump(registry: &Registry) -> Result<(), Failure> {
 }
 
 /// The names under which known_hosts may have the machines of the fleet.
-pub fn known_names(registry: &Registry) -> Result<Vec<Known>, Failure> {
+pub fn known_names(registry: &Registry) -> Vec<Known> {
     let known = |host: &HostParams, name| {
         let files = host_key::known_hosts_files(host);
-        Known { host: host.alias.clone(), name, files }
+        Known::Machine { host: host.alias.clone(), name, files }
     };
     let mut names = Vec::new();
-    for pi in registry.all().map_err(failed)? {
-        let host = registry.host(&pi).map_err(failed)?;
+    for pi in registry.all().0 {
+        // One whose entry says nothing that can be used is no reason to keep others out.
+        let Ok(host) = registry.host(&pi) else { continue };
         names.push(known(&host, host_key::lookup_name(&host)));
         // As somebody may have accepted it by hand, and as it was before somebody wrote an entry of his own.
         names.push(known(&host, format!("[localhost]:{}", pi.port)));
         names.push(known(&host, pi.name.to_string()));
     }
-    for hop in registry.ssh_config().route(&registry.onboarding().jump).map_err(failed)? {
+    for hop in registry.ssh_config().route(&registry.onboarding().jump).unwrap_or_default() {
         names.push(known(&hop, host_key::lookup_name(&hop)));
     }
-    Ok(names)
+    let onboarding = registry.onboarding();
+    names.push(Known::Numbered { pattern: onboarding.name.clone(), last: u16::MAX - onboarding.base_port });
+    names
 }
 
 /// Begins to listen to signals: the first one sets `cancel`. Before that, while a person is asked, a signal ends the program at
@@ -210,14 +219,20 @@ mod tests {
         let config = "Host awsbox\n HostName jump\nHost raspberry5\n HostName localhost\n Port 77\n HostKeyAlias bee5\n \
                       UserKnownHostsFile /k/of_5\nHost raspberry6\n HostName 10.0.0.6\n";
         let (_home, registry) = registry("raspberry{id}", 5000, config);
-        let found = known_names(&registry).unwrap();
-        let names: Vec<(&str, &str)> = found.iter().map(|known| (known.host.as_str(), known.name.as_str())).collect();
+        let found: Vec<(String, String, Vec<std::path::PathBuf>)> = known_names(&registry)
+            .into_iter()
+            .filter_map(|known| match known {
+                Known::Machine { host, name, files } => Some((host, name, files)),
+                Known::Numbered { .. } => None,
+            })
+            .collect();
+        let names: Vec<(&str, &str)> = found.iter().map(|(host, name, _)| (host.as_str(), name.as_str())).collect();
         let five = ("raspberry5", "bee5");
         assert!(names.contains(&five) && names.contains(&("raspberry5", "[localhost]:77")), "{names:?}");
         assert!(names.contains(&("raspberry6", "10.0.0.6")) && names.contains(&("awsbox", "jump")), "{names:?}");
         assert!(names.contains(&("raspberry31", "raspberry31")), "{names:?}");
-        let of_5 = found.iter().find(|known| known.name == five.1).unwrap();
-        assert_eq!(of_5.files[0], std::path::Path::new("/k/of_5"));
+        let (_, _, of_5) = found.iter().find(|(_, name, _)| name == five.1).unwrap();
+        assert_eq!(of_5[0], std::path::Path::new("/k/of_5"));
     }
 
     #[test]

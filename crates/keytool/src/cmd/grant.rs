@@ -161,7 +161,7 @@ pub fn give(context: &Context, args: &GrantArgs) -> Result<Exit, Failure> {
 pub fn list(context: &Context, args: &GrantsArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
     let Named { pis, strays } = match args.ids.as_slice() {
-        [] => Named::all(&registry)?,
+        [] => Named::all(&registry),
         texts => Named::of(&registry, &typed_ids(texts)?, Registry::known)?,
     };
     let (visits, signal) = visits(context, &args.entrance, &pis)?;

@@ -243,7 +243,7 @@ fn decide(context: &Context, jump: &Jump, making: &NewKey, keys: &[HostKey]) -> 
         user: host.user.clone(),
         key: jump.key.clone(),
     };
-    let mut changes = local::pins(&[(host.clone(), keys.to_vec())], &context.places)?;
+    let mut changes = local::pin(host, keys, &[], &context.places)?;
     // The directories are in both.
     let entry = local::jump(&wanted, &jump.entry, making, &context.places)?;
     changes.extend(entry.into_iter().filter(|change| !change.is_dir()));

@@ -28,7 +28,8 @@ pub struct InventoryArgs {
 
 pub fn run(context: &Context, args: &InventoryArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
-    let all = registry.all().map_err(failed)?;
+    let (all, misfits) = registry.all();
+    misfits.into_iter().for_each(|(_, error)| context.ui.streams.warning(&failed(error)));
     let pis: Vec<Pi> = all.into_iter().filter(|pi| pi.entry != Entry::None).collect();
     let value = match &args.host {
         Some(name) => pis.iter().find(|pi| pi.name.as_str() == name).map_or(json!({}), |pi| variables(pi, context)),

@@ -67,7 +67,7 @@ struct KeyRow {
 pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
     let Named { pis, strays } = match args.ids.as_slice() {
-        [] => Named::all(&registry)?,
+        [] => Named::all(&registry),
         texts => Named::of(&registry, &typed_ids(texts)?, Registry::known)?,
     };
     let now = SystemTime::now();

@@ -1,19 +1,19 @@
 //! The user's known_hosts: pinned keys in, forgotten names out.
 //!
 //! Guarantees: names are written hashed, as `ssh-keygen -H` does; all other lines stay byte for byte; a key that is pinned already
-//! is not pinned twice; what is pinned for a host is pinned where OpenSSH looks it up. Leaves to others: whether a key is the right
-//! one, and reading for strict checks ([`host_key`]).
+//! is not pinned twice; what is pinned for a host is pinned where OpenSSH looks it up; and no key is pinned that another machine of
+//! the fleet has, nor beside another key of the same name, as the files are at that moment. Leaves to others: whether a key is the
+//! right one, and reading for strict checks ([`host_key`]).
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use pipeline_core::ssh::host_key::{self, Entry, HostKey, HostKeyError, Marker, known_hosts_files, lookup_name};
+use pipeline_core::ssh::host_key::{self, Entry, HostKey, HostKeyError, Marker, Place, known_hosts_files, lookup_name};
 use pipeline_core::ssh_config::HostParams;
 use sha1::Sha1;
 use ssh_key::rand_core::{OsRng, RngCore as _};
@@ -33,19 +33,90 @@ pub fn pinned(host: &HostParams) -> Result<Vec<HostKey>, HostKeyError> {
     Ok(keys)
 }
 
-/// Pins keys for hosts, each in the first of the files that the OpenSSH config has it looked up in.
-pub fn pin(pins: &[(HostParams, Vec<HostKey>)], places: &Places) -> Result<Vec<Change>, KnownHostsError> {
-    let mut files: BTreeMap<&PathBuf, KnownHosts> = BTreeMap::new();
-    for (host, keys) in pins.iter().filter(|(_, keys)| !keys.is_empty()) {
-        let no_file = || KnownHostsError::NoFile(host.alias.clone());
-        let path = host.user_known_hosts_files.first().ok_or_else(no_file)?;
-        let file = match files.remove(path) {
-            Some(file) => file,
-            None => KnownHosts::load(path)?,
-        };
-        files.entry(path).or_insert(file).pin(&lookup_name(host), keys);
+/// Names that machines of the fleet have in known_hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// One of them.
+    Machine {
+        /// The alias of the machine.
+        host: String,
+        /// The name.
+        name: String,
+        /// Where it is looked up.
+        files: Vec<PathBuf>,
+    },
+    /// Those that numbers make, up to the last: of Pis that have no entry yet, or only their tunnel.
+    Numbered {
+        /// `raspberry{id}`.
+        pattern: String,
+        /// The last number.
+        last: u16,
+    },
+}
+
+impl Known {
+    /// The machine that a line is about, if it is another than `host`.
+    fn other(&self, entry: &Entry, host: &str) -> Option<String> {
+        match self {
+            Known::Machine { host: other, name, .. } => (other != host && entry.is_about(name)).then(|| other.clone()),
+            Known::Numbered { pattern, last } => {
+                let names = (0..=*last).map(|id| pattern.replacen("{id}", &id.to_string(), 1));
+                names.filter(|name| name != host).find(|name| entry.is_about(name))
+            }
+        }
     }
-    Ok(files.into_values().filter_map(|file| file.change(places)).collect())
+}
+
+/// Another machine of the fleet that has this key, and the line that says so: the sign of a cloned card.
+pub fn other_with(key: &HostKey, host: &HostParams, fleet: &[Known]) -> Result<Option<(String, Place)>, HostKeyError> {
+    let mut files = known_hosts_files(host);
+    for known in fleet {
+        if let Known::Machine { host: other, files: theirs, .. } = known
+            && *other != host.alias
+        {
+            let new: Vec<PathBuf> = theirs.iter().filter(|file| !files.contains(file)).cloned().collect();
+            files.extend(new);
+        }
+    }
+    // What somebody accepted by hand, before there was a HostKeyAlias, is about the same machine.
+    let by_port = format!("[{}]:{}", host.hostname, host.port);
+    let elsewhere = host_key::others_with(key, &lookup_name(host), &files)?;
+    let mut elsewhere = elsewhere.into_iter().filter(|entry| !entry.is_about(&by_port));
+    Ok(elsewhere.find_map(|entry| {
+        let other = fleet.iter().find_map(|known| known.other(&entry, &host.alias))?;
+        Some((other, entry.place))
+    }))
+}
+
+/// Pins keys for a host, in the first of the files that the OpenSSH config has it looked up in.
+///
+/// Whoever judged the keys did so before the lock was taken: what was pinned since then counts.
+pub fn pin(
+    host: &HostParams,
+    keys: &[HostKey],
+    fleet: &[Known],
+    places: &Places,
+) -> Result<Option<Change>, KnownHostsError> {
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let no_file = || KnownHostsError::NoFile(host.alias.clone());
+    let path = host.user_known_hosts_files.first().ok_or_else(no_file)?;
+    let name = lookup_name(host);
+    let known = pinned(host)?;
+    if let Some(other) = known.first().filter(|_| !known.iter().any(|key| keys.contains(key))) {
+        let (host, key) = (host.alias.clone(), other.to_string());
+        return Err(KnownHostsError::Taken { host, name, key });
+    }
+    for key in keys {
+        if let Some((other, place)) = other_with(key, host, fleet)? {
+            let (name, key) = (host.alias.clone(), key.to_string());
+            return Err(KnownHostsError::Cloned { name, key, other, place });
+        }
+    }
+    let mut file = KnownHosts::load(path)?;
+    file.pin(&name, keys);
+    Ok(file.change(places))
 }
 
 /// Takes the keys of a host out of the user's files that it is looked up in.
@@ -146,6 +217,28 @@ pub enum KnownHostsError {
     /// A host that the OpenSSH config has looked up nowhere.
     #[error("the OpenSSH config names no file that a host key of '{0}' could be pinned in")]
     NoFile(String),
+    /// Another machine got the name meanwhile, or shares it.
+    #[error("'{host}' is looked up as '{name}', for which {key} is pinned")]
+    Taken {
+        /// The machine.
+        host: String,
+        /// Its name in known_hosts.
+        name: String,
+        /// Kind and fingerprint of the key that stands there.
+        key: String,
+    },
+    /// Another machine got the key meanwhile.
+    #[error("'{name}' shows {key}, which is the host key of '{other}' too ({place})")]
+    Cloned {
+        /// The machine.
+        name: String,
+        /// Kind and fingerprint.
+        key: String,
+        /// The other machine.
+        other: String,
+        /// The line that says so.
+        place: Place,
+    },
     /// See [`ChangeError`].
     #[error(transparent)]
     Change(#[from] ChangeError),
@@ -158,6 +251,7 @@ impl pipeline_core::error::Classified for KnownHostsError {
     fn class(&self) -> pipeline_core::error::Class {
         match self {
             KnownHostsError::NoFile(_) => pipeline_core::error::Class::Config,
+            KnownHostsError::Taken { .. } | KnownHostsError::Cloned { .. } => pipeline_core::error::Class::HostKey,
             KnownHostsError::Change(error) => error.class(),
             KnownHostsError::HostKey(error) => error.class(),
         }
@@ -166,6 +260,13 @@ impl pipeline_core::error::Classified for KnownHostsError {
     fn hint(&self) -> Option<String> {
         match self {
             KnownHostsError::NoFile(_) => Some("let UserKnownHostsFile name a file for it, not 'none'".into()),
+            KnownHostsError::Taken { .. } => Some(
+                "each machine needs a name of its own there: see HostKeyAlias, HostName and Port in its entry".into(),
+            ),
+            KnownHostsError::Cloned { .. } => Some(
+                "one machine has two numbers, or one card is a copy of the other: 'keytool fingerprint' shows both"
+                    .into(),
+            ),
             KnownHostsError::Change(error) => error.hint(),
             KnownHostsError::HostKey(error) => error.hint(),
         }

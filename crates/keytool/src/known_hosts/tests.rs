@@ -127,8 +127,12 @@ fn a_key_is_pinned_where_openssh_looks_for_it() {
         .map(|(alias, key)| (host(alias), vec![keys[key].clone()]))
         .into();
     let editor = Editor::new(home.places.clone(), false);
-    let told = editor.perform(|| pin(&pins, &home.places)).unwrap();
-    assert_eq!(told.len(), 3, "{told:?}");
+    let put = |host: &HostParams, keys: &[HostKey], fleet: &[Known]| {
+        editor.perform(|| Ok::<_, KnownHostsError>(pin(host, keys, fleet, &home.places)?.into_iter().collect()))
+    };
+    for (host, keys) in &pins {
+        assert_eq!(put(host, keys, &[]).unwrap().len(), 1);
+    }
     for ((host, keys), file) in pins.iter().zip(["known_hosts", "of_31", "of_pis"]) {
         assert_eq!(found(&home.places.ssh_dir.join(file), &host.alias), openssh(keys), "{file}");
         assert_eq!(pinned(host).unwrap(), *keys);
@@ -137,10 +141,22 @@ fn a_key_is_pinned_where_openssh_looks_for_it() {
     let both = [host("raspberry34"), host("raspberry31")].map(|files_of| {
         (HostParams { user_known_hosts_files: files_of.user_known_hosts_files, ..host("raspberry31") }, keys.clone())
     });
-    editor.perform(|| pin(&both, &home.places)).unwrap();
+    let mine: Vec<HostKey> = pins[1].1.clone();
+    for (host, keys) in &both {
+        put(host, &[&mine[..], keys].concat(), &[]).unwrap();
+    }
+    // Whoever judged a key did so before somebody else had it pinned, or had another pinned by this name.
+    let numbered = Known::Numbered { pattern: "raspberry{id}".into(), last: 99 };
+    let file = || fs::read(home.places.ssh_dir.join("of_pis")).unwrap();
+    let before = file();
+    let twice = put(&host("raspberry35"), &pins[2].1, std::slice::from_ref(&numbered)).unwrap_err();
+    assert!(matches!(&twice, KnownHostsError::Cloned { other, .. } if other == "raspberry34"), "{twice}");
+    let other = put(&host("raspberry34"), &keys[..1], &[numbered]).unwrap_err();
+    assert!(matches!(&other, KnownHostsError::Taken { name, .. } if name == "raspberry34"), "{other}");
+    assert_eq!(file(), before);
     assert_eq!(editor.perform(|| forget(&both[1].0, &home.places)).unwrap().len(), 2);
     assert!(pinned(&both[1].0).unwrap().is_empty());
     assert_eq!(pinned(&pins[2].0).unwrap(), pins[2].1);
-    let error = pin(&[(host("nowhere"), keys)], &home.places).unwrap_err();
+    let error = pin(&host("nowhere"), &keys, &[], &home.places).unwrap_err();
     assert!(error.to_string().contains("names no file"), "{error}");
 }

@@ -17,12 +17,13 @@ use program::failure::Failure;
 use super::error::OnboardError;
 use super::fingerprints::Fingerprints;
 use super::row::{Problem, Row, Step};
-use super::trust::{self, Known, Verdict};
+use super::trust::{self, Verdict};
 use super::visit::{Entrance, Login, Machine, Visitor};
 use crate::authorized_keys::{self, AuthorizedKeys, Entry, Key};
 use crate::bound_agent;
 use crate::facts::Facts;
 use crate::key;
+use crate::known_hosts::Known;
 use crate::shell::Remote;
 
 /// What a person is to say yes or no to.

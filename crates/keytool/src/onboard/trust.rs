@@ -9,10 +9,11 @@ use std::path::PathBuf;
 
 use pipeline_core::error::{Class, Classified};
 use pipeline_core::ssh::HostKey;
-use pipeline_core::ssh::host_key::{self, HostKeyError, HostKeys, Marker, Place};
+use pipeline_core::ssh::host_key::{self, HostKeyError, HostKeys, Place};
 use pipeline_core::ssh_config::HostParams;
 
 use super::fingerprints::Fingerprints;
+use crate::known_hosts::{self, Known};
 
 /// What is to be made of the keys that a machine shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,17 +36,6 @@ impl Verdict {
     }
 }
 
-/// A name that a machine of the fleet may have in known_hosts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// The alias of the machine.
-    pub host: String,
-    /// The name.
-    pub name: String,
-    /// Where it is looked up.
-    pub files: Vec<PathBuf>,
-}
-
 /// Why a machine is not to be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
@@ -63,6 +53,16 @@ pub enum TrustError {
         other: String,
         /// The line that says so; none where the other one shows it just now.
         place_of: Option<Place>,
+    },
+    /// Another machine is looked up by the same name.
+    #[error("'{name}' and '{other}' are both looked up as '{known_as}' in known_hosts")]
+    SameName {
+        /// The machine.
+        name: String,
+        /// The other machine.
+        other: String,
+        /// The name.
+        known_as: String,
     },
     /// It shows no key at all.
     #[error("'{0}' shows no host key")]
@@ -114,6 +114,9 @@ impl Classified for TrustError {
                     .into()
             }
             TrustError::Nothing(_) => return None,
+            TrustError::SameName { .. } => {
+                "each could pose as the other: give each entry a HostKeyAlias of its own, and run this again".into()
+            }
             TrustError::NotListed { .. } => {
                 "another machine answers in its place, or the fingerprint is wrong: 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' on the \
                  machine itself tells"
@@ -149,24 +152,21 @@ pub fn judge(
     if let (true, Some(error)) = (pinned.is_empty(), refusal) {
         return Err(error.into());
     }
-    let others: Vec<&Known> = fleet.iter().filter(|known| known.host != host.alias).collect();
-    let mut files = host_key::known_hosts_files(host);
-    for file in others.iter().flat_map(|known| &known.files) {
-        if !files.contains(file) {
-            files.push(file.clone());
+    let known_as = host_key::lookup_name(host);
+    let same_name = |known: &Known| match known {
+        // A port is one machine's; only what entries say can be the same.
+        Known::Machine { host: other, name, .. } if *other != host.alias && !known_as.starts_with('[') => {
+            name.eq_ignore_ascii_case(&known_as).then(|| other.clone())
         }
+        _ => None,
+    };
+    if let Some(other) = fleet.iter().find_map(same_name) {
+        return Err(TrustError::SameName { name: host.alias.clone(), other, known_as });
     }
-    let name = host_key::lookup_name(host);
-    // What somebody accepted by hand, before there was a HostKeyAlias, is about the same machine.
-    let by_port = format!("[{}]:{}", host.hostname, host.port);
     for key in shown {
-        let elsewhere = host_key::others_with(key, &name, &files)?;
-        for entry in elsewhere.into_iter().filter(|entry| entry.marker == Marker::None && !entry.is_about(&by_port)) {
-            let other = others.iter().find(|known| entry.is_about(&known.name));
-            if let Some(other) = other {
-                let (key, other) = (key.to_string(), other.host.clone());
-                return Err(TrustError::Cloned { name: host.alias.clone(), key, other, place_of: Some(entry.place) });
-            }
+        if let Some((other, place)) = known_hosts::other_with(key, host, fleet)? {
+            let (name, key) = (host.alias.clone(), key.to_string());
+            return Err(TrustError::Cloned { name, key, other, place_of: Some(place) });
         }
     }
     let listed = match listed {
@@ -261,8 +261,13 @@ mod tests {
             ("raspberry31", "[localhost]:5031"),
             ("raspberry31", "bee31"),
         ];
-        let fleet =
-            fleet.map(|(host, name)| Known { host: host.into(), name: name.into(), files: vec![beside.clone()] });
+        let machine = |(host, name): (&str, &str)| Known::Machine {
+            host: host.into(),
+            name: name.into(),
+            files: vec![beside.clone()],
+        };
+        let mut fleet = fleet.map(machine).to_vec();
+        fleet.push(Known::Numbered { pattern: "raspberry{id}".into(), last: 99 });
         let [one, two, ecdsa] = KEYS;
         let unknown = "unknown";
         let table = [
@@ -279,6 +284,8 @@ mod tests {
             // What known_hosts calls the other one need not be its alias, nor is it looked up in the same file.
             (format!("bee34 {one}\n"), vec![0], "is the host key of 'raspberry34' too"),
             (String::new(), vec![1], "is the host key of 'raspberry34' too"),
+            // Of a Pi that has only its tunnel yet, and no entry.
+            (format!("raspberry77 {one}\n"), vec![0], "is the host key of 'raspberry77' too"),
             // Another name of the same machine.
             (format!("bee31 {one}\n"), vec![0], unknown),
             (format!("raspberry31 {one}\nraspberry34 {one}\n"), vec![0], "is the host key of 'raspberry34' too"),
@@ -297,6 +304,17 @@ mod tests {
             };
             assert!(verdict.contains(expected) && !verdict.ends_with("and other"), "{verdict}\n{known_hosts}");
         }
+    }
+
+    #[test]
+    fn two_machines_with_one_name_are_not_taken_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let known = |name: &str| Known::Machine { host: "raspberry34".into(), name: name.into(), files: Vec::new() };
+        let judge = |name: &str| judge(&host(dir.path(), ""), &[key(0)], &[known(name)], None);
+        let refused = judge("Raspberry31").unwrap_err();
+        let words = "'raspberry31' and 'raspberry34' are both looked up as 'raspberry31' in known_hosts";
+        assert_eq!(refused.to_string(), words);
+        judge("raspberry34").unwrap();
     }
 
     #[test]

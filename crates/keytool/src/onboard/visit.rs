@@ -16,8 +16,9 @@ use pipeline_core::ssh::{Connection, Credentials, HostKey, SshError, Target, Tru
 
 use super::error::OnboardError;
 use super::fingerprints::Fingerprints;
-use super::trust::{self, Known, Verdict};
+use super::trust::{self, Verdict};
 use crate::facts::{self, Facts};
+use crate::known_hosts::Known;
 use crate::shell::Remote;
 
 /// A machine to be taken in, and what it is to be called.

@@ -140,6 +140,17 @@ fn one_that_is_not_what_it_should_be_keeps_no_other() {
     fs::write(scene.home(".ssh/config"), "Host raspberry*\n  UserKnownHostsFile ~/.ssh/known_pis\n").unwrap();
     scene.init(&[]).expect(0);
 
+    // One that can't have its key here keeps no other, and gets no password.
+    std::os::unix::fs::symlink("/nonexistent/key", scene.home(".ssh/raspberry31")).unwrap();
+    scene.add_pi(&["31", "34"], PI_PASSWORD).expect(3).says(&[".ssh/raspberry31"]);
+    assert_eq!(
+        (authorized(scene.fleet.pi(31)).lines().count(), authorized(scene.fleet.pi(34)).lines().count()),
+        (0, 1)
+    );
+    let log = fs::read_to_string(scene.fleet.pi(31).log()).unwrap();
+    assert!(log.contains("Connection closed") && !log.contains("Accepted password"), "{log}");
+    fs::remove_file(scene.home(".ssh/raspberry31")).unwrap();
+
     // Two cards of one image in one batch: nobody can tell which of them is the copy.
     let all = scene.add_pi(&["31", "34", "35", "36"], PI_PASSWORD).expect(3);
     let text = all.text();

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::fleet::{self, Named};
 use super::person::EntranceArgs;
 use super::{Context, failed, typed_ids};
-use crate::key::{self, KeyType};
+use crate::key::KeyType;
 use crate::local;
 use crate::registry::{Entry, Pi, Registry};
 
@@ -88,10 +88,12 @@ fn offline(
 ) -> Result<Exit, Failure> {
     let ui = context.ui;
     let mut exit = fleet::conclude(context, &named.strays, None);
+    let passphrase = making.passphrase.as_ref();
+    let decide = |pis: &[Pi]| local::pis(pis, registry.onboarding(), making.kind, passphrase, &context.places);
     let mut usable: Vec<Pi> = Vec::new();
     for pi in &named.pis {
         // One that can't be helped must not stop the others.
-        match key::load(&pi.key) {
+        match decide(std::slice::from_ref(pi)) {
             Ok(_) => usable.push(pi.clone()),
             Err(error) => {
                 ui.streams.warning(&failed(error));
@@ -99,9 +101,10 @@ fn offline(
             }
         }
     }
-    let decide =
-        || local::pis(&usable, registry.onboarding(), making.kind, making.passphrase.as_ref(), &context.places);
-    let changes = context.editor(args.dry_run).perform(decide).map_err(failed)?;
+    let changes = match usable.is_empty() {
+        true => Vec::new(),
+        false => context.editor(args.dry_run).perform(|| decide(&usable)).map_err(failed)?,
+    };
     changes.iter().for_each(|words| ui.streams.say(words));
     match (changes.is_empty(), args.dry_run) {
         (true, _) if exit == Exit::Done => ui.nothing_to_do(),

@@ -2,20 +2,22 @@
 
 use pipeline_core::cancel::Cancel;
 use pipeline_core::config::DeviceSettings;
+use pipeline_core::error::{Class, Classified};
 use pipeline_core::remote::{Connect, Intent};
+use pipeline_core::ssh::Connector;
 use pipeline_core::ssh::deploy::Agents;
-use pipeline_core::ssh::{Connector, HostKey};
-use pipeline_core::ssh_config::HostParams;
 use program::environment::agent_dirs;
 use program::exit::Exit;
 use program::failure::Failure;
 
 use super::{AddPiArgs, Making};
+use crate::changes::Change;
 use crate::cmd::fleet::{self, Named};
 use crate::cmd::person::Asker;
 use crate::cmd::{Context, failed};
 use crate::key;
-use crate::local;
+use crate::known_hosts::Known;
+use crate::local::{self, LocalError};
 use crate::onboard::batch::{Batch, Case, Restrict};
 use crate::onboard::fingerprints::Fingerprints;
 use crate::onboard::row::{Problem, Row, Step};
@@ -34,7 +36,7 @@ pub fn run(
     let pis = &named.pis;
     fleet::require_jump(registry)?;
     let listed = args.fingerprints.as_deref().map(Fingerprints::load).transpose().map_err(failed)?;
-    let known = fleet::known_names(registry)?;
+    let known = fleet::known_names(registry);
     let cancel = Cancel::new();
     let access = fleet::access(context, registry, &cancel);
     let agents = Agents::new(agent_dirs());
@@ -61,8 +63,11 @@ pub fn run(
     if args.restrict.is_some() {
         probe_bound(context, args, &batch, &mut cases, &cancel)?;
     }
+    let local = Local { context, registry, fleet: &known, making };
+    // What can't be written here keeps its Pi out now, before anything secret is sent to it.
+    let planned = local.write(pis, &mut cases, true)?;
     if args.dry_run {
-        return preview(context, args, registry, named, &mut cases, making);
+        return preview(context, args, named, &mut cases, planned);
     }
     let asker = Asker {
         ui: context.ui,
@@ -75,7 +80,7 @@ pub fn run(
     batch.confirm(&mut cases, &asker)?;
     // From here on something is written.
     let signal = fleet::listen(context, &cancel)?;
-    write(context, registry, pis, &mut cases, making, false)?.iter().for_each(|words| context.ui.step(words));
+    local.write(pis, &mut cases, false)?.iter().for_each(|words| context.ui.step(words));
     let connector = fleet::connector(context, &cancel)?;
     batch.each(&mut cases, |case| {
         context.ui.step(&format!("{}: install the public key", case.name()));
@@ -125,58 +130,69 @@ fn settings(context: &Context, args: &AddPiArgs, case: &Case) -> Option<DeviceSe
     Some(DeviceSettings { source, ..settings })
 }
 
-/// Writes down on this machine what is known now; in a dry run tells it.
-fn write(
-    context: &Context,
-    registry: &Registry,
-    pis: &[Pi],
-    cases: &mut [Case],
-    making: &Making,
-    dry_run: bool,
-) -> Result<Vec<String>, Failure> {
-    let mut open = Vec::new();
-    let mut pins: Vec<(HostParams, Vec<HostKey>)> = Vec::new();
-    for (case, pi) in cases.iter_mut().zip(pis).filter(|(case, _)| case.is_open()) {
-        let pinned = matches!(case.verdict, Some(Verdict::Pinned(_)));
-        let step = |is_there: bool| if dry_run && !is_there { Step::Planned } else { Step::made(is_there) };
-        case.row.key = step(key::load(&pi.key).map_err(failed)?.is_some());
-        case.row.config = step(pi.entry != Entry::None);
-        case.row.host_key = step(pinned);
-        if !pinned {
-            pins.push((case.machine.target.host.clone(), case.accepted().to_vec()));
+/// What is written down on this machine.
+struct Local<'a> {
+    context: &'a Context,
+    registry: &'a Registry,
+    fleet: &'a [Known],
+    making: &'a Making,
+}
+
+impl Local<'_> {
+    /// Pin, key and entry of each Pi that nothing keeps out; in a dry run only tells them. One that can't have them keeps no other,
+    /// unless the reason is one for all, as a full disk is.
+    fn write(&self, pis: &[Pi], cases: &mut [Case], dry_run: bool) -> Result<Vec<String>, Failure> {
+        let editor = self.context.editor(dry_run);
+        let mut all: Vec<String> = Vec::new();
+        for (case, pi) in cases.iter_mut().zip(pis).filter(|(case, _)| case.is_open()) {
+            let pinned = matches!(case.verdict, Some(Verdict::Pinned(_)));
+            let has_key = key::load(&pi.key).is_ok_and(|key| key.is_some());
+            match editor.perform(|| self.of(pi, case)) {
+                // The directories and the line that includes the entries are there for all.
+                Ok(words) => words.into_iter().for_each(|words| {
+                    if !all.contains(&words) {
+                        all.push(words);
+                    }
+                }),
+                Err(error) if matches!(error.class(), Class::Config | Class::HostKey) => {
+                    case.fail(Problem::of(&error));
+                    continue;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+            let step = |is_there: bool| if dry_run && !is_there { Step::Planned } else { Step::made(is_there) };
+            (case.row.key, case.row.host_key) = (step(has_key), step(pinned));
+            case.row.config = step(pi.entry != Entry::None);
         }
-        open.push(pi.clone());
+        Ok(all)
     }
-    if open.is_empty() {
-        return Ok(Vec::new());
+
+    /// Decided under the lock, all of it: two of us at once must not both pin a key, nor one pin what the other's Pi has.
+    fn of(&self, pi: &Pi, case: &Case) -> Result<Vec<Change>, LocalError> {
+        let places = &self.context.places;
+        let new = if matches!(case.verdict, Some(Verdict::Pinned(_))) { &[] } else { case.accepted() };
+        let mut changes = local::pin(&case.machine.target.host, new, self.fleet, places)?;
+        let (kind, passphrase) = (self.making.kind, self.making.passphrase.as_ref());
+        let entry = local::pis(std::slice::from_ref(pi), self.registry.onboarding(), kind, passphrase, places)?;
+        // The directories are in both.
+        changes.extend(entry.into_iter().filter(|change| !change.is_dir()));
+        Ok(changes)
     }
-    let editor = context.editor(dry_run);
-    let mut words = editor.perform(|| local::pins(&pins, &context.places)).map_err(failed)?;
-    words.extend(
-        editor
-            .perform(|| {
-                local::pis(&open, registry.onboarding(), making.kind, making.passphrase.as_ref(), &context.places)
-            })
-            .map_err(failed)?,
-    );
-    Ok(words)
 }
 
 /// Tells everything that would be changed, and changes nothing.
 fn preview(
     context: &Context,
     args: &AddPiArgs,
-    registry: &Registry,
     named: &Named,
     cases: &mut [Case],
-    making: &Making,
+    mut words: Vec<String>,
 ) -> Result<Exit, Failure> {
     for case in cases.iter() {
         if let Some(Verdict::Unknown(key)) = &case.verdict {
             context.ui.streams.say(&format!("{} shows {key}", case.name()));
         }
     }
-    let mut words = write(context, registry, &named.pis, cases, making, true)?;
     for case in cases.iter_mut().filter(|case| case.is_open() && needs_entrance(case, args)) {
         case.row.installed = Step::Planned;
         let host = &case.machine.target.host;
@@ -190,7 +206,6 @@ fn preview(
             ),
         });
     }
-    words.dedup();
     context.ui.preview(&words);
     let rows: Vec<Row> = cases.iter().map(|case| case.row.clone()).chain(named.strays.iter().cloned()).collect();
     show(context, &rows);

@@ -11,14 +11,14 @@ use zeroize::Zeroizing;
 
 use super::super::person::Asker;
 use super::super::{failed, fleet};
-use super::{Job, TUNNEL_KEY, print};
+use super::{Job, print};
 use crate::authorized_keys::{self, Key};
 use crate::changes::{Change, ChangeError, Original};
 use crate::local;
 use crate::onboard::batch::{Person as _, Question};
 use crate::onboard::error::OnboardError;
 use crate::onboard::fingerprints::Fingerprints;
-use crate::onboard::trust::{Known, Verdict, judge};
+use crate::onboard::trust::{Verdict, judge};
 use crate::onboard::visit::Entrance;
 use crate::registry::Entry;
 use crate::shell::Remote;
@@ -219,7 +219,7 @@ impl Job<'_> {
 pub(super) fn verdict(job: &Job<'_>, target: &Target, shown: &[HostKey]) -> Result<Verdict, Failure> {
     let given = &job.args.fingerprint;
     let listed = (!given.is_empty()).then(|| Fingerprints::of_one(job.pi.name.as_str(), given));
-    judge(&target.host, shown, &known_names(job)?, listed.as_ref()).map_err(failed)
+    judge(&target.host, shown, &fleet::known_names(&job.registry), listed.as_ref()).map_err(failed)
 }
 
 /// The host keys that the Pi may have: those that are pinned, given, or confirmed by whoever sits beside it.
@@ -236,20 +236,10 @@ fn accepted(job: &Job<'_>, target: &Target, shown: &[HostKey]) -> Result<Vec<Hos
     Ok(keys)
 }
 
-/// The names that known_hosts may have: those of the fleet, and those of machines that have only their tunnel yet.
-fn known_names(job: &Job<'_>) -> Result<Vec<Known>, Failure> {
-    let mut names = fleet::known_names(&job.registry)?;
-    let files = std::fs::read_dir(&job.context.places.ssh_dir).into_iter().flatten().flatten();
-    let with_tunnel = files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(TUNNEL_KEY)?.to_owned()));
-    names.extend(with_tunnel.map(|name| Known { host: name.clone(), name, files: Vec::new() }));
-    Ok(names)
-}
-
 /// Whoever was beside the Pi has vouched for its key: nobody need ask again when it is behind its tunnel.
 fn pin(job: &Job<'_>, target: &Target, keys: &[HostKey]) -> Result<(), Failure> {
-    let pins = [(target.host.clone(), keys.to_vec())];
-    let places = &job.context.places;
-    let done = job.context.editor(false).perform(|| local::pins(&pins, places)).map_err(failed)?;
+    let (fleet, places) = (fleet::known_names(&job.registry), &job.context.places);
+    let done = job.context.editor(false).perform(|| local::pin(&target.host, keys, &fleet, places)).map_err(failed)?;
     done.iter().for_each(|words| job.context.ui.streams.say(words));
     Ok(())
 }

@@ -4,7 +4,7 @@
 use program::exit::Exit;
 use program::failure::Failure;
 
-use super::super::failed;
+use super::super::{failed, fleet};
 use super::Job;
 use super::install::{jump, of, verdict};
 use crate::authorized_keys;
@@ -23,8 +23,9 @@ pub(super) fn run(job: &Job<'_>, tunnel: &Tunnel) -> Result<Exit, Failure> {
             context.ui.streams.say(&format!("{name} shows {key}"));
         }
         if let Verdict::Unknown(_) | Verdict::Listed(_) = verdict {
-            let pins = [(target.host, verdict.keys().to_vec())];
-            words.extend(context.editor(true).perform(|| local::pins(&pins, &context.places)).map_err(failed)?);
+            let (fleet, places) = (fleet::known_names(&job.registry), &context.places);
+            let pin = || local::pin(&target.host, verdict.keys(), &fleet, places);
+            words.extend(context.editor(true).perform(pin).map_err(failed)?);
         }
         words.push(format!("make a tunnel key on {name}, as root, unless it has one"));
         let file = job.key_file();
