@@ -27,7 +27,8 @@ pub struct Owned {
 /// A `Host` or `Match` line and all lines up to the next one.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// The alias, where the line is `Host` and one name; other blocks are somebody else's and are left alone.
+    /// The first of the names, where the line is `Host` and names alone: a short one may have been added behind ours. Other blocks
+    /// are somebody else's and are left alone.
     alias: Option<String>,
     /// All of its lines as they are, the first included.
     text: String,
@@ -42,8 +43,7 @@ impl Owned {
             let (keyword, value) = split(line);
             match keyword.to_ascii_lowercase().as_str() {
                 "host" => {
-                    let alias = DeviceName::new(value.trim_matches('"')).ok().map(|name| name.to_string());
-                    owned.blocks.push(Block { alias, text: line.to_owned() });
+                    owned.blocks.push(Block { alias: first_name(value), text: line.to_owned() });
                 }
                 "match" => owned.blocks.push(Block { alias: None, text: line.to_owned() }),
                 _ => match owned.blocks.last_mut() {
@@ -169,6 +169,13 @@ impl Block {
     }
 }
 
+/// The first of several names; none where one of them is a pattern.
+fn first_name(names: &str) -> Option<String> {
+    let names = names.split_ascii_whitespace().take_while(|word| !word.starts_with('#'));
+    let names: Result<Vec<DeviceName>, _> = names.map(|name| DeviceName::new(name.trim_matches('"'))).collect();
+    names.ok()?.first().map(ToString::to_string)
+}
+
 /// Keyword and the rest of a line.
 fn split(line: &str) -> (&str, &str) {
     let line = line.trim();
@@ -227,6 +234,19 @@ mod tests {
         assert_eq!(told, ["update entry raspberry31, update entry raspberry34 in ~/.ssh/config.d/pipeline.conf"]);
         let (again, told) = edited(&after, |owned| owned.set(&entry("raspberry31", "6031")));
         assert_eq!((again, told), (after, vec![]));
+    }
+
+    #[test]
+    fn a_name_that_somebody_added_behind_ours_stays() {
+        let before = "Host raspberry31 r31 # short\n    Port 5031\n\nHost raspberry34 raspberry4*\n    Port 5034\n";
+        let edit = |owned: &mut Owned| {
+            assert_eq!(owned.aliases().collect::<Vec<_>>(), ["raspberry31"]);
+            owned.set(&entry("raspberry31", "6031"));
+        };
+        let (after, told) = edited(before, edit);
+        assert_eq!(told, ["update entry raspberry31 in ~/.ssh/config.d/pipeline.conf"]);
+        assert!(after.contains("Host raspberry31 r31 # short\n    Port 6031\n"), "{after}");
+        assert_eq!((after.matches("Host ").count(), after.matches("Port 5034").count()), (2, 1), "{after}");
     }
 
     #[test]
