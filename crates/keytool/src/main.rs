@@ -10,6 +10,7 @@ mod grant;
 mod key;
 mod known_hosts;
 mod local;
+mod names;
 mod onboard;
 mod places;
 mod registry;

@@ -95,6 +95,12 @@ pub enum RegistryError {
         /// The name.
         name: String,
     },
+    /// The number makes the name of the jump host: one would take the other's entry.
+    #[error("'{name}' is the jump host, and can't be a Pi")]
+    Jump {
+        /// The name.
+        name: String,
+    },
     /// A Pi that has no entry.
     #[error("{name} has no entry in the OpenSSH config")]
     Unknown {
@@ -125,6 +131,9 @@ impl Classified for RegistryError {
             }
             RegistryError::NoPort { .. } => {
                 Some("set a smaller base_port under onboarding in the configuration".into())
+            }
+            RegistryError::Jump { .. } => {
+                Some("set another jump, or another name, under onboarding in the configuration".into())
             }
             RegistryError::Name { .. } => Some("see name under onboarding in the configuration".into()),
             RegistryError::Unknown { name } => {
@@ -185,6 +194,9 @@ impl Registry {
     /// The Pi with this number, whether it has an entry or not.
     pub fn pi(&self, id: Id) -> Result<Pi, RegistryError> {
         let name = self.called(id);
+        if name == self.onboarding.jump {
+            return Err(RegistryError::Jump { name });
+        }
         let name = DeviceName::new(name.clone()).map_err(|_| RegistryError::Name { name })?;
         let base_port = self.onboarding.base_port;
         let port = base_port.checked_add(id.0).ok_or(RegistryError::NoPort { id, base_port })?;
@@ -264,6 +276,9 @@ impl Registry {
 
     /// The number in a name that is made like those of Pis.
     pub fn id_of(&self, name: &str) -> Option<Id> {
+        if name == self.onboarding.jump {
+            return None;
+        }
         let (before, after) = self.onboarding.name.split_once("{id}")?;
         let number = name.strip_prefix(before)?.strip_suffix(after)?;
         ids(&[number.to_owned()]).ok().filter(|ids| ids.len() == 1 && !number.contains(['-', ',']))?.pop()

@@ -134,6 +134,41 @@ fn errors_say_what_is_wrong_and_what_to_do() {
 }
 
 #[test]
+fn the_jump_host_is_called_what_nothing_else_is() {
+    let home = Home::new();
+    // Nobody listens at port 1.
+    let init = |more: &[&'static str]| {
+        let given = ["init", "--host", "127.0.0.1", "--port", "1", "--user", "bee", "--password-stdin"];
+        let output = home.run(&[&given[..], more].concat());
+        (output.status.code(), home.seen(&output))
+    };
+    for (more, words) in [
+        (&["--alias", "none"][..], "'ProxyJump none' means that there is none"),
+        (&["--alias", "raspberry31"], "it is the name of a Pi"),
+        (&["--alias", "bee7", "--pi-name", "bee{id}"], "it is the name of a Pi"),
+        (&["--alias", "config"], "$HOME/.ssh/config can't be the key of the jump host"),
+        (&["--alias", "authorized_keys"], "authorized_keys can't be the key of the jump host"),
+        (&["--key", ".ssh/config"], "$HOME/.ssh/config can't be the key of the jump host"),
+    ] {
+        let (code, seen) = init(more);
+        assert!(code == Some(78) && seen.contains(words) && seen.contains("hint: choose another"), "{more:?}: {seen}");
+    }
+    assert!(!home.path(".ssh").exists());
+    assert_eq!(init(&["--alias", "config", "--key", ".ssh/jump"]).0, Some(4));
+    // Nor does a Pi take its entry, or is it removed as one.
+    home.write("p.yaml", "onboarding: { jump: raspberry31 }\n", 0o600);
+    home.write(".ssh/config.d/pipeline.conf", "Host raspberry31\n    HostName iot.example.org\n", 0o600);
+    let files = home.files();
+    for command in [&["add-pi", "31", "--offline"][..], &["remove-pi", "31", "--offline"]] {
+        let output = home.run(&[command, &["--config", "p.yaml"]].concat());
+        let seen = home.seen(&output);
+        assert!(output.status.code() == Some(78) && seen.contains("'raspberry31' is the jump host"), "{seen}");
+    }
+    assert_eq!(home.files(), files);
+    home.ok(&["list", "--config", "p.yaml"]);
+}
+
+#[test]
 fn one_bad_key_does_not_stop_the_others() {
     let home = Home::new();
     home.write(".ssh/raspberry31", "not a key", 0o600);

@@ -1,12 +1,13 @@
 //! `keytool init`: sets up the jump host, once, and writes the configuration file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use pipeline_core::cancel::Cancel;
 use pipeline_core::config::Onboarding;
 use pipeline_core::path::DeviceName;
 use pipeline_core::ssh::{HostKey, Target};
+use pipeline_core::ssh_config::HostParams;
 use program::exit::Exit;
 use program::failure::Failure;
 use zeroize::Zeroizing;
@@ -16,6 +17,7 @@ use super::{Context, failed, fleet};
 use crate::changes::Change;
 use crate::key::{KeyType, NewKey};
 use crate::local::{self, LocalError};
+use crate::names;
 use crate::onboard::batch::{Batch, Case};
 use crate::onboard::fingerprints::{Fingerprints, is_fingerprint};
 use crate::onboard::row::{Row, Step};
@@ -157,6 +159,12 @@ fn jump(context: &Context, args: &InitArgs, registry: &Registry) -> Result<Jump,
             hint: Some("set jump under onboarding in the configuration, or give --alias".into()),
         })?,
     };
+    let pi_name = args.pi_name.as_ref().unwrap_or(&registry.onboarding().name);
+    names::alias(alias.as_str(), pi_name).map_err(failed)?;
+    let may_lie_at = |key: &Path, host: &HostParams| {
+        let others = [&host.user_known_hosts_files[..], std::slice::from_ref(&context.config_file)].concat();
+        names::key(key, pi_name, &others, &context.places).map_err(failed)
+    };
     let entry = registry.entry(alias.as_str());
     let mut via = registry.ssh_config().route(alias.as_str()).map_err(failed)?;
     let Some(mut host) = via.pop() else { return Err(nowhere(&alias)) };
@@ -185,6 +193,13 @@ fn jump(context: &Context, args: &InitArgs, registry: &Registry) -> Result<Jump,
         }
     } else {
         let is_new = entry == Known::None;
+        let own_key = || match is_new {
+            true => None,
+            false => host.identity_files.first().filter(|_| !host.default_identities).cloned(),
+        };
+        let key = args.key.clone().or_else(own_key).unwrap_or_else(|| context.places.key(alias.as_str()));
+        let key = std::path::absolute(&key).unwrap_or(key);
+        may_lie_at(&key, &host)?;
         let ask = |question: &str, known: &str, option: &str| match is_new {
             true => context.ui.ask(question, (!known.is_empty()).then_some(known), option),
             false => Ok(known.to_owned()),
@@ -198,15 +213,11 @@ fn jump(context: &Context, args: &InitArgs, registry: &Registry) -> Result<Jump,
             None => ask("The login there", &host.user, "--user")?,
         };
         host.port = args.port.unwrap_or(host.port);
-        let own_key = || match is_new {
-            true => None,
-            false => host.identity_files.first().filter(|_| !host.default_identities).cloned(),
-        };
-        let key = args.key.clone().or_else(own_key).unwrap_or_else(|| context.places.key(alias.as_str()));
-        host.identity_files = vec![std::path::absolute(&key).unwrap_or(key)];
+        host.identity_files = vec![key];
         (host.default_identities, host.identities_only) = (false, true);
     }
     let key = host.identity_files.first().cloned().ok_or_else(|| nowhere(&alias))?;
+    may_lie_at(&key, &host)?;
     Ok(Jump { alias, target: Target { host, via }, key, entry })
 }
 
