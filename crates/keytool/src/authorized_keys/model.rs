@@ -91,25 +91,38 @@ impl Options {
 
     /// What an option is set to, as text; empty for one without a value. Names are compared as sshd does, in any case.
     pub fn get(&self, name: &str) -> Option<String> {
-        let option = self.find(name)?;
-        let value = option.get(name.len() + 1..).unwrap_or_default();
-        let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
-        Some(String::from_utf8_lossy(value).replace("\\\"", "\""))
+        self.all(name).into_iter().next()
+    }
+
+    /// The same of one that may be there several times: every value, in order.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        let value = |option: &[u8]| {
+            let value = option.get(name.len() + 1..).unwrap_or_default();
+            let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+            String::from_utf8_lossy(value).replace("\\\"", "\"")
+        };
+        self.find_all(name).into_iter().map(value).collect()
     }
 
     /// An option as it is written, with its name.
     fn find(&self, name: &str) -> Option<&[u8]> {
+        self.find_all(name).into_iter().next()
+    }
+
+    /// Every one of that name.
+    fn find_all(&self, name: &str) -> Vec<&[u8]> {
+        let mut found = Vec::new();
         let mut rest = self.0.as_slice();
         while !rest.is_empty() {
             let end = outside_quotes(rest, |byte| byte == b',').unwrap_or(rest.len());
             let (option, after) = rest.split_at(end);
             let own_name = option.split(|&byte| byte == b'=').next().unwrap_or_default();
             if own_name.eq_ignore_ascii_case(name.as_bytes()) {
-                return Some(option);
+                found.push(option);
             }
             rest = after.strip_prefix(b",").unwrap_or_default();
         }
-        None
+        found
     }
 }
 

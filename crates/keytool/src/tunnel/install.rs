@@ -170,8 +170,3 @@ pub fn admitted(keys: &AuthorizedKeys, tunnel: &Tunnel, key: &Key, replace: bool
 fn with_line(keys: &AuthorizedKeys, tunnel: &Tunnel, line: &Entry) -> AuthorizedKeys {
     keys.without(|entry| entry.key != line.key && belongs_to(entry, &tunnel.device)).set(line)
 }
-
-/// Lets no tunnel key of this device in any more. Returns whether there was one.
-pub fn dismiss(shell: &dyn Shell, device: &str) -> Result<bool, AuthorizedKeysError> {
-    authorized_keys::edit(shell, |keys| keys.without(|entry| belongs_to(entry, device)))
-}

@@ -29,7 +29,18 @@ fn options(port: u16) -> Options {
 
 /// Whether a line is one that [`authorization`] made for this device.
 pub fn belongs_to(entry: &Entry, device: &str) -> bool {
-    entry.comment.strip_prefix(MARK) == Some(device)
+    device_of(entry) == Some(device)
+}
+
+/// The device that a line of ours is for.
+pub fn device_of(entry: &Entry) -> Option<&str> {
+    entry.comment.strip_prefix(MARK)
+}
+
+/// The ports that a line says its key may listen on: `[HOST:]PORT`.
+pub fn ports(entry: &Entry) -> Vec<u16> {
+    let values = entry.options.all("permitlisten");
+    values.iter().filter_map(|value| value.rsplit(':').next()?.parse().ok()).collect()
 }
 
 /// For `/etc/ssh/sshd_config.d/` on the jump host. `account`: one that holds tunnels and does nothing else.

@@ -14,6 +14,7 @@ use pipeline_core::ssh::host_key::HostKey;
 
 use crate::authorized_keys::{Entry, Key};
 
+mod dismissal;
 mod install;
 #[cfg(test)]
 mod install_tests;
@@ -25,7 +26,8 @@ mod report;
 mod tests;
 mod unit;
 
-pub use install::{Admission, InstallError, admit, admitted, dismiss, on_pi};
+pub use dismissal::{Dismissal, Holder, dismiss, dismissed};
+pub use install::{Admission, InstallError, admit, admitted, on_pi};
 pub use jump::{authorization, authorization_form, belongs_to, sshd_snippet};
 pub use report::{Report, Service};
 

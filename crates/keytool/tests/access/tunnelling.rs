@@ -133,4 +133,29 @@ fn a_pi_on_the_bench_gets_its_key_its_line_and_its_unit() {
     let (code, said) = scene.run(&["tunnel", "31", "--revoke-jump"], "");
     assert!(code == 0 && said.contains("no longer"), "{said}");
     assert_eq!(scene.authorized_keys(&jump.home()), before);
+
+    // A key is shut out by what it is, whatever somebody has called it there; by its port where it is not known here.
+    let (file, port) = (jump.home().join(".ssh/authorized_keys"), pi.port());
+    let by_hand = format!("{before}restrict,port-forwarding,command=\"/bin/false\" {} bee 31\n", key.trim());
+    fs::write(&file, &by_hand).unwrap();
+    let known = home.join(".ssh/raspberry31-tunnel.pub");
+    let public = fs::read_to_string(&known).unwrap();
+    fs::remove_file(&known).unwrap();
+    let (code, said) = scene.run(&["tunnel", "31", "--revoke-jump"], "");
+    assert!(code == 0 && said.contains("warning: the tunnel key of raspberry31 is not known here"), "{said}");
+    assert_eq!(scene.authorized_keys(&jump.home()), by_hand);
+    fs::write(&known, public).unwrap();
+    let (code, said) = scene.run(&["tunnel", "31", "--revoke-jump"], "");
+    assert!(code == 0 && said.contains("no longer") && !said.contains("not known"), "{said}");
+    assert_eq!(scene.authorized_keys(&jump.home()), before);
+    // What serves a neighbour as well stays, and somebody is told; nor are we ever shut out ourselves.
+    let shared = format!("{before}permitlisten=\"{port}\",permitlisten=\"5001\" {} two bees\n", {
+        let other = scene.make_key(&home.join("other"));
+        other.rsplit_once(' ').unwrap().0.to_owned()
+    });
+    fs::write(&file, &shared).unwrap();
+    let own = home.join(".ssh/id.pub");
+    let (code, said) = scene.run(&["tunnel", "31", "--revoke-jump", "--key", own.to_str().unwrap()], "");
+    assert!(code == 3 && said.contains("('two bees')") && said.contains("('id')"), "{said}");
+    assert_eq!(scene.authorized_keys(&jump.home()), shared);
 }

@@ -7,6 +7,7 @@ use pipeline_core::ssh::{Credentials, HostKey, SshError, Target, Trust};
 use program::exit::Exit;
 use program::failure::Failure;
 use program::streams::Mark;
+use program::words::printable;
 use zeroize::Zeroizing;
 
 use super::super::person::Asker;
@@ -14,6 +15,7 @@ use super::super::{failed, fleet};
 use super::{Job, print};
 use crate::authorized_keys::{self, Key};
 use crate::changes::{Change, ChangeError, Original};
+use crate::key;
 use crate::local;
 use crate::onboard::batch::{Person as _, Question};
 use crate::onboard::error::OnboardError;
@@ -22,7 +24,9 @@ use crate::onboard::trust::{Verdict, judge};
 use crate::onboard::visit::Entrance;
 use crate::registry::Entry;
 use crate::shell::Remote;
-use crate::tunnel::{Admission, InstallError, Report, Service, Step, Tunnel, admit, belongs_to, dismiss, on_pi};
+use crate::tunnel::{
+    Admission, Dismissal, Holder, InstallError, Report, Service, Step, Tunnel, admit, dismiss, dismissed, on_pi,
+};
 use crate::visits::with_identity;
 
 pub(super) fn run(job: &Job<'_>, tunnel: &Tunnel) -> Result<Exit, Failure> {
@@ -59,29 +63,44 @@ pub(super) fn run(job: &Job<'_>, tunnel: &Tunnel) -> Result<Exit, Failure> {
 
 /// Takes the Pi's line out at the jump host.
 pub(super) fn revoke(job: &Job<'_>) -> Result<Exit, Failure> {
+    let (name, streams) = (&job.pi.name, &job.context.ui.streams);
+    let key = job.known_key()?;
     let (remote, jump) = jump(job)?;
-    let name = &job.pi.name;
-    if job.args.dry_run {
-        let keys = authorized_keys::read(&remote).map_err(failed)?;
-        if keys.entries().iter().any(|entry| belongs_to(entry, name.as_str())) {
-            let words = format!("remove the tunnel key of {name} from authorized_keys on {jump}");
-            job.context.ui.preview(&[words]);
-        } else {
-            job.context.ui.streams.say(&format!("{jump}: has no tunnel key of {name}"));
+    let holder = Holder { device: name.as_str(), port: job.pi.port, key, own: own_keys(job, &jump)? };
+    let Dismissal { gone, left } = match job.args.dry_run {
+        true => dismissed(&authorized_keys::read(&remote).map_err(failed)?, &holder),
+        false => dismiss(&remote, &holder).map_err(failed)?,
+    };
+    match (gone.is_empty(), job.args.dry_run) {
+        (false, true) => {
+            job.context.ui.preview(&[format!("remove the tunnel key of {name} from authorized_keys on {jump}")]);
         }
-        return Ok(Exit::Done);
+        (false, false) => {
+            streams.mark(Mark::Good, &format!("{jump}: lets the tunnel key of {name} in no longer"));
+            streams.say("a tunnel that is up goes on until its connection ends: end its sshd there if it must not");
+        }
+        (true, _) if left.is_empty() => streams.say(&format!("{jump}: has no tunnel key of {name}")),
+        (true, _) => {}
     }
-    let was_there = dismiss(&remote, name.as_str()).map_err(|error| Failure::of(&error))?;
-    let words = if was_there { "lets the tunnel key of" } else { "has no tunnel key of" };
-    let end = if was_there { " in no longer" } else { "" };
-    job.context.ui.streams.mark(Mark::Good, &format!("{jump}: {words} {name}{end}"));
-    if was_there {
-        job.context
-            .ui
-            .streams
-            .say("a tunnel that is up goes on until its connection ends: end its sshd there if it must not");
+    for entry in &left {
+        let (key, comment) = (entry.key.fingerprint(), printable(&entry.comment));
+        streams.mark(Mark::Bad, &format!("{jump}: still lets {key} in ('{comment}'), which may be {name}'s tunnel"));
+        streams.advise(Mark::Bad, "that line serves somebody else as well, and was left: look at it there");
     }
-    Ok(Exit::Done)
+    if holder.key.is_none() {
+        let words = format!("the tunnel key of {name} is not known here: only its name and its port were looked for");
+        let hint = Some("--key FILE.pub looks for the key itself, whatever its line says".into());
+        streams.warning(&Failure { exit: Exit::Done, what: words, hint });
+    }
+    Ok(if left.is_empty() { Exit::Done } else { Exit::Partial })
+}
+
+/// What may have let us in at the jump host just now: without it nobody could undo a mistake.
+fn own_keys(job: &Job<'_>, jump: &str) -> Result<Vec<Key>, Failure> {
+    let host = job.registry.ssh_config().resolve(jump).map_err(failed)?;
+    // One that can't be read has let nobody in.
+    let pairs = host.identity_files.iter().filter_map(|file| key::load(file).ok().flatten());
+    Ok(pairs.filter_map(|pair| Key::parse(&pair.line())).map(|(key, _)| key).collect())
 }
 
 fn tell(job: &Job<'_>, tunnel: &Tunnel, key: &Key, report: &Report, service: Service) -> Result<Exit, Failure> {
