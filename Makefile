@@ -8,6 +8,9 @@ PROGRAMS = cargo build --release -p pipeline-cli -p local-fleet && cargo build -
 
 # Where `make install` puts things; DESTDIR goes in front of it, for packages.
 PREFIX = /usr/local
+# The programs to install, and the same for this machine where those are for another.
+BUILT = target/release
+RUNS = $(BUILT)
 
 # Most tests wait more than they compute.
 TEST_THREADS = 4
@@ -26,18 +29,23 @@ build: setup ## Build pipeline, keytool and the agents for every kind of device,
 	@scripts/agents.sh
 
 # Builds nothing, so that it can run as root where root has no Rust.
-install: ## Install what `make build` built, and the systemd units, below PREFIX (/usr/local)
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/pipeline target/release/keytool
+install: ## Install what `make build` built, manual pages and systemd units, below PREFIX (/usr/local)
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILT)/pipeline $(BUILT)/keytool
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/pipeline/agents dist/agents/pipeline-agent-*
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/pipeline examples/notify-mail
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline docs/*.md examples/pipeline.yaml \
 		examples/alerts.yml examples/grafana.json \
 		systemd/device/ssh-tunnel.service LICENSE-*
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline/schema docs/schema/*.json
-	for unit in pipeline-sync.service pipeline-sync.timer; do \
-		sed 's#/usr/\(bin/pipeline\|share/doc\)#$(PREFIX)/\1#' systemd/$$unit | \
-			install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
+	for unit in systemd/pipeline-*.service systemd/pipeline-*.timer; do \
+		sed 's#/usr/\(bin/pipeline\|share/doc\)#$(PREFIX)/\1#' $$unit | \
+			install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit; \
 	done
+	for drop_in in pipeline-sync.service.d pipeline-verify.service.d; do \
+		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline/$$drop_in systemd/$$drop_in/storage.conf || exit; \
+	done
+	$(RUNS)/pipeline manual $(DESTDIR)$(PREFIX)/share
+	$(RUNS)/keytool manual $(DESTDIR)$(PREFIX)/share
 
 demo: setup ## Run the main job on a real fleet on loopback, explained, in a temporary directory
 	$(PROGRAMS)

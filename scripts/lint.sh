@@ -36,4 +36,5 @@ RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locke
 step scripts/tool.sh cargo-deny --log-level error --locked check bans licenses sources
 step scripts/tool.sh cargo-machete --with-metadata
 step scripts/check-docs.sh
+step scripts/check-units.sh
 echo "lint: all clean"

@@ -14,6 +14,7 @@ use crate::cmd::remove_pi::RemovePiArgs;
 use crate::cmd::rotate::RotateArgs;
 use crate::cmd::ssh_config::SshConfigArgs;
 use crate::cmd::tunnel::TunnelArgs;
+use program::manual::ManualArgs;
 
 /// From a fresh card to a Pi in the fleet: keys, host keys and OpenSSH entries, on this machine and on the others.
 ///
@@ -60,6 +61,9 @@ pub enum Command {
     Revoke(RevokeArgs),
     /// Print the Pis as an Ansible inventory
     Inventory(InventoryArgs),
+    /// Write manual pages and completions below a directory, as they lie below /usr/share
+    #[command(hide = true)]
+    Manual(ManualArgs),
 }
 
 impl Command {

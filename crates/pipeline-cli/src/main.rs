@@ -2,6 +2,7 @@
 
 mod cli;
 mod cmd;
+mod manager;
 mod monitors;
 mod page;
 mod ping;

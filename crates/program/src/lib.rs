@@ -9,6 +9,7 @@
 //! | [`streams`], [`output`] | what is said on which stream, and in which form |
 //! | [`words`] | numbers, durations and names as people read them |
 //! | [`run`], [`bug`] | a command from its beginning to its exit code, panics included |
+//! | [`manual`] | manual pages and completions, from what can be typed |
 //! | [`signals`] | the wish to stop |
 //!
 //! Guarantees: standard output carries what was asked for, standard error everything else. Leaves to the programs what can be
@@ -18,6 +19,7 @@ pub mod bug;
 pub mod environment;
 pub mod exit;
 pub mod failure;
+pub mod manual;
 pub mod options;
 pub mod output;
 pub mod run;

@@ -25,6 +25,7 @@ pub mod grant;
 pub mod init;
 pub mod inventory;
 pub mod list;
+mod manual;
 pub mod person;
 pub mod remove_pi;
 pub mod rotate;
@@ -38,6 +39,10 @@ pub fn main() -> Exit {
     // It lives as long as the program, and the panic hook needs it for as long.
     let ui: &'static Ui = Box::leak(Box::new(Ui::new(&cli.global, &environment)));
     let work = || {
+        // It needs no configuration, not even a good one.
+        if let Command::Manual(args) = &cli.command {
+            return manual::run(args);
+        }
         let context = Context::new(ui, &environment, cli.global.config.as_deref(), cli.command.writes_config())?;
         match cli.command {
             Command::Init(args) => init::run(&context, &args),
@@ -53,6 +58,7 @@ pub fn main() -> Exit {
             Command::Grants(args) => grant::list(&context, &args),
             Command::Revoke(args) => grant::take(&context, &args),
             Command::Inventory(args) => inventory::run(&context, &args),
+            Command::Manual(args) => manual::run(&args),
         }
     };
     run("keytool", ui, work).exit

@@ -1,6 +1,7 @@
 //! What can be typed: clap types only, no behaviour. One file for each command.
 
 use clap::{Parser, Subcommand};
+use program::manual::ManualArgs;
 use program::options::Global;
 
 mod catalog;
@@ -69,6 +70,9 @@ pub enum Command {
     Report(ReportArgs),
     /// Look after the catalog, which says what was received
     Catalog(CatalogArgs),
+    /// Write manual pages and completions below a directory, as they lie below /usr/share
+    #[command(hide = true)]
+    Manual(ManualArgs),
 }
 
 #[cfg(test)]

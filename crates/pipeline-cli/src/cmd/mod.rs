@@ -29,6 +29,7 @@ mod history;
 mod hold;
 mod init;
 mod inspect;
+mod manual;
 mod report;
 mod sync;
 mod verify;
@@ -61,6 +62,7 @@ pub fn main() -> Exit {
         Command::Release(_) => hold::release(&context),
         Command::Report(args) => report::run(&context, &args),
         Command::Catalog(CatalogArgs { command: CatalogCommand::Rebuild(args) }) => catalog::rebuild(&context, &args),
+        Command::Manual(args) => manual::run(&args),
     };
     let ended = run("pipeline", ui, command);
     // Last of all, so that they hear the exit code that the caller sees, whatever led to it.

@@ -11,6 +11,7 @@ use program::run::Tell as _;
 
 use super::Context;
 use crate::cli::SyncArgs;
+use crate::manager;
 use crate::monitors::Monitors;
 use crate::ui::fallbacks::Fallbacks;
 
@@ -22,7 +23,7 @@ pub fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     let ssh_config = context.ssh_config(&config)?;
     let fleet = context.fleet(&config, &ssh_config)?;
     let devices = context.devices(&fleet, &args.hosts)?;
-    let mut observer = context.ui.listener(args.json, args.dry_run);
+    let mut observer = manager::beside(&context.environment, context.ui.listener(args.json, args.dry_run));
     if let Some(monitors) = monitors {
         monitors.know_fleet(fleet);
         observer = Monitors::beside(monitors, observer);

@@ -13,6 +13,7 @@ use program::words::count;
 
 use super::Context;
 use crate::cli::VerifyArgs;
+use crate::manager;
 use crate::ui::faults::Faults;
 use crate::ui::wording::verify_lines;
 
@@ -20,7 +21,7 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     let (_, config) = context.config()?;
     let hosts = args.hosts.iter().map(|text| HostPattern::parse(text)).collect::<Result<Vec<_>, _>>();
     let hosts = hosts.map_err(|error| Failure { exit: Exit::Usage, what: error.to_string(), hint: None })?;
-    let faults = Arc::new(Faults::before(context.ui.listener(args.json, false)));
+    let faults = Arc::new(Faults::before(manager::beside(&context.environment, context.ui.listener(args.json, false))));
     let observer: Arc<dyn Observer> = faults.clone();
     let cancel = Cancel::new();
     let signal = context.listen(&cancel, &observer)?;
