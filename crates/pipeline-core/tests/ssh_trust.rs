@@ -82,7 +82,7 @@ fn a_known_key_is_accepted_whatever_its_type_and_however_it_is_listed() {
     let address = machine.address();
     // The server would rather show another one.
     for kind in TYPES {
-        machine.outcome(&format!("{address} {}\n", machine.key(kind)), "").unwrap();
+        machine.outcome(format!("{address} {}\n", machine.key(kind)), "").unwrap();
     }
     let key = machine.key("ed25519");
     let hashed = machine.fleet.root().join("hashed");
@@ -108,7 +108,7 @@ fn a_known_key_is_accepted_whatever_its_type_and_however_it_is_listed() {
     for line in lines {
         machine.outcome(&line, "").unwrap_or_else(|error| panic!("{line}: {}", one_line(&error)));
     }
-    machine.outcome(&format!("bees {key}\n"), " HostKeyAlias bees").unwrap();
+    machine.outcome(format!("bees {key}\n"), " HostKeyAlias bees").unwrap();
 }
 
 #[test]
@@ -130,9 +130,9 @@ fn an_unknown_key_is_refused_and_never_learnt() {
         assert_eq!(fs::read_to_string(machine.fleet.root().join("known_hosts")).unwrap(), line);
     }
     // With an alias, the address does not count.
-    let error = machine.refusal(&format!("{address} {key}\n"), " HostKeyAlias bees");
+    let error = machine.refusal(format!("{address} {key}\n"), " HostKeyAlias bees");
     assert!(matches!(&error, HostKeyError::Unknown { name, .. } if name == "bees"), "{error}");
-    let error = machine.refusal(&format!("@cert-authority {address} {key}\n"), "");
+    let error = machine.refusal(format!("@cert-authority {address} {key}\n"), "");
     assert!(error.hint().unwrap().contains("certificate authority"), "{:?}", error.hint());
 }
 
@@ -142,7 +142,7 @@ fn another_key_than_the_known_one_is_refused_with_the_line_that_knows_it() {
     let (address, port) = (machine.address(), machine.fleet.jump().port());
     let other = keygen(machine.fleet.root(), "other", &["-t", "ed25519", "-N", ""]);
     let other = fs::read_to_string(other.with_extension("pub")).unwrap();
-    let error = machine.refusal(&format!("# one\n# two\n{address} {other}"), "");
+    let error = machine.refusal(format!("# one\n# two\n{address} {other}"), "");
     let HostKeyError::Changed { name, shown, place, expected } = &error else { panic!("{error}") };
     assert_eq!((name, place.line), (&address, 3));
     assert_eq!(*shown, fingerprint(&machine.keys.path().join("ed25519.pub")));
@@ -150,13 +150,13 @@ fn another_key_than_the_known_one_is_refused_with_the_line_that_knows_it() {
     assert!(error.hint().unwrap().contains(&format!("ssh-keygen -R '[127.0.0.1]:{port}'")));
 
     let key = machine.key("ed25519");
-    let error = machine.refusal(&format!("{address} {key}\n@revoked * {key}\n"), "");
+    let error = machine.refusal(format!("{address} {key}\n@revoked * {key}\n"), "");
     assert!(matches!(&error, HostKeyError::Revoked { place, .. } if place.line == 2), "{error}");
     let latin_1 = [format!("{address} {key}\n@revoked * {key} stolen at the caf").as_bytes(), b"\xe9\n"].concat();
     let error = machine.refusal(latin_1, "");
     assert!(matches!(&error, HostKeyError::Revoked { place, .. } if place.line == 2), "{error}");
     // Other keys of the machine stay good.
-    machine.outcome(&format!("@revoked {address} {key}\n{address} {}\n", machine.key("rsa")), "").unwrap();
+    machine.outcome(format!("@revoked {address} {key}\n{address} {}\n", machine.key("rsa")), "").unwrap();
 }
 
 /// As `ssh-keygen -l` shows it, with the type as in known_hosts.
@@ -189,7 +189,7 @@ fn names_are_matched_as_ssh_keygen_does() {
         [b"caf\xe9,raspberry31\t", kind.as_bytes(), b"\t \t", base64.as_bytes(), b"\tx\n"].concat(),
         [b"caf\xe9 ", kind.as_bytes(), b" ", base64.as_bytes(), b"\n"].concat(),
         [b" \traspberry?1 ", kind.as_bytes(), b" ", base64.as_bytes(), b"\0 \xe9\n"].concat(),
-        [b"raspberry31 ", kind.as_bytes(), b" ", base64[..9].as_bytes(), b"\x0c\x0b", base64[9..].as_bytes(), b"\r"]
+        [b"raspberry31 ", kind.as_bytes(), b" ", &base64.as_bytes()[..9], b"\x0c\x0b", &base64.as_bytes()[9..], b"\r"]
             .concat(),
         [b"raspberry31\x0c", kind.as_bytes(), b" ", base64.as_bytes(), b"\n"].concat(),
         [b"raspberry31 ", kind.as_bytes(), b"\x0c ", base64.as_bytes(), b"\n"].concat(),

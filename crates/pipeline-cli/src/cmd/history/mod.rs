@@ -96,7 +96,7 @@ fn most(last: Option<u32>) -> usize {
 /// Rows for programs: JSON lines, or CSV with a line of heads. Both have the same fields.
 enum Rows {
     Json(io::BufWriter<io::Stdout>),
-    Csv(csv::Writer<io::Stdout>),
+    Csv(Box<csv::Writer<io::Stdout>>),
 }
 
 impl Rows {
@@ -104,7 +104,7 @@ impl Rows {
     fn of(form: Form) -> Option<Rows> {
         match (form.json, form.csv) {
             (true, _) => Some(Rows::Json(io::BufWriter::new(io::stdout()))),
-            (_, true) => Some(Rows::Csv(csv::Writer::from_writer(io::stdout()))),
+            (_, true) => Some(Rows::Csv(Box::new(csv::Writer::from_writer(io::stdout())))),
             _ => None,
         }
     }
