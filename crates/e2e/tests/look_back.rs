@@ -1,6 +1,6 @@
 //! Looking back: `pipeline explain` says why a file is as it is, and `pipeline export` hands on what was received.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
 use std::path::Path;
