@@ -81,6 +81,31 @@ impl Rotation {
         Ok(key::load(&self.old)?.map(|Key { public, .. }| public))
     }
 
+    /// Every pair that there is, each of which may be let in: of an interrupted rotation there are two.
+    pub fn generations(&self) -> Result<Vec<ssh_key::PublicKey>, KeyError> {
+        let mut found = Vec::new();
+        for private in self.pairs() {
+            let public = public_path(private);
+            if public.exists() {
+                found.push(key::load_public(&public)?);
+            } else if let Some(key) = key::load(private)? {
+                found.push(key.public);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sets every pair aside, by names that no rotation looks for. `stamp` tells them from others.
+    pub fn set_all_aside(&self, stamp: &str, places: &Places) -> Vec<Change> {
+        let stems = [".removed-", ".removed-new-", ".removed-old-"].map(|suffix| with(&self.key, suffix));
+        let to = |(private, stem): (&PathBuf, &PathBuf)| set_aside(private, &aside(private, stem, stamp), places);
+        self.pairs().into_iter().zip(&stems).flat_map(to).collect()
+    }
+
+    fn pairs(&self) -> [&PathBuf; 3] {
+        [&self.key, &self.new, &self.old]
+    }
+
     /// Where the old pair lies in the end, by a name that no rotation looks for. `stamp` tells it from others.
     pub fn aside(&self, stamp: &str) -> PathBuf {
         aside(&self.old, &with(&self.key, ".retired-"), stamp)

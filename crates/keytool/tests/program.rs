@@ -236,6 +236,12 @@ fn a_key_that_may_serve_elsewhere_is_neither_replaced_nor_shut_out() {
     assert!(said.contains("stays as it is, and so do the key ~/.ssh/shared and its line there\n"), "{said}");
     assert!(!said.contains("authorized_keys"), "{said}");
     assert_eq!(home.files(), files);
+    let said = home.ok(&["remove-pi", "34", "--offline"]);
+    assert!(said.contains("'other' is reached with the key ~/.ssh/raspberry34 too: it stays where it is\n"), "{said}");
+    assert!(
+        home.path(".ssh/raspberry34").exists()
+            && !home.read(".ssh/config.d/pipeline.conf").contains("Host raspberry34")
+    );
 }
 
 #[test]

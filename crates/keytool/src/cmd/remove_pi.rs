@@ -10,17 +10,17 @@ use program::failure::Failure;
 use super::fleet::{self, Named};
 use super::person::{Asker, EntranceArgs};
 use super::{Context, typed_ids};
-use crate::authorized_keys::{self, AuthorizedKeysError};
+use crate::authorized_keys::{self, AuthorizedKeysError, Key};
 use crate::changes::Change;
 use crate::known_hosts;
 use crate::local::LocalError;
 use crate::onboard::OnboardError;
-use crate::onboard::batch::{Batch, Case, Person as _, own_entry};
+use crate::onboard::batch::{Batch, Case, Person as _};
 use crate::onboard::row::{Problem, Row, Step};
 use crate::onboard::trust::Verdict;
 use crate::onboard::visit::{Entrance, Machine, Visitor};
 use crate::registry::{Entry, Pi, Registry};
-use crate::rotation;
+use crate::rotation::{self, Rotation};
 use crate::ssh_config::Owned;
 
 /// Options of `keytool remove-pi`.
@@ -60,7 +60,7 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
     };
     let signal = fleet::listen(context, &cancel)?;
     if !args.offline {
-        // Without a key there is no line there that it could be about; and one that the user chose may have been let in before us.
+        // Without a key nobody knows a line there that it could be about; and one that the user chose may have been let in before us.
         let ours = cases.iter_mut().zip(&pis).filter(|(_, pi)| pi.key.exists() && !pi.entry.names_own_key());
         there(context, args, &registry, ours.map(|(case, _)| case).collect(), entrance.as_ref(), &cancel);
     }
@@ -79,10 +79,24 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
             };
             case.row.notes.push(format!("the entry of your own in {place} stays as it is{key}"));
         }
-        match editor.perform(|| decide(context, case, pi, &stamp)) {
+        let shared = match registry.shares_key(pi) {
+            Ok(shared) => shared,
+            Err(error) => {
+                case.fail(Problem::of(&error));
+                continue;
+            }
+        };
+        if let Some(with) = shared.as_ref().filter(|_| !pi.entry.names_own_key() && pi.key.exists()) {
+            let key = context.places.show(&pi.key);
+            case.row.notes.push(format!("'{with}' is reached with the key {key} too: it stays where it is"));
+        }
+        match editor.perform(|| decide(context, case, pi, shared.is_some(), &stamp)) {
             Ok(words) if words.is_empty() => case.row.notes.push("nothing to do here: nothing of it is there".into()),
             Ok(words) => case.row.notes.extend(words),
             Err(error) => case.fail(Problem::of(&error)),
+        }
+        if case.row.installed == Step::Failed {
+            case.row.problem.get_or_insert_with(|| unseen(pi));
         }
     }
     let rows: Vec<Row> = cases.into_iter().map(|case| case.row).chain(strays).collect();
@@ -114,7 +128,6 @@ fn there(
     };
     batch.each(&mut cases, |case| {
         let removed = remove_line(&batch, case, entrance, args.dry_run);
-        let left = |why: String| format!("its line in authorized_keys there was left: {why}");
         match removed {
             Ok(Line::Removed) => {
                 case.row.installed = Step::Done;
@@ -122,28 +135,48 @@ fn there(
                 case.row.notes.push(format!("{done} from ~/.ssh/authorized_keys there"));
             }
             Ok(Line::None) => {}
-            Ok(Line::Bound) => {
-                let why = "the key is bound to the agent; --password-stdin or --identity gets in another way";
-                case.row.notes.push(left(why.into()));
-            }
+            Ok(Line::Unseen) => case.row.installed = Step::Failed,
             // Half done would be worse than not begun: with the key gone from here nobody could end it.
             Err(error) if must_be_told(&error) => return Err(error),
-            Err(error) => case.row.notes.push(left(pipeline_core::error::one_line(&error))),
+            Err(error) => {
+                let (host, why) = (case.name(), pipeline_core::error::one_line(&error));
+                let what = format!("{host}: its line in authorized_keys there was left: {why}");
+                context.ui.streams.warning(&Failure { exit: Exit::Done, what, hint: None });
+            }
         }
         Ok(())
     });
 }
 
 fn must_be_told(error: &OnboardError) -> bool {
-    error.class() == Class::Interrupted
-        || matches!(error, OnboardError::Install(error) if !matches!(error, AuthorizedKeysError::Ssh(_)))
+    match error {
+        OnboardError::LineStays | OnboardError::StillLetIn(_) => true,
+        OnboardError::Install(AuthorizedKeysError::Ssh(_)) => error.class() == Class::Interrupted,
+        OnboardError::Install(_) => true,
+        error => error.class() == Class::Interrupted,
+    }
 }
 
-/// What became of our line.
+/// Our key was refused: somebody may have bound it to another place, or taken it out, which an interrupted one of us may have done.
+fn unseen(pi: &Pi) -> Problem {
+    let name = &pi.name;
+    Problem {
+        class: Class::Config,
+        what: format!(
+            "{name} does not let our key in, so nobody could see whether its authorized_keys still has a line for it"
+        ),
+        hint: Some(format!(
+            "look there for a line that ends with 'pipeline {name}'; next time, --password-stdin or --identity gets in"
+        )),
+    }
+}
+
+/// What became of our lines.
 enum Line {
     Removed,
     None,
-    Bound,
+    /// Nobody could look.
+    Unseen,
 }
 
 fn remove_line(
@@ -159,19 +192,31 @@ fn remove_line(
         (Some(login), ..) if login.facts.is_some() => login,
         // Nobody but the pinned machine is sent anything.
         (_, Some(entrance), Verdict::Pinned(_)) => batch.visitor.enter(&case.machine, &verdict, entrance)?,
-        (Some(_), ..) => return Ok(Line::Bound),
+        (Some(_), ..) => return Err(OnboardError::LineStays),
+        (None, _, Verdict::Pinned(_)) => return Ok(Line::Unseen),
+        // What is not pinned was never let do anything, or its pin went after its line.
         (None, ..) => return Ok(Line::None),
     };
-    let own = own_entry(&case.machine.key)?.key;
+    let own: Vec<Key> = Rotation::of(&case.machine.key)
+        .generations()?
+        .iter()
+        .filter_map(|public| Some(Key::parse(&public.to_openssh().ok()?)?.0))
+        .collect();
     if dry_run {
-        return Ok(Line::Removed);
+        let found = authorized_keys::read(&login.remote)?.entries().iter().any(|entry| own.contains(&entry.key));
+        return Ok(if found { Line::Removed } else { Line::None });
     }
-    let removed = authorized_keys::edit(&login.remote, |keys| keys.without(|entry| entry.key == own))?;
-    Ok(if removed { Line::Removed } else { Line::None })
+    let removed = authorized_keys::edit(&login.remote, |keys| keys.without(|entry| own.contains(&entry.key)))?;
+    // sshd may look into more files than that one.
+    match batch.visitor.with_own_key(&case.machine, &verdict)? {
+        Some(_) => Err(OnboardError::StillLetIn(case.machine.key.clone())),
+        None if removed => Ok(Line::Removed),
+        None => Ok(Line::None),
+    }
 }
 
 /// Entry, pinned host keys and key pair.
-fn decide(context: &Context, case: &Case, pi: &Pi, stamp: &str) -> Result<Vec<Change>, LocalError> {
+fn decide(context: &Context, case: &Case, pi: &Pi, shared: bool, stamp: &str) -> Result<Vec<Change>, LocalError> {
     let places = &context.places;
     let mut changes = Vec::new();
     let mut owned = Owned::load(places)?;
@@ -181,9 +226,8 @@ fn decide(context: &Context, case: &Case, pi: &Pi, stamp: &str) -> Result<Vec<Ch
         changes.extend(known_hosts::forget(&case.machine.target.host, places)?);
     }
     // A name that only one Pi can have; a key that an entry of the user's own names is his.
-    if !pi.entry.names_own_key() {
-        let aside = rotation::aside(&pi.key, &rotation::with(&pi.key, ".removed-"), stamp);
-        changes.extend(rotation::set_aside(&pi.key, &aside, places));
+    if !pi.entry.names_own_key() && !shared {
+        changes.extend(Rotation::of(&pi.key).set_all_aside(stamp, places));
     }
     Ok(changes)
 }

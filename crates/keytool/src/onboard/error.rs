@@ -75,6 +75,9 @@ pub enum OnboardError {
     /// It lets our key in, and a visit could not begin all the same.
     #[error("the login works, but a visit could not begin: {}", one_line(.0.as_ref()))]
     Visit(ConnectError),
+    /// The same, of a line that was to go.
+    #[error("the key is bound to the agent there and can't take its own line out of authorized_keys")]
+    LineStays,
     /// It lets our key in, but only to the agent.
     #[error("the key is bound to the agent there and can't change authorized_keys")]
     Bound,
@@ -99,6 +102,7 @@ impl Classified for OnboardError {
             | OnboardError::StillLetIn(_)
             | OnboardError::Unbound
             | OnboardError::Source
+            | OnboardError::LineStays
             | OnboardError::Bound => Class::Config,
         }
     }
@@ -140,6 +144,10 @@ impl Classified for OnboardError {
             OnboardError::NotPinned(_) => Some("'keytool add-pi' asks for it".into()),
             OnboardError::Declined => Some(
                 "compare with what 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' says on the machine itself"
+                    .into(),
+            ),
+            OnboardError::LineStays => Some(
+                "--password-stdin or --identity gets in another way; --offline removes the Pi here alone, and its line there stays"
                     .into(),
             ),
             OnboardError::Bound => {

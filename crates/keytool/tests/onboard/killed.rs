@@ -51,7 +51,10 @@ impl<'a> Trial<'a> {
                 }
                 self.what_was_there_stays();
                 torn();
-                self.scene.keytool(&self.args, self.password).expect(0);
+                let ended = self.scene.keytool(&self.args, self.password);
+                // Its line may be gone already; then nobody can look.
+                let unseen = self.args[0] == "remove-pi" && ended.text().contains("so nobody could see");
+                ended.expect(if unseen { 3 } else { 0 });
                 self.what_was_there_stays();
                 self.nothing_is_left_over();
                 done();

@@ -70,7 +70,7 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     fs::set_permissions(&place, PermissionsExt::from_mode(0o700)).unwrap();
     scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(2);
     scene.add_pi(&[&["31"], &restrict[..]].concat(), PI_PASSWORD).expect(0);
-    assert_eq!((fs::read(&place).unwrap(), authorized(bound)), (agent, rotated));
+    assert_eq!((&fs::read(&place).unwrap(), authorized(bound).as_str()), (&agent, rotated.as_str()));
 
     // Killed before any step, the key in use is let in, and the next rotation ends the work.
     // Taken in by a key that is let in there already.
@@ -175,7 +175,24 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
 
     scene.keytool(&["remove-pi", "34", "--dry-run"], "").expect(0).says(&["remove entry raspberry34"]);
     assert_eq!(authorized(plain), format!("{theirs}\n{before}"));
-    scene.keytool(&["remove-pi", "31", "--dry-run"], "").expect(0).says(&["was left: the key is bound to the agent"]);
+    // A line that can't go stays with all that belongs to it, so that the next one can end it.
+    for quiet in [&["--dry-run"][..], &["-q"]] {
+        let kept = scene.keytool(&[&["remove-pi", "31"], quiet].concat(), "").expect(3);
+        kept.says(&["is bound to the agent there and can't take its own line out", "--password-stdin"]);
+        assert_eq!(authorized(bound), rotated);
+    }
+    // What an interrupted rotation has left may be let in as well; and sshd may look elsewhere.
+    let old = fs::read_to_string(scene.home(".ssh/raspberry34.old.pub")).unwrap();
+    for half in ["", ".pub"] {
+        let [from, to] = ["old", "keytool-old"].map(|name| scene.home(&format!(".ssh/raspberry34.{name}{half}")));
+        fs::rename(from, to).unwrap();
+    }
+    account::authorize(&plain.home(), &format!("{theirs}\n{before}{old}")).unwrap();
+    fs::write(&more, &before).unwrap();
+    scene.keytool(&["remove-pi", "34"], "").expect(3).says(&["but is still let in", "authorized_keys2"]);
+    fs::remove_file(&more).unwrap();
+    assert_eq!(authorized(plain), format!("{theirs}\n"));
+    account::authorize(&plain.home(), &format!("{theirs}\n{before}{old}")).unwrap();
     scene.keytool(&["remove-pi", "31", "--password-stdin"], PI_PASSWORD).expect(0).says(&["removed the public key"]);
     assert_eq!(authorized(bound), "");
     scene.keytool(&["remove-pi", "34"], "").expect(0);
@@ -184,4 +201,13 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     assert!(!scene.home(".ssh/raspberry34").exists());
     scene.keytool(&["check"], "").expect(0);
     scene.keytool(&["remove-pi", "34"], "").expect(0).says(&["nothing to do here"]);
+    assert!(!scene.home(".ssh/raspberry34.keytool-old").exists());
+
+    // Where our key is not let in, nobody knows whether its line is gone.
+    scene.add_pi(&["34"], PI_PASSWORD).expect(0);
+    let elsewhere = format!("from=\"10.9.9.9\" {}", public_key(&scene, "raspberry34"));
+    account::authorize(&plain.home(), &elsewhere).unwrap();
+    let unseen = scene.keytool(&["remove-pi", "34", "-q"], "").expect(3);
+    unseen.says(&["does not let our key in, so nobody could see", "ends with 'pipeline raspberry34'"]);
+    assert!(!scene.home(".ssh/raspberry34").exists());
 }
