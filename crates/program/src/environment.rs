@@ -124,14 +124,15 @@ impl Environment {
     }
 }
 
-/// Where the agents for the devices may lie, first match wins: beside the program, and where packages put them.
-pub fn agent_dirs() -> Vec<PathBuf> {
+/// Where the agents for the devices may lie, first match wins: where the configuration says, beside the program, and where
+/// packages put them.
+pub fn agent_dirs(configured: Option<&Path>) -> Vec<PathBuf> {
     let program = std::env::current_exe().and_then(|program| program.canonicalize());
-    agent_dirs_of(program.ok().as_deref())
+    agent_dirs_of(configured, program.ok().as_deref())
 }
 
-fn agent_dirs_of(program: Option<&Path>) -> Vec<PathBuf> {
-    let mut dirs = Vec::new();
+fn agent_dirs_of(configured: Option<&Path>, program: Option<&Path>) -> Vec<PathBuf> {
+    let mut dirs: Vec<PathBuf> = configured.map(Path::to_owned).into_iter().collect();
     if let Some(dir) = program.and_then(Path::parent) {
         dirs.push(dir.to_owned());
         dirs.push(dir.join("agents"));
@@ -221,8 +222,8 @@ mod tests {
     }
 
     #[test]
-    fn agents_lie_beside_the_program_or_where_packages_put_them() {
-        let dirs = agent_dirs_of(Some(Path::new("/opt/pipeline/bin/pipeline")));
+    fn agents_lie_where_one_says_or_beside_the_program_or_where_packages_put_them() {
+        let dirs = agent_dirs_of(None, Some(Path::new("/opt/pipeline/bin/pipeline")));
         let expected = [
             "/opt/pipeline/bin",
             "/opt/pipeline/bin/agents",
@@ -230,7 +231,8 @@ mod tests {
             "/usr/lib/pipeline/agents",
         ];
         assert_eq!(dirs, expected.map(PathBuf::from));
-        assert_eq!(agent_dirs_of(Some(Path::new("/usr/bin/pipeline"))).len(), 3);
-        assert_eq!(agent_dirs_of(None), [PathBuf::from("/usr/lib/pipeline/agents")]);
+        assert_eq!(agent_dirs_of(None, Some(Path::new("/usr/bin/pipeline"))).len(), 3);
+        let configured = agent_dirs_of(Some(Path::new("/srv/agents")), None);
+        assert_eq!(configured, ["/srv/agents", "/usr/lib/pipeline/agents"].map(PathBuf::from));
     }
 }

@@ -1,5 +1,6 @@
 //! What commands that connect have in common: the way to a machine, and what is told of many.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use pipeline_core::cancel::Cancel;
@@ -9,7 +10,7 @@ use pipeline_core::ssh::access::{self, Access};
 use pipeline_core::ssh::host_key;
 use pipeline_core::ssh::{Connector, Options, Target};
 use pipeline_core::ssh_config::HostParams;
-use program::environment::agent_dirs;
+use program::environment;
 use program::exit::Exit;
 use program::failure::Failure;
 use program::run::Tell as _;
@@ -30,6 +31,11 @@ pub fn access(context: &Context, registry: &Registry, cancel: &Cancel) -> Access
     Access::new(registry.ssh_config().clone(), options)
 }
 
+/// Where `pipeline` looks for agents, too.
+pub fn agent_dirs(context: &Context) -> Vec<PathBuf> {
+    environment::agent_dirs(context.setup.config.as_ref().and_then(|config| config.agent_dir.as_deref()))
+}
+
 /// Makes connections as `pipeline` does, by the OpenSSH config as it is now.
 pub fn connector(context: &Context, cancel: &Cancel) -> Result<Connector, Failure> {
     let agent = context.setup.config.as_ref().map_or(AgentMode::Auto, |config| config.agent);
@@ -37,7 +43,7 @@ pub fn connector(context: &Context, cancel: &Cancel) -> Result<Connector, Failur
         timeouts: context.setup.timeouts,
         jobs: context.setup.jobs,
         agent,
-        agent_dirs: agent_dirs(),
+        agent_dirs: agent_dirs(context),
         cancel: cancel.clone(),
     };
     Ok(Connector::new(context.ssh_config()?, options))

@@ -114,7 +114,7 @@ impl Context {
             timeouts: config.timeouts,
             jobs: config.jobs,
             agent: config.agent,
-            agent_dirs: environment::agent_dirs(),
+            agent_dirs: environment::agent_dirs(config.agent_dir.as_deref()),
             cancel: cancel.clone(),
         };
         Connector::new(ssh_config, options)

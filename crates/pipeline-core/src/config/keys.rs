@@ -29,6 +29,7 @@ const TOP: &[&str] = &[
     "timeouts",
     "state_dir",
     "agent",
+    "agent_dir",
     "read_back",
     "metrics",
     "ping",
@@ -107,6 +108,7 @@ pub(super) fn read(document: &Document<'_>, surroundings: &Surroundings) -> Resu
         agent: top
             .choice("agent", &[("auto", AgentMode::Auto), ("never", AgentMode::Never)])?
             .unwrap_or(AgentMode::Auto),
+        agent_dir: top.text("agent_dir", FULL_PATH, path)?,
         read_back: top
             .choice("read_back", &[("auto", ReadBack::Auto), ("always", ReadBack::Always)])?
             .unwrap_or(ReadBack::Auto),

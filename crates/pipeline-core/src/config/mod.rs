@@ -46,6 +46,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Whether the agent may be used.
     pub agent: AgentMode,
+    /// A directory of agents that counts before all others.
+    pub agent_dir: Option<PathBuf>,
     /// When stored bytes are read back past the page cache before a receipt.
     pub read_back: ReadBack,
     /// Prometheus textfile to write after each run.

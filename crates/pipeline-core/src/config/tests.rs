@@ -29,6 +29,7 @@ fn three_keys_are_enough() {
     assert_eq!(config.timeouts, Timeouts { connect: seconds(15), idle: seconds(60) });
     assert_eq!(config.state_dir, Path::new("/home/bee/.local/state/pipeline"));
     assert_eq!((config.agent, config.read_back), (AgentMode::Auto, ReadBack::Auto));
+    assert_eq!(config.agent_dir, None);
     assert_eq!((config.metrics, config.ping, config.notify), (None, None, None));
     assert!(config.devices.is_empty());
     assert_eq!(config.onboarding, Onboarding::default());
@@ -62,7 +63,7 @@ fn every_key_is_heard() {
     let text = "hosts: ['pi*', '!pi3']\nsource: /data//raw/\nstorage: ~/archive\nssh_config: /etc/fleet\n\
                 layout: 'all/{source_name}/{path}'\ninclude: ['*.jpg']\nexclude: []\nsettle: 1h30m\n\
                 delete: { after: never, high_water: 80%, low_water: 60%, max_files: 10 }\nversions: { replace: ['*.db', state/] }\njobs: 2\nbandwidth: 1MB/s\nalert_after: 7d\n\
-                timeouts: { connect: 2s, idle: 3s }\nstate_dir: ~/state\nagent: never\nread_back: always\n\
+                timeouts: { connect: 2s, idle: 3s }\nstate_dir: ~/state\nagent: never\nagent_dir: ~/agents\nread_back: always\n\
                 metrics: /m.prom\nping: http://localhost:80/x\nnotify: { command: [~/mail, me], when: always, timeout: 1m }\n\
                 onboarding: { jump: j, name: 'p{id}', user: u, base_port: 6000, key_type: rsa }\n";
     let config = parse(text).unwrap();
@@ -73,6 +74,7 @@ fn every_key_is_heard() {
     assert_eq!(config.timeouts, Timeouts { connect: seconds(2), idle: seconds(3) });
     assert_eq!(config.state_dir, Path::new("/home/bee/state"));
     assert_eq!((config.agent, config.read_back), (AgentMode::Never, ReadBack::Always));
+    assert_eq!(config.agent_dir, Some("/home/bee/agents".into()));
     assert_eq!(config.metrics, Some("/m.prom".into()));
     assert_eq!(config.ping, Some("http://localhost:80/x".into()));
     let (program, arguments) = ("/home/bee/mail".into(), vec!["me".into()]);

@@ -6,7 +6,6 @@ use pipeline_core::error::{Class, Classified};
 use pipeline_core::remote::{Connect, Intent};
 use pipeline_core::ssh::Connector;
 use pipeline_core::ssh::deploy::Agents;
-use program::environment::agent_dirs;
 use program::exit::Exit;
 use program::failure::Failure;
 
@@ -39,7 +38,7 @@ pub fn run(
     let known = fleet::known_names(registry);
     let cancel = Cancel::new();
     let access = fleet::access(context, registry, &cancel);
-    let agents = Agents::new(agent_dirs());
+    let agents = Agents::new(fleet::agent_dirs(context));
     let restrict = args.restrict.as_deref().map(|source| Restrict { source, agents: &agents });
     let batch = Batch {
         visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel: &cancel },

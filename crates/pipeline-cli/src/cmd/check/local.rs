@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use pipeline_core::archive::{Archive, ReadBack};
-use pipeline_core::config::Config;
+use pipeline_core::config::{AgentMode, Config};
 use pipeline_core::error::Class;
 use pipeline_core::fleet::Device;
 use pipeline_core::hold::{self, Standing};
 use pipeline_core::path::DeviceName;
 use pipeline_core::run::{self, Lock, LockError};
+use pipeline_core::ssh::deploy::Agents;
 use pipeline_core::ssh::identity::{Identity, KeyProblem};
 use pipeline_core::ssh_config::{HostParams, SshConfig};
 use program::exit::Exit;
@@ -47,6 +48,25 @@ pub fn storage(ui: &Ui, config: &Config) -> Exit {
             }
             Err(error) => cross(ui, &Failure::of(&error)),
         },
+    }
+}
+
+/// What kinds of device can be given an agent. The others are served without: worth a line, and not a fault.
+pub fn agents(ui: &Ui, config: &Config, agents: &Agents) -> Exit {
+    if config.agent == AgentMode::Never {
+        return Exit::Done;
+    }
+    match agents.served() {
+        Ok((served, lacking)) => {
+            let (mark, has) = match served.is_empty() {
+                true => (Mark::Away, "no agents".to_owned()),
+                false => (Mark::Good, format!("agents for {}", served.join(", "))),
+            };
+            let lacks = if lacking.is_empty() { String::new() } else { format!("; none for {}", lacking.join(", ")) };
+            ui.mark(mark, &format!("{has}{lacks}"));
+            Exit::Done
+        }
+        Err(error) => cross(ui, &Failure::of(&error)),
     }
 }
 

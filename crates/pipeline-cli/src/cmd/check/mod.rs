@@ -7,6 +7,8 @@ use pipeline_core::cancel::Cancel;
 use pipeline_core::check::{self, DeviceCheck};
 use pipeline_core::event::Outcome;
 use pipeline_core::fleet::Device;
+use pipeline_core::ssh::deploy::Agents;
+use program::environment;
 use program::exit::Exit;
 use program::failure::Failure;
 use program::streams::Mark;
@@ -37,7 +39,8 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     ui.mark(Mark::Good, &format!("OpenSSH config {}", ssh_config.file().display()));
     ssh_config.notes().iter().for_each(|note| ui.say(&format!("  note: {note}")));
     let keys = Keys::of(&devices, &ssh_config);
-    let exit = keys.show(ui).worse(local::storage(ui, &config));
+    let agents = Agents::new(environment::agent_dirs(config.agent_dir.as_deref()));
+    let exit = keys.show(ui).worse(local::storage(ui, &config)).worse(local::agents(ui, &config, &agents));
     local::hold(ui, &config);
 
     let (usable, unusable): (Vec<Device>, Vec<Device>) =

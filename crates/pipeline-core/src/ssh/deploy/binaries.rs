@@ -23,9 +23,9 @@ pub enum Arch {
     Armv7l,
 }
 
-const ALL: [Arch; 3] = [Arch::Aarch64, Arch::Armv7l, Arch::X86_64];
-
 impl Arch {
+    pub(super) const ALL: [Arch; 3] = [Arch::Aarch64, Arch::Armv7l, Arch::X86_64];
+
     /// Of this machine, where there can be an agent for it.
     pub(super) fn own() -> Option<Arch> {
         match std::env::consts::ARCH {
@@ -47,7 +47,7 @@ impl Arch {
 
     /// The architecture whose agent runs on a machine that calls itself so.
     pub(super) fn of_machine(machine: &str) -> Option<Arch> {
-        ALL.into_iter().find(|arch| arch.machines().contains(&machine))
+        Arch::ALL.into_iter().find(|arch| arch.machines().contains(&machine))
     }
 
     /// `e_machine` of the ELF header.
@@ -109,7 +109,7 @@ impl Binary {
 ///
 /// Names, best first: `pipeline-agent-VERSION-ARCH`, `pipeline-agent-ARCH`, and `pipeline-agent` for this machine's own.
 pub(super) fn find(dirs: &[PathBuf]) -> Result<Vec<Binary>, DeployError> {
-    ALL.into_iter().filter_map(|arch| find_one(dirs, arch).transpose()).collect()
+    Arch::ALL.into_iter().filter_map(|arch| find_one(dirs, arch).transpose()).collect()
 }
 
 fn find_one(dirs: &[PathBuf], arch: Arch) -> Result<Option<Binary>, DeployError> {

@@ -110,6 +110,14 @@ impl Agents {
         Agents { dirs, found: OnceLock::new() }
     }
 
+    /// The kinds of machine that there is an agent for, and those that there is none for: as in the names of agents.
+    pub fn served(&self) -> Result<(Vec<String>, Vec<String>), DeployError> {
+        let here: Vec<Arch> = self.binaries()?.iter().map(|binary| binary.arch).collect();
+        let (served, lacking): (Vec<Arch>, Vec<Arch>) = Arch::ALL.into_iter().partition(|arch| here.contains(arch));
+        let names = |archs: Vec<Arch>| archs.iter().map(Arch::to_string).collect();
+        Ok((names(served), names(lacking)))
+    }
+
     fn binaries(&self) -> Result<&[Binary], DeployError> {
         if let Some(found) = self.found.get() {
             return Ok(found);
