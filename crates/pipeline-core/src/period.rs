@@ -61,11 +61,11 @@ impl Period {
                     Some(ago) => now.checked_sub(ago).ok(),
                     None => moment(text, zone, side),
                 };
-                // Beyond 1677 and 2262 no file was ever received: an open end says the same.
-                time.map(|time| i64::try_from(time.as_nanosecond()).ok())
-                    .ok_or_else(|| PeriodError::NotATime(text.to_owned()))
+                // No file was ever received beyond 1677 and 2262: their edges stand for all that lies there.
+                let edge = |ns: i128| i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX });
+                time.map(|time| edge(time.as_nanosecond())).ok_or_else(|| PeriodError::NotATime(text.to_owned()))
             };
-            text.map(read).transpose().map(Option::flatten)
+            text.map(read).transpose()
         };
         let period = Period { from_ns: read(since, Side::Begin)?, until_ns: read(until, Side::End)? };
         match (period.from_ns, period.until_ns, since, until) {
@@ -158,6 +158,16 @@ mod tests {
         // One day is a whole one.
         let day = (Some("2026-11-20T05:00:00Z".to_owned()), Some("2026-11-21T05:00:00Z".to_owned()));
         assert_eq!(parse(Some("2026-11-20"), Some("2026-11-20")), Ok(day));
+    }
+
+    #[test]
+    fn what_lies_beyond_all_files_holds_none_of_them() {
+        let now = "2026-11-25T12:00:00Z".parse().unwrap();
+        let period = |since, until| Period::parse(since, until, now, &TimeZone::UTC).unwrap();
+        let today = i64::try_from(now.as_nanosecond()).unwrap();
+        assert!(!period(Some("9999-01-01"), None).holds(today));
+        assert!(!period(None, Some("1500-01-01")).holds(today));
+        assert!(period(Some("1500-01-01"), Some("9999-01-01")).holds(today));
     }
 
     #[test]

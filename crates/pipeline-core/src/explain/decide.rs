@@ -177,7 +177,9 @@ pub fn decide(facts: &FileFacts, hold: &Standing, now: When) -> FileExplanation 
             None => {
                 let received = row.received;
                 let moment = Moment { received, now };
-                Presence::There { because: staying(facts.policy.as_ref(), left(facts), &facts.visits, hold, &moment) }
+                Presence::There {
+                    because: staying(facts.policy.as_ref(), facts.left.as_ref(), &facts.visits, hold, &moment),
+                }
             }
         },
     };
@@ -286,7 +288,9 @@ fn staying(policy: Option<&Policy>, left: Option<&Left>, visits: &Visits, hold: 
         Verdict::Excluded(glob) => return Staying::LeftOut { exclude: Some(glob.clone()) },
         Verdict::NotIncluded => return Staying::LeftOut { exclude: None },
     }
-    if let Some(left) = left {
+    // What a hold left is judged by the hold as it stands now.
+    let was_held = left.is_some_and(|left| left.kind == LeftKind::Held);
+    if let Some(left) = left.filter(|_| !was_held) {
         return Staying::Left(left.clone());
     }
     let high_water = policy.high_water;
@@ -306,7 +310,7 @@ fn staying(policy: Option<&Policy>, left: Option<&Left>, visits: &Visits, hold: 
         }
         Some(Spell { state: State::Failed, .. }) => Staying::Failing,
         _ => match visits.succeeded {
-            Some(visited) if visited > due => Staying::NotAsked { visited },
+            Some(visited) if visited > due && !was_held => Staying::NotAsked { visited },
             _ => Staying::Due { since: due },
         },
     }

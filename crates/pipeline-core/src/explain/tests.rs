@@ -102,7 +102,7 @@ fn the_short_answer() {
 #[test]
 fn why_a_received_file_is_still_there() {
     type Change = fn(&mut FileFacts);
-    let table: [(&str, Change, Standing, Staying); 12] = [
+    let table: [(&str, Change, Standing, Staying); 13] = [
         ("due", |_| (), Standing::Free, Staying::Due { since: ago(60) }),
         ("unknown device", |facts| facts.policy = None, held(), Staying::NotConfigured),
         (
@@ -171,6 +171,15 @@ fn why_a_received_file_is_still_there() {
             |facts| facts.visits.succeeded = Some(ago(10)),
             Standing::Free,
             Staying::NotAsked { visited: ago(10) },
+        ),
+        (
+            "a hold that is over since the last visit",
+            |facts| {
+                facts.left = Some(left(LeftKind::Held));
+                facts.visits.succeeded = Some(ago(10));
+            },
+            Standing::Free,
+            Staying::Due { since: ago(60) },
         ),
     ];
     for (what, change, hold, because) in table {
