@@ -1,7 +1,7 @@
 //! Spells: consecutive visits that ended in the same way.
 //!
 //! A visit makes a row only where something has changed. Reasons are the same if they differ in numbers alone, and on a day with
-//! [`MOST_A_DAY`] changes the rest goes into the last spell, which counts what it does not tell.
+//! [`MOST_A_DAY`] changes the last but one takes up the rest, and counts what it does not tell: the newest is always how it is now.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -49,7 +49,10 @@ impl<'a> Ended<'a> {
         let sql = "SELECT count(*) FROM spell WHERE source = ?1 AND began_ns >= ?2";
         let midnight_ns = now_ns.div_euclid(DAY_NS) * DAY_NS;
         let today: i64 = conn.prepare_cached(sql)?.query_row([source, midnight_ns], |row| row.get(0))?;
-        if today < MOST_A_DAY { self.begin(conn, source, now_ns) } else { self.extend(conn, &newest, now_ns) }
+        if today >= MOST_A_DAY {
+            newest.give_way(conn, source)?;
+        }
+        self.begin(conn, source, now_ns)
     }
 
     fn begin(&self, conn: &Connection, source: i64, now_ns: i64) -> rusqlite::Result<()> {
@@ -61,12 +64,10 @@ impl<'a> Ended<'a> {
     }
 
     fn extend(&self, conn: &Connection, newest: &Newest, now_ns: i64) -> rusqlite::Result<()> {
-        let other = newest.state != self.state.word();
         // Our own clock may have been set back.
-        let sql =
-            "UPDATE spell SET last_ns = max(last_ns, ?2), visits = visits + 1, others = others + ?3 WHERE id = ?1";
-        conn.prepare_cached(sql)?.execute(params![newest.id, now_ns, other])?;
-        if !other && newest.reason.as_deref() != self.reason {
+        let sql = "UPDATE spell SET last_ns = max(last_ns, ?2), visits = visits + 1 WHERE id = ?1";
+        conn.prepare_cached(sql)?.execute(params![newest.id, now_ns])?;
+        if newest.reason.as_deref() != self.reason {
             let sql = "UPDATE spell SET class = ?2, reason = ?3, hint = ?4 WHERE id = ?1";
             let class = self.class.map(Class::word);
             conn.prepare_cached(sql)?.execute(params![newest.id, class, self.reason, self.hint])?;
@@ -97,6 +98,17 @@ impl Newest {
             })
         };
         conn.prepare_cached(sql)?.query_row([source], newest).optional()
+    }
+
+    /// Goes into the spell before it, which is of the same day.
+    fn give_way(&self, conn: &Connection, source: i64) -> rusqlite::Result<()> {
+        let sql =
+            "UPDATE spell SET last_ns = max(spell.last_ns, newest.last_ns), visits = spell.visits + newest.visits,
+                       others = spell.others + iif(newest.state = spell.state, newest.others, newest.visits)
+                   FROM (SELECT * FROM spell WHERE id = ?1) AS newest
+                   WHERE spell.id = (SELECT max(id) FROM spell WHERE source = ?2 AND id < ?1)";
+        conn.prepare_cached(sql)?.execute([self.id, source])?;
+        conn.prepare_cached("DELETE FROM spell WHERE id = ?1")?.execute([self.id]).map(drop)
     }
 
     fn is_like(&self, ended: &Ended<'_>) -> bool {

@@ -111,10 +111,36 @@ fn a_device_that_comes_and_goes_each_minute_does_not_fill_the_disk() {
     assert_eq!(spells.len(), 2 * usize::try_from(spell::MOST_A_DAY).unwrap());
     let (visits, others): (u64, u64) = (spells.iter().map(|s| s.visits).sum(), spells.iter().map(|s| s.others).sum());
     assert_eq!(visits, 2 * 1440);
-    let last = &spells[usize::try_from(spell::MOST_A_DAY).unwrap() - 1];
-    // The last spell of the first day has the rest of it, half of which ended as it says.
-    assert_eq!((last.visits, last.others), (1 + 1440 - 100, 670));
+    let most = usize::try_from(spell::MOST_A_DAY).unwrap();
+    let [rest, newest] = &spells[most - 2..most] else { panic!("{spells:?}") };
+    // The last spell but one of the first day has the rest of it, half of which ended as it says.
+    assert_eq!((rest.state, rest.visits, rest.others), (State::Reached, 1440 - 99, 670));
+    assert_eq!((newest.state, newest.visits, newest.others), (State::Offline, 1, 0));
     assert_eq!(others, 2 * 670);
+}
+
+#[test]
+fn the_newest_spell_is_how_it_is_on_a_day_of_changes_too() {
+    let place = Place::new();
+    let flapping = (0..300).map(|minute| match minute % 2 {
+        0 => (minute * 60, Outcome::Done),
+        _ => (minute * 60, offline("gone")),
+    });
+    let well_again = (300..303).map(|minute| (minute * 60, Outcome::Done));
+    let denied = (303..305).map(|minute| (minute * 60, failed(Class::HostKey, "another key")));
+    let mut spells = place.spells(flapping.clone().chain(well_again.clone()));
+    let newest = spells.pop().unwrap();
+    let minutes = |ns: i64| (ns - MIDNIGHT_NS) / SECOND_NS / 60;
+    assert_eq!((newest.state, newest.visits, newest.others), (State::Reached, 3, 0), "{newest:?}");
+    assert_eq!((minutes(newest.began_ns), minutes(newest.last_ns), newest.reason), (300, 302, None));
+    // Nothing overlaps, and no visit is lost.
+    assert!(spells.windows(2).all(|two| two[0].last_ns < two[1].began_ns));
+    assert_eq!(spells.iter().map(|spell| spell.visits).sum::<u64>(), 300);
+
+    let spells = Place::new().spells(flapping.chain(well_again).chain(denied));
+    let newest = spells.last().unwrap();
+    assert_eq!((newest.state, newest.class, newest.visits), (State::Failed, Some(Class::HostKey), 2));
+    assert_eq!((newest.reason.as_deref(), newest.others), (Some("another key"), 0));
 }
 
 #[test]
