@@ -26,18 +26,30 @@ impl Device<'_> {
         Some(u8::from(reachable).to_string())
     }
 
-    /// What kind of failure this run met there; none where it did not get there.
-    fn failure(&self) -> Option<Option<Class>> {
-        match &self.report?.outcome {
-            Outcome::Failed { class, .. } => Some(Some(*class)),
-            Outcome::Done | Outcome::Offline { .. } => Some(None),
+    /// What kind of failure stands, where `before` stood: what only a person can end does not end because the device is away, or
+    /// because a connection broke.
+    fn failure(&self, before: Option<Class>) -> Option<Class> {
+        let stands = before.filter(|class| !matches!(class, Class::Transient | Class::Storage));
+        match self.report.map(|report| &report.outcome) {
             // It was interrupted in the middle, and says nothing.
-            Outcome::Stopped => None,
+            None | Some(Outcome::Stopped) => before,
+            Some(Outcome::Done) => None,
+            Some(Outcome::Offline { .. }) => stands,
+            Some(Outcome::Failed { class: Class::Transient, .. }) => stands.or(Some(Class::Transient)),
+            Some(Outcome::Failed { class, .. }) => Some(*class),
         }
     }
 
+    /// Of a visit that did not come to its end, a zero says nothing.
     fn count(&self, count: fn(&Counts) -> u64) -> Option<String> {
-        Some(count(&self.report?.counts).to_string())
+        let report = self.report?;
+        let came_to_its_end = match report.outcome {
+            Outcome::Done => true,
+            // Because of files.
+            Outcome::Failed { .. } => report.counts.failed > 0,
+            Outcome::Offline { .. } | Outcome::Stopped => false,
+        };
+        Some(count(&report.counts)).filter(|count| came_to_its_end || *count > 0).map(|count| count.to_string())
     }
 
     fn silent(&self) -> Option<String> {
@@ -257,21 +269,21 @@ fn of_the_storage(page: &mut Page, known: Option<&Known>, earlier: &Earlier) {
 
 /// What kinds of failure the last visits met, by device and summed up.
 fn failures<'a>(page: &mut Page, devices: &[Device<'a>], earlier: &Earlier) {
-    let failed = |device: &Device<'_>, class: Class| match device.failure() {
-        Some(failure) => failure == Some(class),
-        None => earlier.value(FAILURE, Of::device(device.name).class(class)).is_some(),
+    let failed = |device: &Device<'_>, class: Class| {
+        let stood = |class: &Class| earlier.value(FAILURE, Of::device(device.name).class(*class)).is_some();
+        device.failure(CLASSES.into_iter().find(stood)) == Some(class)
     };
     let of_all = |class| {
         let count = devices.iter().filter(|device| failed(device, class)).count();
         (Of::default().class(class), count.to_string())
     };
-    let help = "How many devices failed in their last visit, by the class of the failure.";
+    let help = "How many devices failed in the last visit that could tell, by the class of the failure.";
     page.metric("pipeline_failed_devices", help, CLASSES.into_iter().map(of_all).collect());
     let of_each = |device: &Device<'a>| {
         let class = CLASSES.into_iter().find(|class| failed(device, *class))?;
         Some((Of::device(device.name).class(class), "1".to_owned()))
     };
-    let help = "1 where the last visit failed, by the class of the failure.";
+    let help = "1 where the last visit that could tell has failed, by the class of the failure.";
     page.metric(FAILURE, help, devices.iter().filter_map(of_each).collect());
 }
 
