@@ -116,7 +116,7 @@ pub fn notify(
     // Who hears of failures alone does not hear of their end.
     let heard = if wanted { told.is_ok() } else { notify.when == NotifyWhen::Failure };
     troubles.retain(|trouble| !(heard && trouble.over));
-    let after = Memory { troubles };
+    let after = Memory::of(troubles);
     let remembered = if after == before { Ok(()) } else { after.write(state_dir) };
     told?;
     remembered

@@ -247,6 +247,25 @@ fn a_memory_that_is_lost_or_damaged_is_told_again() {
 }
 
 #[test]
+fn what_a_fleet_in_trouble_says_at_length_is_remembered_all_the_same() {
+    let mut scene = Scene::listening(NotifyWhen::Change);
+    let long = |text: &str| text.repeat(100_000);
+    let names: Vec<String> = (1..=10).map(|n| format!("pi{n}")).collect();
+    let wrong = |sign: &str| {
+        let outcome = Outcome::Failed { class: Class::Config, reason: long(sign), hint: Some(long("\u{1}")) };
+        names.iter().map(|name| (name.as_str(), outcome.clone())).collect::<Vec<_>>()
+    };
+    let notice = scene.ended(3, None, &wrong("\u{1f41d}")).unwrap();
+    assert_eq!(notice["new"].as_array().unwrap().len(), 10);
+    assert_eq!(notice["new"][9]["reason"], long("\u{1f41d}").as_str());
+    assert_eq!(scene.news(3, None, &wrong("\u{1f41d}")), "-");
+    let kept = fs::metadata(scene.dir.path().join(memory::FILE_NAME)).unwrap().len();
+    assert!(kept < 10 * 4096, "{kept}");
+    let over = scene.news(0, None, &names.iter().map(|name| (name.as_str(), Outcome::Done)).collect::<Vec<_>>());
+    assert!(over.starts_with("new: , lasting: , over: pi1/config pi2/config"), "{over}");
+}
+
+#[test]
 fn the_command_gets_its_arguments_and_all_that_is_to_be_read() {
     let mut scene = Scene::new(NotifyWhen::Change, "pwd > \"$1/where\"; wc -c > \"$1/read\"");
     let much = vec![b'x'; 3 << 20];
