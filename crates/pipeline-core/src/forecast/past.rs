@@ -2,7 +2,7 @@
 
 use super::{Forecast, History, RECORDED_DAYS, Received, Sample, TREND_DAYS, forecast};
 use crate::catalog::CatalogError;
-use crate::catalog::history::{self, DAY_NS, DayBytes, Reading, Source};
+use crate::catalog::history::{self, DAY_NS, DayBytes, Reading, Source, is_past};
 use crate::config::DeletePolicy;
 
 /// The readings of these days count: for the trend, and one more day for what waited when the days of recording began.
@@ -22,13 +22,13 @@ pub struct Past {
 }
 
 impl Past {
-    /// Of a device's card.
-    pub fn of_card(history: &history::History, source: &Source) -> Result<Past, CatalogError> {
-        let readings = history.recent_readings(source, SPAN_NS)?;
+    /// Of a device's card. What a clock that was ahead dated later than now says nothing.
+    pub fn of_card(history: &history::History, source: &Source, now_ns: i64) -> Result<Past, CatalogError> {
+        let readings = history.recent_readings(source, SPAN_NS, now_ns)?;
         let mut samples = thinned(readings.iter().filter_map(sample));
         let latest = readings.into_iter().next_back();
         // Each visit asks for the room, and not each is worth a reading.
-        let visited_ns = source.visited_ns.filter(|_| source.total_bytes > 0);
+        let visited_ns = source.visited_ns.filter(|at_ns| source.total_bytes > 0 && is_past(*at_ns, now_ns));
         let newer = visited_ns.filter(|at_ns| samples.last().is_none_or(|last| last.at_ns < *at_ns));
         samples.extend(newer.map(|at_ns| Sample {
             at_ns,
@@ -37,13 +37,13 @@ impl Past {
             waiting_bytes: latest.as_ref().and_then(|reading| reading.waiting_bytes),
         }));
         let since_ns = samples.last().map_or(0, |last| last.at_ns.saturating_sub(SPAN_NS));
-        let received = history.day_bytes(Some(source), since_ns)?.into_iter().map(received).collect();
+        let received = received(history.day_bytes(Some(source), since_ns)?, now_ns);
         Ok(Past { samples, received, first_day: history.first_day(Some(source))?, latest })
     }
 
-    /// Of the storage.
-    pub fn of_storage(history: &history::History) -> Result<Past, CatalogError> {
-        let readings = history.recent_storage_readings(SPAN_NS)?;
+    /// Of the storage, likewise.
+    pub fn of_storage(history: &history::History, now_ns: i64) -> Result<Past, CatalogError> {
+        let readings = history.recent_storage_readings(SPAN_NS, now_ns)?;
         let sample = |reading: &history::StorageReading| Sample {
             at_ns: reading.at_ns,
             total_bytes: reading.total_bytes,
@@ -52,7 +52,7 @@ impl Past {
         };
         let samples = thinned(readings.iter().map(sample));
         let since_ns = samples.last().map_or(0, |last| last.at_ns.saturating_sub(SPAN_NS));
-        let received = history.day_bytes(None, since_ns)?.into_iter().map(received).collect();
+        let received = received(history.day_bytes(None, since_ns)?, now_ns);
         Ok(Past { samples, received, first_day: history.first_day(None)?, latest: None })
     }
 
@@ -69,6 +69,12 @@ impl Past {
     /// The latest reading of the device.
     pub fn latest(&self) -> Option<&Reading> {
         self.latest.as_ref()
+    }
+
+    /// When it brought something for the last time, to the day: the end of that day, or now. None where it brought nothing lately.
+    pub fn received_ns(&self, now_ns: i64) -> Option<i64> {
+        let last = self.received.iter().rev().find(|received| received.bytes > 0)?;
+        Some((i64::from(last.day) + 1).saturating_mul(DAY_NS).min(now_ns))
     }
 
     /// The latest that is known of its room.
@@ -114,8 +120,9 @@ fn sample(reading: &Reading) -> Option<Sample> {
     })
 }
 
-fn received(day: DayBytes) -> Received {
-    Received { day: day.day, bytes: day.bytes }
+fn received(days: Vec<DayBytes>, now_ns: i64) -> Vec<Received> {
+    let has_begun = |day: &DayBytes| is_past(i64::from(day.day).saturating_mul(DAY_NS), now_ns);
+    days.into_iter().filter(has_begun).map(|day| Received { day: day.day, bytes: day.bytes }).collect()
 }
 
 #[cfg(test)]
@@ -144,11 +151,12 @@ mod tests {
             ..Reading::default()
         };
         // A gigabyte a day, and one reading from long before.
-        for (day, free) in [(900, 1), (1000, 20), (1001, 19), (1002, 18)] {
+        // The clock was ahead once.
+        for (day, free) in [(900, 1), (1000, 20), (1001, 19), (1002, 18), (1040, 2)] {
             catalog.note_reading(&device, b"/data", &reading(day, free * GB)).unwrap();
         }
         catalog.note_reading(&DeviceName::new("pi2").unwrap(), b"/data", &reading(1002, GB)).unwrap();
-        for at_ns in [1000, 1001].map(|day| day * DAY_NS) {
+        for at_ns in [1000, 1001, 1040].map(|day| day * DAY_NS) {
             let free_bytes = (5000 - at_ns.unsigned_abs() / DAY_NS.unsigned_abs()) * GB;
             catalog
                 .note_storage(&StorageReading { at_ns, total_bytes: 9000 * GB, free_bytes, ..Default::default() })
@@ -156,13 +164,13 @@ mod tests {
         }
         let conn = rusqlite::Connection::open(dir.path().join("catalog.db")).unwrap();
         let sql = "INSERT INTO day (source, day, received_bytes, adopted_bytes, first_ns, last_ns) VALUES
-                       (1, 700, 1, 0, 0, 0), (1, 1000, 2000, 500, 0, 0), (2, 600, 3, 0, 0, 0), (2, 1000, 4, 0, 0, 0);
+                       (1, 700, 1, 0, 0, 0), (1, 1000, 2000, 500, 0, 0), (1, 1040, 9, 9, 0, 0), (2, 600, 3, 0, 0, 0), (2, 1000, 4, 0, 0, 0);
                    UPDATE source SET visited_ns = 1003 * 86400000000000, total_bytes = 32000000000, free_bytes = 17000000000
                        WHERE device = 'pi1'";
         conn.execute_batch(sql).unwrap();
 
         let history = catalog.history().unwrap();
-        let past = Past::of_card(&history, &history.sources()[0]).unwrap();
+        let past = Past::of_card(&history, &history.sources()[0], 1003 * DAY_NS).unwrap();
         let sample = |day: i64, free: u64| Sample {
             at_ns: day * DAY_NS,
             total_bytes: 32 * GB,
@@ -180,7 +188,7 @@ mod tests {
         assert_eq!(forecast.growth_bytes_per_day, Some(1_000_000_000));
         assert_eq!(forecast.full_in, Some(Duration::from_secs(17 * 86_400)));
 
-        let storage = Past::of_storage(&history).unwrap();
+        let storage = Past::of_storage(&history, 1003 * DAY_NS).unwrap();
         assert_eq!(storage.received, [Received { day: 1000, bytes: 2504 }]);
         assert_eq!((storage.first_day, storage.room().map(|room| room.free_bytes)), (Some(600), Some(3999 * GB)));
         let forecast = storage.forecast(1001 * DAY_NS, false);

@@ -102,10 +102,10 @@ pub fn inspect(
     let looker = Looker { catalog: &catalog, connect, observer, cancel };
     let looks = at_once(devices, options.jobs, |device| looker.look(device));
     // After the looks, and before their own readings: what a run did meanwhile is known.
-    let at_ns = now_ns();
     let history = catalog.history()?;
-    let pasts = devices.iter().map(|device| Known::of(&history, device)).collect::<Result<Vec<_>, _>>()?;
-    let storage_past = Past::of_storage(&history)?;
+    let at_ns = now_ns();
+    let pasts = devices.iter().map(|device| Known::of(&history, device, at_ns)).collect::<Result<Vec<_>, _>>()?;
+    let storage_past = Past::of_storage(&history, at_ns)?;
     drop(history);
     let standing = hold::read(&config.state_dir);
     let (storage, storage_reading) = storage::view(&storage, config, storage_past, at_ns);
@@ -169,14 +169,17 @@ struct Known {
 }
 
 impl Known {
-    fn of(history: &history::History, device: &Device) -> Result<Known, CatalogError> {
+    fn of(history: &history::History, device: &Device, at_ns: i64) -> Result<Known, CatalogError> {
         let path = device.settings.source.as_os_str().as_bytes();
         let mut sources = history.sources().iter();
         let Some(source) = sources.find(|source| source.device == device.name && source.path == path) else {
             return Ok(Known::default());
         };
-        let (card, first_try_ns) = (Past::of_card(history, source)?, history.first_try_ns(source)?);
-        Ok(Known { source: Some(source.clone()), card, first_try_ns })
+        let card = Past::of_card(history, source, at_ns)?;
+        let first_try_ns = history.first_try_ns(source)?.filter(|ns| history::is_past(*ns, at_ns));
+        let source = source.as_of(at_ns);
+        let newest_ns = source.newest_ns.or(card.received_ns(at_ns));
+        Ok(Known { source: Some(Source { newest_ns, ..source }), card, first_try_ns })
     }
 
     /// How it was when it last answered. A visit writes less of it down than a look, but something each hour.

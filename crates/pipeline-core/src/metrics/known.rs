@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
 use crate::catalog::CatalogError;
-use crate::catalog::history::{History, Source, Totals};
+use crate::catalog::history::{History, Source, Totals, is_past};
 use crate::fleet::Device;
 use crate::forecast::{Past, is_drained};
 
@@ -58,10 +58,11 @@ impl Known {
             if fleet.is_some() && device.is_none() {
                 continue;
             }
-            let known = of_device(history, sources, device, &totals, held, now_ns)?;
-            devices.insert(sources[0].device.as_str().to_owned(), known);
+            let name = sources[0].device.as_str().to_owned();
+            let sources: Vec<Source> = sources.iter().map(|source| source.as_of(now_ns)).collect();
+            devices.insert(name, of_device(history, &sources, device, &totals, held, now_ns)?);
         }
-        let storage = Past::of_storage(history)?;
+        let storage = Past::of_storage(history, now_ns)?;
         Ok(Known { devices, storage: room(&storage, now_ns, false) })
     }
 }
@@ -83,18 +84,18 @@ fn of_device(
     let mut first_try_ns: Option<i64> = None;
     for source in sources {
         known.newest_ns = known.newest_ns.max(source.newest_ns);
-        let first = history.first_try_ns(source)?;
+        let first = history.first_try_ns(source)?.filter(|ns| is_past(*ns, now_ns));
         first_try_ns = first_try_ns.into_iter().chain(first).min();
         if let Some(more) = totals.get(&source.id) {
             add(&mut known.totals, more);
         }
     }
-    known.newest_ns = known.newest_ns.or(first_try_ns);
     let Some(source) = sources.iter().max_by_key(|source| (is_configured(source), source.visited_ns)) else {
         return Ok(known);
     };
-    let past = Past::of_card(history, source)?;
+    let past = Past::of_card(history, source, now_ns)?;
     let drained = device.is_none_or(|device| is_drained(&device.settings.delete, held, !source.unreachable));
+    known.newest_ns = known.newest_ns.or(past.received_ns(now_ns)).or(first_try_ns);
     known.succeeded_ns = source.succeeded_ns;
     known.clock_offset_ns = source.clock_offset_ns;
     known.card = room(&past, now_ns, drained);
@@ -135,11 +136,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let catalog = Catalog::create(dir.path(), "storage").unwrap();
         let conn = rusqlite::Connection::open(dir.path().join("catalog.db")).unwrap();
-        // pi1 was moved to /data; pi2 has never brought anything; pi9 has left the fleet.
+        // pi1 was moved to /data; of pi2 we know only what a clock wrote that was two days ahead; pi9 has left the fleet.
         let sql = "INSERT INTO source (device, path, visited_ns, succeeded_ns, newest_ns, total_bytes, free_bytes, unreachable)
                    VALUES ('pi1', CAST('/data' AS BLOB), 100, 90, NULL, 1000, 400, 0),
                           ('pi1', CAST('/old' AS BLOB), 200, 80, 70, 1000, 1, 0),
-                          ('pi2', CAST('/data' AS BLOB), NULL, NULL, NULL, 0, 0, 1),
+                          ('pi2', CAST('/data' AS BLOB), 200000000000000, 200000000000000, 200000000000000, 0, 0, 1),
                           ('pi9', CAST('/data' AS BLOB), 1, 1, 1, 1, 1, 0);
                    INSERT INTO day (source, day, received, received_bytes, removed, removed_bytes, versions, clashes, first_ns, last_ns)
                    VALUES (1, 0, 1, 2, 3, 4, 5, 6, 60, 0), (2, 0, 10, 20, 30, 40, 50, 60, 50, 0), (2, 1, 100, 200, 300, 400, 500, 600, 0, 0),
@@ -168,7 +169,7 @@ mod tests {
         };
         assert_eq!(pi1.totals, sums);
         let pi2 = &known.devices["pi2"];
-        assert_eq!((pi2.newest_ns, pi2.card), (Some(55), None));
+        assert_eq!((pi2.newest_ns, pi2.succeeded_ns, pi2.card), (Some(55), None, None));
         // Without a configuration it is the directory that was visited last.
         let all = Known::read(&history, None, false, DAY_NS).unwrap();
         assert_eq!((all.devices.len(), all.devices["pi1"].succeeded_ns), (3, Some(80)));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::known::{Known, KnownDevice, Room};
 use super::text::{Earlier, Of, Page, seconds, span};
 use super::{Ended, visited};
+use crate::catalog::history::is_past;
 use crate::error::Class;
 use crate::event::{Counts, DeviceReport, Outcome};
 use crate::fleet;
@@ -226,7 +227,8 @@ pub(super) fn page(
         let mut samples = Vec::new();
         for device in &devices {
             let of = Of::device(device.name);
-            let value = value(device).or_else(|| earlier.value(name, of).filter(|_| stands));
+            let value = value(device)
+                .or_else(|| earlier.value(name, of).filter(|value| stands && can_be(name, value, ended.at_ns)));
             samples.extend(value.map(|value| (of, value)));
         }
         page.metric(name, help, samples);
@@ -234,10 +236,19 @@ pub(super) fn page(
     page.into_bytes()
 }
 
+/// Whether an earlier value may stand: a moment that has yet to come, by a clock that was ahead, would hide an outage until then.
+fn can_be(name: &str, value: &str, now_ns: i64) -> bool {
+    #[allow(clippy::cast_possible_truncation)] // what is too large is not past
+    let is_past = |value: &str| value.parse::<f64>().is_ok_and(|s| is_past((s * 1e9) as i64, now_ns));
+    !name.ends_with("_timestamp_seconds") || is_past(value)
+}
+
 fn of_the_run(page: &mut Page, earlier: &Earlier, ended: &Ended<'_>) {
     let now = seconds(ended.at_ns);
-    let last_success =
-        if ended.exit_code == 0 { Some(now.clone()) } else { earlier.value(LAST_SUCCESS, Of::default()) };
+    let last_success = match ended.exit_code {
+        0 => Some(now.clone()),
+        _ => earlier.value(LAST_SUCCESS, Of::default()).filter(|value| can_be(LAST_SUCCESS, value, ended.at_ns)),
+    };
     let mut run = |name, help, value: Option<String>| {
         page.metric(name, help, value.map(|value| (Of::default(), value)).into_iter().collect());
     };

@@ -337,6 +337,15 @@ fn a_failure_is_never_a_success() {
         let page = page(None, &Earlier::default(), None, &ended(code, 100, None));
         assert!(!samples(&page).iter().any(|line| line.contains("success")), "{code}");
     }
+    // Nor is one that a clock dated into the future, and that would hide all failures until then.
+    for (at, stands) in [(99, true), (999, false)] {
+        let earlier = format!(
+            "pipeline_last_success_timestamp_seconds {at}\npipeline_device_last_success_timestamp_seconds{{device=\"pi1\"}} {at}\n"
+        );
+        let page = page(None, &Earlier::read(&earlier), Some(&fleet(&["pi1"])), &ended(1, 100, None));
+        let kept = samples(&page).iter().filter(|line| line.contains("success")).count();
+        assert_eq!(kept, if stands { 2 } else { 0 }, "{at}");
+    }
 }
 
 #[test]

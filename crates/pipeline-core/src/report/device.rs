@@ -22,7 +22,8 @@ pub fn device(name: &str, settings: Option<&DeviceSettings>, facts: &Facts, wind
         (Some(_), None) => without_spell(facts),
     };
     let newest_ns = facts.sources.iter().filter_map(|source| source.newest_ns).max();
-    let quiet_since = newest_ns.or_else(|| facts.days.first().map(|day| day.first_ns));
+    let quiet_since =
+        newest_ns.or(facts.past.received_ns(window.at_ns)).or_else(|| facts.days.first().map(|day| day.first_ns));
     let limit = settings.and_then(|settings| settings.alert_after);
     let silent =
         quiet_since.map(|ns| since(ns, window.at_ns)).filter(|silent| limit.is_some_and(|limit| *silent > limit));

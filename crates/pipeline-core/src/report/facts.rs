@@ -67,7 +67,7 @@ impl Facts {
 pub fn gather(history: &History, window: &Window) -> Result<BTreeMap<String, Facts>, CatalogError> {
     let mut devices: BTreeMap<String, Facts> = BTreeMap::new();
     for source in history.sources() {
-        devices.entry(source.device.as_str().to_owned()).or_default().sources.push(source.clone());
+        devices.entry(source.device.as_str().to_owned()).or_default().sources.push(source.as_of(window.at_ns));
     }
     let mut add = |device: &str, add: &mut dyn FnMut(&mut Facts)| {
         if let Some(facts) = devices.get_mut(device) {
@@ -88,7 +88,7 @@ pub fn gather(history: &History, window: &Window) -> Result<BTreeMap<String, Fac
         facts.days.sort_by_key(|day| day.day);
         facts.uses.sort_by_key(|day| day.day);
         if let Some(source) = facts.newest_source() {
-            facts.past = Past::of_card(history, source)?;
+            facts.past = Past::of_card(history, source, window.at_ns)?;
         }
     }
     Ok(devices)

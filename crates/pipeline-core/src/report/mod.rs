@@ -153,7 +153,8 @@ fn fleet_sums<'a>(all: impl Iterator<Item = &'a Day>, window: &Window) -> (Vec<S
 }
 
 fn storage(history: &History, window: &Window) -> Result<Space, CatalogError> {
-    let readings = history.storage_readings(&Period { from_ns: Some(window.begin_ns()), until_ns: None })?;
+    let until_ns = Some(window.at_ns.saturating_add(1));
+    let readings = history.storage_readings(&Period { from_ns: Some(window.begin_ns()), until_ns })?;
     let day_of = |reading: &StorageReading| i32::try_from(reading.at_ns.div_euclid(DAY_NS)).unwrap_or(i32::MAX);
     let used = |reading: &StorageReading| reading.total_bytes.saturating_sub(reading.free_bytes);
     let days = readings.chunk_by(|a, b| day_of(a) == day_of(b)).map(|day| UseDay {
@@ -162,7 +163,7 @@ fn storage(history: &History, window: &Window) -> Result<Space, CatalogError> {
         lowest_bytes: day.iter().map(used).min().unwrap_or(0),
         highest_bytes: day.iter().map(used).max().unwrap_or(0),
     });
-    let past = Past::of_storage(history)?;
+    let past = Past::of_storage(history, window.at_ns)?;
     // Nothing ever leaves it.
     let forecast = past.forecast(window.at_ns, false);
     let room = past.room();

@@ -19,7 +19,7 @@ pub use lookup::OnDevice;
 pub use recent::{DayBytes, Totals};
 pub use rows::{
     DAY_NS, Day, DayReading, FileRow, Kept, LeftKind, Outstanding, Reading, RunEndings, RunRow, RunSums, Source, Spell,
-    State, StorageReading,
+    State, StorageReading, is_past,
 };
 
 use super::{BUSY, Catalog, CatalogError, FILE_NAME, sqlite};

@@ -59,26 +59,28 @@ impl History {
         query().map_err(self.failed("summing up days"))
     }
 
-    /// The readings of a source in the time before its latest one, that one included; oldest first.
-    pub fn recent_readings(&self, source: &Source, span_ns: i64) -> Result<Vec<Reading>, CatalogError> {
+    /// The readings of a source in the time before its latest one, that one included; oldest first. Those from after `until_ns`
+    /// are left out.
+    pub fn recent_readings(&self, source: &Source, span_ns: i64, until_ns: i64) -> Result<Vec<Reading>, CatalogError> {
         let query = || {
             let sql = format!(
-                "SELECT {READING_COLUMNS} FROM reading WHERE source = ?1
-                 AND at_ns >= (SELECT max(at_ns) FROM reading WHERE source = ?1) - ?2 ORDER BY at_ns"
+                "SELECT {READING_COLUMNS} FROM reading WHERE source = ?1 AND at_ns <= ?3
+                 AND at_ns >= (SELECT max(at_ns) FROM reading WHERE source = ?1 AND at_ns <= ?3) - ?2 ORDER BY at_ns"
             );
             let mut statement = self.conn.prepare_cached(&sql)?;
-            let rows = statement.query_map(params![source.id, span_ns], reading)?;
+            let rows = statement.query_map(params![source.id, span_ns, until_ns], reading)?;
             rows.collect::<Result<Vec<_>, _>>()
         };
         query().map_err(self.failed("reading how a device was"))
     }
 
     /// The same of the storage.
-    pub fn recent_storage_readings(&self, span_ns: i64) -> Result<Vec<StorageReading>, CatalogError> {
-        let latest = || self.conn.query_row("SELECT max(at_ns) FROM storage_reading", [], |row| row.get(0));
+    pub fn recent_storage_readings(&self, span_ns: i64, until_ns: i64) -> Result<Vec<StorageReading>, CatalogError> {
+        let sql = "SELECT max(at_ns) FROM storage_reading WHERE at_ns <= ?1";
+        let latest = || self.conn.query_row(sql, [until_ns], |row| row.get(0));
         let latest: Option<i64> = latest().map_err(self.failed("reading how the storage was"))?;
         let from_ns = latest.map(|latest| latest.saturating_sub(span_ns));
-        self.storage_readings(&Period { from_ns, until_ns: None })
+        self.storage_readings(&Period { from_ns, until_ns: Some(until_ns.saturating_add(1)) })
     }
 
     /// What each day brought from `since_ns` on, oldest first: of a source, or of all where none is named.

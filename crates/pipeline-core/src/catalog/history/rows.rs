@@ -36,6 +36,28 @@ pub struct Source {
     pub unlisted: u64,
 }
 
+/// A clock that is being set right may step back by so much: what was noted just before is no less true.
+const STEP_NS: i64 = 60_000_000_000;
+
+/// Whether it can be true that something happened then, if it is `now_ns` now. A clock that was ahead once wrote down moments
+/// that have yet to come: nobody knows when they were.
+pub fn is_past(ns: i64, now_ns: i64) -> bool {
+    ns <= now_ns.saturating_add(STEP_NS)
+}
+
+impl Source {
+    /// The same without moments that have [yet to come](is_past).
+    pub fn as_of(&self, now_ns: i64) -> Source {
+        let past = |ns: Option<i64>| ns.filter(|ns| is_past(*ns, now_ns));
+        Source {
+            visited_ns: past(self.visited_ns),
+            succeeded_ns: past(self.succeeded_ns),
+            newest_ns: past(self.newest_ns),
+            ..self.clone()
+        }
+    }
+}
+
 /// How visits ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -377,6 +377,32 @@ fn a_device_that_is_away_is_told_of_as_it_was_and_as_it_will_be() {
 }
 
 #[test]
+fn what_a_clock_that_was_ahead_wrote_down_hides_nothing() {
+    let scene = Scene::new(&["offline"], "{ after: 0s }");
+    let now = now_ns();
+    let (then, ahead) = (now - 3 * DAY_NS, now + 30 * DAY_NS);
+    for (at_ns, free) in [(then, 5 * GIB), (ahead, 31 * GIB)] {
+        let (total_bytes, free_bytes) = (Some(32 * GIB), Some(free));
+        scene.note("offline", &Reading { at_ns, total_bytes, free_bytes, ..Reading::default() });
+        let day = at_ns.div_euclid(DAY_NS);
+        scene.sql(&format!(
+            "INSERT INTO day (source, day, reached, received_bytes, first_ns, last_ns) SELECT id, {day}, 1, 5, {at_ns}, {at_ns} FROM source"
+        ));
+    }
+    let visited = format!("UPDATE source SET visited_ns = {ahead}, succeeded_ns = {ahead}, newest_ns = {ahead}");
+    scene.sql(&format!("{visited}, total_bytes = {}, free_bytes = {}", 32 * GIB, 31 * GIB));
+    scene.catalog().note_storage(&history::StorageReading { at_ns: ahead, ..Default::default() }).unwrap();
+    let view = &scene.inspect(false).devices[0];
+    assert_eq!((view.last_answer_ns, view.last_success_ns), (Some(then), None));
+    assert_eq!(view.reading.as_ref().map(|reading| (reading.at_ns, reading.free_bytes)), Some((then, Some(5 * GIB))));
+    // Of the last day that brought something the end counts: later than that it can't have been.
+    assert_eq!(view.newest_data_ns, Some((then.div_euclid(DAY_NS) + 1) * DAY_NS));
+    assert!(view.silent.is_some());
+    assert_eq!(kinds(&view.concerns), [(Severity::Warning, Kind::Offline)]);
+    assert_eq!(view.concerns[0].text, "offline for 3 d: no tunnel");
+}
+
+#[test]
 fn the_storage_has_its_line() {
     let scene = Scene::new(&["pi"], "{ after: 0s }");
     let report = scene.inspect(true);
