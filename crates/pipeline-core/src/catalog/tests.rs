@@ -224,6 +224,21 @@ fn a_sighting_is_forgotten_once_its_file_is_received() {
     assert_eq!(visit.sighted(&entry, 11).unwrap(), 11);
 }
 
+#[test]
+fn who_notes_no_removals_copies_no_list_of_what_there_is() {
+    let place = Place::new();
+    place.receive(&place.visit("pi"), "a", identity(b"one", 1), b"one", Yields::Version);
+    for (run, copied) in [(1, 1), (0, 0)] {
+        let mut visit = place.catalog.visit("pi", b"/data", run).unwrap();
+        visit.begin_tasks().unwrap();
+        let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        assert_eq!(visit.conn.query_row("SELECT count(*) FROM temp.missed", [], count).unwrap(), copied, "run {run}");
+        visit.met(&rel("a")).unwrap();
+        visit.end_tasks(true).unwrap();
+    }
+    assert!(place.visit("pi").known(&rel("a")).unwrap().is_some());
+}
+
 /// Most of what a visit of many small files costs would otherwise be SQLite's planning.
 #[test]
 fn a_lookup_is_planned_once_for_all_values() {

@@ -230,8 +230,15 @@ impl Visit {
     pub fn begin_tasks(&mut self) -> Result<(), CatalogError> {
         let begin = || {
             self.conn.execute_batch("DELETE FROM temp.task; DELETE FROM temp.seen; DELETE FROM temp.missed")?;
-            let sql = "INSERT INTO temp.missed SELECT id, path FROM file WHERE source = ?1 AND removed_ns IS NULL";
-            let on_device = self.conn.execute(sql, [self.source])?;
+            // Who writes nothing notes no removals, and a card may hold a million files.
+            let on_device = match self.run {
+                0 => 0,
+                _ => {
+                    let sql =
+                        "INSERT INTO temp.missed SELECT id, path FROM file WHERE source = ?1 AND removed_ns IS NULL";
+                    self.conn.execute(sql, [self.source])?
+                }
+            };
             self.conn.execute_batch("BEGIN DEFERRED")?;
             Ok(on_device > 0)
         };
