@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipeline_core::cancel::Cancel;
-use pipeline_core::inspect::{FleetReport, Options, inspect};
+use pipeline_core::inspect::{FleetReport, Options, inspect, patience};
 use program::exit::Exit;
 use program::failure::Failure;
 
@@ -29,6 +29,7 @@ pub fn run(context: &Context, args: &InspectArgs) -> Result<Exit, Failure> {
     };
     let (_, mut config) = context.config()?;
     config.jobs = config.jobs.max(LOOKS);
+    config.timeouts = patience(config.timeouts);
     let ssh_config = context.ssh_config(&config)?;
     let devices = context.devices(&context.fleet(&config, &ssh_config)?, &args.hosts)?;
     let mut observer = context.ui.check_listener(devices.len());

@@ -102,6 +102,14 @@ pub enum CatalogError {
     },
 }
 
+impl CatalogError {
+    /// Whether it is only that we may not, or can't, write to it.
+    pub fn is_read_only(&self) -> bool {
+        let CatalogError::Sqlite { source, .. } = self else { return false };
+        source.sqlite_error_code() == Some(rusqlite::ErrorCode::ReadOnly)
+    }
+}
+
 impl Classified for CatalogError {
     fn class(&self) -> Class {
         match self {

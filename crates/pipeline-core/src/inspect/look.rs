@@ -125,7 +125,7 @@ impl Looker<'_> {
             Err(_) if self.cancel.is_set() => State::Stopped,
             Err(error) => {
                 let error = error.classified();
-                let (reason, hint) = (one_line(error), error.hint());
+                let (reason, hint) = (one_line(error), error.hint().or_else(|| patient(error.class())));
                 match error.class() {
                     Class::Interrupted => State::Stopped,
                     Class::Unreachable => State::Offline { reason, hint },
@@ -156,6 +156,12 @@ impl Looker<'_> {
         fill(reading, &look.health);
         Ok(())
     }
+}
+
+/// Of a device that fell silent, or broke off, nobody knows yet what ails it.
+fn patient(class: Class) -> Option<String> {
+    let hint = "`pipeline check` waits longer, as long as `timeouts` says, and tells how far it comes";
+    (class == Class::Transient).then(|| hint.to_owned())
 }
 
 /// Clock and disk, as they were said with the greeting.

@@ -29,7 +29,7 @@ use crate::catalog::history::{self, Source};
 use crate::catalog::{Catalog, CatalogError};
 use crate::check::at_once;
 use crate::clock::now_ns;
-use crate::config::{AgentMode, Config, DeviceSettings};
+use crate::config::{AgentMode, Config, DeviceSettings, Timeouts};
 use crate::error::{Class, Classified, one_line};
 use crate::event::Observer;
 use crate::fleet::Device;
@@ -52,6 +52,15 @@ const DRAINED: Duration = Duration::from_secs(86_400);
 
 /// A reading that is so much older than the last visit does not tell how the device was then.
 const OLD_NS: i64 = 2 * 3600 * 1_000_000_000;
+
+/// The longest silence that a look bears, while a connection is made and after. A person sits and waits, and a visit has `timeouts`.
+/// Of silence alone: a hundred thousand files over a thin link take as long as they take.
+pub const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long a look waits where a visit waits so long.
+pub fn patience(timeouts: Timeouts) -> Timeouts {
+    Timeouts { connect: timeouts.connect.min(PATIENCE), idle: timeouts.idle.min(PATIENCE) }
+}
 
 /// How to look.
 #[derive(Clone, Copy, Debug)]
@@ -117,12 +126,7 @@ pub fn inspect(
         });
         let noted = noted.and_then(|()| storage_reading.iter().try_for_each(|reading| catalog.note_storage(reading)));
         // What was seen is told all the same.
-        concerns.extend(noted.err().map(|error| Concern {
-            severity: Severity::Warning,
-            kind: Kind::Catalog,
-            text: one_line(&error),
-            hint: error.hint(),
-        }));
+        concerns.extend(noted.err().map(|error| not_kept(&error)));
     }
     let hold = match standing {
         Standing::Held(hold) => Some(hold),
@@ -138,6 +142,20 @@ pub fn inspect(
         concerns,
         elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
+}
+
+/// Why readings were not kept. Whoever may look at a fleet need not be he who may write to its catalog.
+fn not_kept(error: &CatalogError) -> Concern {
+    if error.is_read_only() {
+        let text = "this look was not kept: the catalog can only be read from here".to_owned();
+        return concern(
+            Severity::Note,
+            Kind::Catalog,
+            text,
+            Some("the user that runs `pipeline sync` may write to it"),
+        );
+    }
+    Concern { severity: Severity::Warning, kind: Kind::Catalog, text: one_line(error), hint: error.hint() }
 }
 
 /// A hold is somebody's wish; one that nobody can read, or whose end may not be believed, is not.

@@ -280,7 +280,9 @@ fn each_trouble_is_told_apart_and_one_keeps_no_other() {
     assert_eq!(stranger.state, State::Failed { class: Class::HostKey, reason: "no tunnel".into(), hint });
     assert_eq!(stranger.severity(), Some(Severity::Critical));
     // It said how it is before it fell silent.
-    assert!(matches!(hung.state, State::Failed { class: Class::Transient, .. }));
+    let State::Failed { class: Class::Transient, reason, hint } = &hung.state else { panic!("{:?}", hung.state) };
+    assert_eq!(reason, "the device said nothing for 60 s");
+    assert!(hint.as_ref().is_some_and(|hint| hint.contains("pipeline check")), "{hint:?}");
     let reading = hung.reading.as_ref().unwrap();
     assert_eq!((reading.total_bytes, reading.data_bytes), (Some(32 * GIB), None));
     use Severity::{Critical, Note, Warning};
@@ -433,6 +435,31 @@ fn the_storage_has_its_line() {
     assert!(matches!(&report.storage.state, StorageState::Unusable { hint: Some(_), .. }));
     assert_eq!((report.storage.total_bytes, &report.devices[0].state), (None, &State::Ready));
     assert!(report.needs_a_person());
+}
+
+#[test]
+fn who_may_only_read_the_catalog_is_told_so_and_needs_nobody() {
+    let scene = Scene::new(&["pi"], "{ after: 0s }");
+    let file = scene.config.state_dir.join("catalog.db");
+    let failed = |flags, sql| {
+        let conn = rusqlite::Connection::open_with_flags(&file, flags).unwrap();
+        let source = conn.execute_batch(sql).unwrap_err();
+        not_kept(&CatalogError::Sqlite { file: file.clone(), doing: "noting a reading", source })
+    };
+    let (read, write) = (rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY, rusqlite::OpenFlags::default());
+    let note = failed(read, "UPDATE source SET newest_ns = 1");
+    assert_eq!((note.severity, note.kind), (Severity::Note, Kind::Catalog));
+    assert_eq!(note.text, "this look was not kept: the catalog can only be read from here");
+    let other = failed(write, "UPDATE nowhere SET newest_ns = 1");
+    assert_eq!(other.severity, Severity::Warning, "{}", other.text);
+    assert!(other.text.contains("no such table"), "{}", other.text);
+}
+
+#[test]
+fn a_look_bears_less_silence_than_a_visit_and_never_more() {
+    let timeouts = |connect, idle| Timeouts { connect: Duration::from_secs(connect), idle: Duration::from_secs(idle) };
+    assert_eq!(patience(timeouts(15, 60)), timeouts(8, 8));
+    assert_eq!(patience(timeouts(3, 5)), timeouts(3, 5));
 }
 
 #[test]
