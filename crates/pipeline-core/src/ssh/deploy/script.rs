@@ -252,18 +252,22 @@ mod tests {
         let pi = Pi::new("sh");
         let dir = pi.home().join(".cache/pipeline");
         std::fs::create_dir_all(&dir).unwrap();
-        for name in ["pipeline-agent-old", ".upload.1", "not ours"] {
+        // Of a process that is gone, and of one that lives.
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        let (abandoned, lives) = (format!(".upload.{}", gone.id()), format!(".upload.{}", std::process::id()));
+        gone.wait().unwrap();
+        for name in ["pipeline-agent-old", &abandoned, &lives, "not ours"] {
             std::fs::write(dir.join(name), b"old").unwrap();
         }
         let binary = pi.binary(AGENT);
-        for (sent, left) in [(&b"damaged"[..], 3), (&binary.upload(true).unwrap(), 2)] {
+        for (sent, left) in [(&b"damaged"[..], 4), (&binary.upload(true).unwrap(), 3)] {
             let mut lane = pi.exec(&start(&[], b"/"));
             lane.answer();
             upload(&mut lane, &binary, sent);
             assert_eq!(pi.installed().len(), left, "{:?}", pi.installed());
             lane.rest();
         }
-        assert!(dir.join("not ours").exists() && dir.join(&binary.name).exists());
+        assert!(["not ours", &lives, &binary.name].iter().all(|name| dir.join(name).exists()));
     }
 
     #[test]

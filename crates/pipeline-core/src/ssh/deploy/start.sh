@@ -15,7 +15,8 @@ fail() { rm -f "$t"; set -f; say failed "$1" $w; exit 1; };
 
 # Takes the agent from stdin, checks it, and removes others once it is in place.
 # busybox's head may read more than it was asked for: nothing may be sent after the agent before it has started.
-# RACE: another collector that uploads at the same moment may lose its temporary file, and says so; its next run succeeds.
+# Another collector may be doing the same: what a living shell writes, which is named in it, stays.
+# RACE: a number that was given to another process keeps an abandoned file for one more time.
 take() (
   LC_ALL=C; export LC_ALL; umask 077; t=$d/.upload.$$; w=;
   w=$({ mkdir -p "$d" && chmod 700 "$d" && : > "$t"; } 2>&1) || fail directory;
@@ -27,7 +28,7 @@ take() (
   sync "$t" 2> /dev/null || sync;
   w=$(mv -f "$t" "$d/$n" 2>&1) || fail rename;
   sync "$d" 2> /dev/null || sync;
-  for o in "$d"/pipeline-agent-* "$d"/.upload.*; do [ "$o" = "$d/$n" ] || rm -f "$o"; done
+  for o in "$d"/pipeline-agent-* "$d"/.upload.*; do [ "$o" = "$d/$n" ] || kill -0 "${o##*/.upload.}" 2> /dev/null || rm -f "$o"; done
 );
 
 # A file with that name has the right content: it got its name after its digest was checked.
