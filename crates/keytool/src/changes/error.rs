@@ -50,6 +50,12 @@ pub enum ChangeError {
         /// Why.
         problem: String,
     },
+    /// Root in somebody's home: what he makes there would not be the owner's.
+    #[error("{} belongs to another user", path.display())]
+    OtherOwner {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Another keytool holds the lock, and goes on holding it.
     #[error("another keytool has been changing files for too long: {} is locked", path.display())]
     Locked {
@@ -61,7 +67,10 @@ pub enum ChangeError {
 impl Classified for ChangeError {
     fn class(&self) -> Class {
         match self {
-            ChangeError::Read { .. } | ChangeError::NotAFile { .. } | ChangeError::Exists { .. } => Class::Config,
+            ChangeError::Read { .. }
+            | ChangeError::NotAFile { .. }
+            | ChangeError::Exists { .. }
+            | ChangeError::OtherOwner { .. } => Class::Config,
             ChangeError::Write { source, .. } => Class::of_state_dir(source),
             ChangeError::Changed { .. } | ChangeError::Locked { .. } => Class::Locked,
             ChangeError::Make { .. } => Class::Internal,
@@ -87,6 +96,9 @@ impl Classified for ChangeError {
             }
             ChangeError::Changed { .. } => {
                 Some("find out which program writes to it, and run the command again".into())
+            }
+            ChangeError::OtherOwner { .. } => {
+                Some("run keytool as the user whose files these are; 'sudo -H -u USER keytool …' does".into())
             }
             ChangeError::Make { .. } => None,
             ChangeError::Locked { .. } => Some("wait until it ends; the lock goes with its process".into()),

@@ -138,6 +138,7 @@ impl Editor {
         if self.dry_run || first.is_empty() {
             return Ok(first.into_iter().map(|change| change.words).collect());
         }
+        write::is_own(&self.places)?;
         let mut done = Vec::new();
         // The lock lies in one of them.
         for dir in first.iter().filter(|change| change.is_dir()) {

@@ -186,3 +186,21 @@ fn a_directory_that_is_not_ours_to_write_is_an_error_with_its_name() {
     let error = home.editor(false).perform(create).unwrap_err();
     assert!(error.to_string().ends_with("no/such/dir") && error.hint().is_some(), "{error}");
 }
+
+#[test]
+#[allow(clippy::print_stderr)] // a test that is skipped says so
+fn root_makes_nothing_in_the_home_of_another() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give a directory away");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let places = places(home.path());
+    std::os::unix::fs::chown(home.path(), Some(12_345), None).unwrap();
+    let decide = || Ok::<_, ChangeError>(crate::local::directories(&places));
+    let refused = Editor::new(places.clone(), false).perform(decide).unwrap_err();
+    assert!(matches!(refused, ChangeError::OtherOwner { .. }), "{refused}");
+    assert!(!places.ssh_dir.exists());
+    std::os::unix::fs::chown(home.path(), Some(0), None).unwrap();
+    assert_eq!(Editor::new(places.clone(), false).perform(decide).unwrap().len(), 2);
+}

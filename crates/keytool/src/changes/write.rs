@@ -11,6 +11,14 @@ use rustix::io::Errno;
 
 use super::original::Identity;
 use super::{ChangeError, Original};
+use crate::places::Places;
+
+/// Whether new files there would belong to whoever owns the others. Only root can make files where they would not.
+pub(super) fn is_own(places: &Places) -> Result<(), ChangeError> {
+    let dir = if places.ssh_dir.exists() { &places.ssh_dir } else { &places.home };
+    let is_anothers = rustix::process::geteuid().is_root() && dir.metadata().is_ok_and(|found| found.uid() != 0);
+    if is_anothers { Err(ChangeError::OtherOwner { path: dir.clone() }) } else { Ok(()) }
+}
 
 /// Makes one directory; the one above must be there. One that is there by now will do.
 pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), ChangeError> {
