@@ -87,6 +87,12 @@ pub enum KeyError {
         /// The public half.
         public: PathBuf,
     },
+    /// A private half that OpenSSH passes over, as others can read it.
+    #[error("others can read the private key {}", path.display())]
+    Open {
+        /// The private half.
+        path: PathBuf,
+    },
     /// There is a public half and no private one.
     #[error("{} is there, but its private half {} is not", public.display(), private.display())]
     NoPrivate {
@@ -110,6 +116,13 @@ impl Classified for KeyError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            KeyError::Read { path, source } if source.kind() == ErrorKind::NotFound => {
+                Some(format!("see whether {} is the right path", path.display()))
+            }
+            KeyError::Open { path } => Some(format!("'chmod 600 {}'", path.display())),
+            KeyError::Form { path, .. } if path.extension().is_some_and(|end| end == "pub") => {
+                Some("a public key is one line, 'ssh-ed25519 AAAA… comment', with nothing in front of it".into())
+            }
             KeyError::Read { path, .. } => Some(format!("make {} readable for this user", path.display())),
             KeyError::Form { path, .. } => Some(format!(
                 "look at it with 'ssh-keygen -lf {0}'; 'ssh-keygen -p -f {0}' rewrites a key in OpenSSH's form",
@@ -201,6 +214,7 @@ pub fn ensure(path: &Path, new: &NewKey, places: &Places) -> Result<Vec<Change>,
                 Change::create_later(path, 0o600, words(&format!("private {kind}"), path), move || generate(&maker));
             Ok(vec![private, public_half()])
         }
+        Some(key) if !key.is_private() => Err(KeyError::Open { path: key.path }),
         Some(_) if public_path.symlink_metadata().is_err() => Ok(vec![public_half()]),
         Some(_) => Ok(Vec::new()),
     }

@@ -75,6 +75,12 @@ pub enum RegistryError {
         /// As typed.
         text: String,
     },
+    /// A number that no port can have.
+    #[error("'{text}' goes beyond {}, the last port that there is", u16::MAX)]
+    TooLarge {
+        /// As typed.
+        text: String,
+    },
     /// A range that ends before it begins.
     #[error("'{text}' is empty: it ends before it begins")]
     EmptyRange {
@@ -126,7 +132,7 @@ impl Classified for RegistryError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            RegistryError::NotAnId { .. } | RegistryError::EmptyRange { .. } => {
+            RegistryError::NotAnId { .. } | RegistryError::TooLarge { .. } | RegistryError::EmptyRange { .. } => {
                 Some("numbers are like 31, 1-50 or 31,34,40-45".into())
             }
             RegistryError::NoPort { .. } => {
@@ -147,16 +153,19 @@ impl Classified for RegistryError {
 
 /// Reads numbers and ranges as typed: `31`, `1-50`, `31,34`. Each number comes once, in the order of the first mention.
 pub fn ids(texts: &[String]) -> Result<Vec<Id>, RegistryError> {
-    let number = |text: &str| {
+    let is_number = |text: &str| {
         let plain = text.chars().all(|c| c.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-        text.parse().ok().filter(|_| plain)
+        plain && !text.is_empty()
     };
     let mut seen = BTreeSet::new();
     let mut ids = Vec::new();
     for text in texts.iter().flat_map(|text| text.split(',')) {
-        let not_an_id = || RegistryError::NotAnId { text: text.to_owned() };
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let (first, last): (u16, u16) = number(first).zip(number(last)).ok_or_else(not_an_id)?;
+        if !is_number(first) || !is_number(last) {
+            return Err(RegistryError::NotAnId { text: text.to_owned() });
+        }
+        let too_large = |_| RegistryError::TooLarge { text: text.to_owned() };
+        let (first, last): (u16, u16) = (first.parse().map_err(too_large)?, last.parse().map_err(too_large)?);
         if first > last {
             return Err(RegistryError::EmptyRange { text: text.to_owned() });
         }
@@ -244,6 +253,11 @@ impl Registry {
         Ok(host)
     }
 
+    /// The port that its entry says by now. One of ours may be older than the configuration.
+    pub fn port_now(&self, pi: &Pi) -> Result<u16, RegistryError> {
+        Ok(if pi.entry == Entry::Ours { self.ssh_config.resolve(pi.name.as_str())?.port } else { pi.port })
+    }
+
     /// Another alias that leads elsewhere with the key of this Pi.
     pub fn shares_key(&self, pi: &Pi) -> Result<Option<String>, RegistryError> {
         let here = self.ssh_config.resolve(pi.name.as_str())?;
@@ -311,8 +325,14 @@ pub mod tests {
     fn numbers_and_ranges() {
         assert_eq!(numbers(&["31", "34-36", "7,35,1-2"]), Ok(vec![31, 34, 35, 36, 7, 1, 2]));
         assert_eq!(numbers(&["0"]), Ok(vec![0]));
-        for text in ["", "x", "-1", "1-", "031", "1,,2", "65536", "1-2-3", "+3", "1 ", "raspberry31"] {
+        for text in ["", "x", "-1", "1-", "031", "1,,2", "1-2-3", "+3", "1 ", "raspberry31"] {
             assert!(numbers(&[text]).unwrap_err().ends_with("is not the number of a Pi"), "{text}");
+        }
+        for text in ["65536", "1-99999", "99999999999999999999"] {
+            assert!(
+                numbers(&[text]).unwrap_err().ends_with("goes beyond 65535, the last port that there is"),
+                "{text}"
+            );
         }
         assert_eq!(numbers(&["5-4"]).unwrap_err(), "'5-4' is empty: it ends before it begins");
     }

@@ -75,6 +75,38 @@ fn the_list_tells_what_is_missing() {
 }
 
 #[test]
+fn what_is_wrong_is_said_with_what_to_do() {
+    let home = two_pis();
+    home.write("p.yaml", "onboarding: { base_port: 6000 }\n", 0o600);
+    home.write(".ssh/raspberry31", home.read(".ssh/raspberry31"), 0o644);
+    let two_lines = home.read(".ssh/raspberry31.pub") + &home.read(".ssh/raspberry34.pub");
+    home.write("two.pub", two_lines, 0o644);
+    home.write("bound.pub", format!("restrict {}", home.read(".ssh/raspberry31.pub")), 0o644);
+    let grant = |key: &'static str| ["grant", "34", "--expires", "1d", "--key", key];
+    for (args, code, words) in [
+        (&["list", "1-99999"][..], 2, "'1-99999' goes beyond 65535, the last port that there is"),
+        (&grant("none.pub"), 78, "hint: see whether none.pub is the right path"),
+        (&grant("two.pub"), 78, "hint: a public key is one line"),
+        (&grant("bound.pub"), 78, "hint: a public key is one line"),
+        (&["add-pi", "31", "--offline"], 3, "hint: 'chmod 600 $HOME/.ssh/raspberry31'"),
+        // An entry of ours holds until it is written anew.
+        (&["list", "34", "--config", "p.yaml"], 0, " 5034   "),
+        (
+            &["list", "34", "--config", "p.yaml"],
+            0,
+            "its entry says port 5034, and should 6034: 'keytool add-pi 34' writes it",
+        ),
+        (&["inventory", "--host", "raspberry34", "--config", "p.yaml"], 0, "\"pipeline_port\": 5034"),
+    ] {
+        let output = home.run(args);
+        let seen = home.seen(&output);
+        assert!(output.status.code() == Some(code) && seen.contains(words), "{args:?}: {words}: {seen}");
+    }
+    home.ok(&["add-pi", "34", "--offline", "--config", "p.yaml"]);
+    assert!(home.ok(&["inventory", "--host", "raspberry34", "--config", "p.yaml"]).contains("6034"));
+}
+
+#[test]
 fn pins_are_looked_up_where_the_ssh_config_says() {
     let home = two_pis();
     let key = home.read(".ssh/raspberry34.pub");

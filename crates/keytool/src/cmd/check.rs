@@ -1,21 +1,27 @@
-//! `keytool check`: is everything as a Pi needs it? Here: key, entry, pinned host key. There: reachable, the right machine, login.
+//! `keytool check`: is everything as a Pi needs it? Here: key, entry, pinned host key. There: reachable, the right machine, login,
+//! and whether a visit could begin.
 //! Changes nothing on either side.
 
 use std::time::SystemTime;
 
 use clap::Args;
 use pipeline_core::cancel::Cancel;
+use pipeline_core::config::DeviceSettings;
 use pipeline_core::error::Class;
+use pipeline_core::fleet::Device;
+use pipeline_core::remote::{Connect as _, Intent};
 use pipeline_core::ssh::{Connector, SshError};
 use program::exit::Exit;
 use program::failure::Failure;
 use program::words::duration;
 use serde::Serialize;
 
+use super::add_pi::is_of_fleet;
 use super::fleet::{self, Named};
 use super::list::{self, Local};
 use super::{Context, failed, typed_ids};
 use crate::known_hosts;
+use crate::onboard::OnboardError;
 use crate::onboard::row::{Problem, Row as Outcome};
 use crate::registry::{Entry, Pi, Registry};
 
@@ -69,10 +75,13 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     let mut found: Vec<Found> = Vec::new();
     for pi in &pis {
         let host_keys = known_hosts::pinned(&registry.host(pi).map_err(failed)?).map_err(failed)?;
-        found.push(here(pi, list::row(pi, &host_keys, &context.places, now)));
+        found.push(here(pi, list::row(pi, registry.port_now(pi).map_err(failed)?, &host_keys, &context.places, now)));
     }
     let mut work: Vec<(&Pi, &mut Found)> = pis.iter().zip(&mut found).collect();
-    fleet::each(&mut work, context.setup.jobs, |(pi, found)| there(pi, &connector, found));
+    fleet::each(&mut work, context.setup.jobs, |(pi, found)| {
+        let config = context.setup.config.as_ref().filter(|config| is_of_fleet(pi, config));
+        there(pi, &connector, config.map(|config| config.device(&pi.name)), found);
+    });
     let rows: Vec<Outcome> = found.iter().map(outcome).chain(strays.iter().cloned()).collect();
     if args.json {
         context.ui.json(&Report { schema: SCHEMA, pis: found })?;
@@ -96,13 +105,18 @@ fn here(pi: &Pi, local: Local) -> Found {
 }
 
 /// What the way to it and the machine itself say.
-fn there(pi: &Pi, connector: &Connector, found: &mut Found) {
+fn there(pi: &Pi, connector: &Connector, settings: Option<DeviceSettings>, found: &mut Found) {
     if pi.entry == Entry::None {
         return;
     }
     let error = match connector.reach(&pi.name, &()) {
         Ok(_) => {
             (found.reachable, found.host_key, found.login) = (Some(true), Some(true), Some(true));
+            // A key may be bound to something else than what a visit wants of it.
+            let visit = settings.map(|settings| Device { name: pi.name.clone(), settings });
+            if let Some(Err(error)) = visit.map(|device| connector.connect(&device, &(), Intent::Look)) {
+                found.failure.get_or_insert_with(|| Problem::of(&OnboardError::Visit(error)));
+            }
             return;
         }
         Err(error) => error,

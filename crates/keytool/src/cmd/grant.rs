@@ -177,7 +177,13 @@ pub fn list(context: &Context, args: &GrantsArgs) -> Result<Exit, Failure> {
             grants: result.as_ref().ok().cloned(),
             problem: result.as_ref().err().map(|failure| failure.what.as_str()),
         });
-        context.ui.json(&List { schema: SCHEMA, pis: pis.collect() })?;
+        let strays = strays.iter().map(|stray| OfPi {
+            id: stray.id.clone().unwrap_or_default(),
+            name: &stray.host,
+            grants: None,
+            problem: stray.problem.as_ref().map(|problem| problem.what.as_str()),
+        });
+        context.ui.json(&List { schema: SCHEMA, pis: pis.chain(strays).collect() })?;
         return Ok(exit);
     }
     let mut cells = Vec::new();

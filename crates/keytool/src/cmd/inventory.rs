@@ -32,30 +32,35 @@ pub fn run(context: &Context, args: &InventoryArgs) -> Result<Exit, Failure> {
     misfits.into_iter().for_each(|(_, error)| context.ui.streams.warning(&failed(error)));
     let pis: Vec<Pi> = all.into_iter().filter(|pi| pi.entry != Entry::None).collect();
     let value = match &args.host {
-        Some(name) => pis.iter().find(|pi| pi.name.as_str() == name).map_or(json!({}), |pi| variables(pi, context)),
-        None => list(&pis, &registry, context),
+        Some(name) => pis
+            .iter()
+            .find(|pi| pi.name.as_str() == name)
+            .map_or(Ok(json!({})), |pi| variables(pi, &registry, context))?,
+        None => list(&pis, &registry, context)?,
     };
     context.ui.json(&value)?;
     Ok(Exit::Done)
 }
 
-fn list(pis: &[Pi], registry: &Registry, context: &Context) -> Value {
+fn list(pis: &[Pi], registry: &Registry, context: &Context) -> Result<Value, Failure> {
     let names: Vec<&str> = pis.iter().map(|pi| pi.name.as_str()).collect();
-    let hosts: Map<String, Value> = pis.iter().map(|pi| (pi.name.to_string(), variables(pi, context))).collect();
+    let hosts = pis.iter().map(|pi| Ok((pi.name.to_string(), variables(pi, registry, context)?)));
+    let hosts: Map<String, Value> = hosts.collect::<Result<_, Failure>>()?;
     let jump = Some(&registry.onboarding().jump).filter(|jump| registry.entry(jump) != Entry::None);
-    json!({
+    Ok(json!({
         "_meta": { "hostvars": hosts },
         "all": { "children": ["pis", "jump"] },
         "pis": { "hosts": names },
         "jump": { "hosts": jump.into_iter().collect::<Vec<_>>() },
-    })
+    }))
 }
 
-fn variables(pi: &Pi, context: &Context) -> Value {
-    let mut variables = json!({ "pipeline_id": pi.id.to_string(), "pipeline_port": pi.port });
+fn variables(pi: &Pi, registry: &Registry, context: &Context) -> Result<Value, Failure> {
+    let mut variables =
+        json!({ "pipeline_id": pi.id.to_string(), "pipeline_port": registry.port_now(pi).map_err(failed)? });
     // Ansible's ssh reads the usual file by itself.
     if context.places.ssh_config != context.places.ssh_dir.join("config") {
         variables["ansible_ssh_common_args"] = json!(format!("-F {}", context.places.ssh_config.display()));
     }
-    variables
+    Ok(variables)
 }

@@ -74,7 +74,7 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
     let mut rows = Vec::new();
     for pi in pis {
         let host_keys = known_hosts::pinned(&registry.host(&pi).map_err(failed)?).map_err(failed)?;
-        rows.push(row(&pi, &host_keys, &context.places, now));
+        rows.push(row(&pi, registry.port_now(&pi).map_err(failed)?, &host_keys, &context.places, now));
     }
     if args.json {
         context.ui.json(&List { schema: SCHEMA, pis: rows })?;
@@ -89,8 +89,8 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
     Ok(fleet::conclude(context, &strays, None))
 }
 
-/// What this machine knows of a Pi.
-pub fn row(pi: &Pi, host_keys: &[HostKey], places: &Places, now: SystemTime) -> Local {
+/// What this machine knows of a Pi. `port`: what its entry says.
+pub fn row(pi: &Pi, port: u16, host_keys: &[HostKey], places: &Places, now: SystemTime) -> Local {
     let (key, mut problem) = match key::load(&pi.key) {
         Ok(Some(key)) => (Some(key_row(&key, places, now)), mode_problem(&key, places)),
         Ok(None) if pi.entry == Entry::None => (None, None),
@@ -102,13 +102,17 @@ pub fn row(pi: &Pi, host_keys: &[HostKey], places: &Places, now: SystemTime) -> 
         Entry::HandWritten { file, line, .. } => Some(format!("{}:{line}", places.show(file))),
         Entry::None => None,
     };
+    if pi.entry == Entry::Ours && port != pi.port {
+        let again = format!("its entry says port {port}, and should {}: 'keytool add-pi {}' writes it", pi.port, pi.id);
+        problem.get_or_insert(again);
+    }
     if entry.is_none() {
         problem.get_or_insert_with(|| format!("no entry: 'keytool add-pi {}' writes it", pi.id));
     }
     Local {
         id: pi.id.to_string(),
         name: pi.name.to_string(),
-        port: pi.port,
+        port,
         entry,
         key,
         host_keys: host_keys.iter().map(HostKey::fingerprint).collect(),

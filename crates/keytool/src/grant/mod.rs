@@ -14,7 +14,7 @@ use pipeline_core::error::{Class, Classified};
 use pipeline_core::ssh::SshError;
 
 use crate::authorized_keys::{AuthorizedKeys, Entry, Key, Options};
-use crate::shell::{Shell, ask};
+use crate::shell::{Shell, ask, one_line};
 
 #[cfg(test)]
 mod tests;
@@ -129,7 +129,10 @@ impl Clock {
         let answer = ask(shell, &[("e", second.as_bytes())], include_str!("clock.sh"), b"")?;
         match answer.word.as_str() {
             "" => Err(GrantError::Bound(answer.complaints)),
-            word => Clock::parse(word).ok_or(GrantError::Noise(answer.complaints)),
+            word => Clock::parse(word).ok_or_else(|| {
+                let said = if answer.complaints.is_empty() { word } else { &answer.complaints };
+                GrantError::Noise(one_line(said))
+            }),
         }
     }
 

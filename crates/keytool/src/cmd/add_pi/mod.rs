@@ -2,7 +2,7 @@
 
 mod online;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use pipeline_core::config::Config;
@@ -74,7 +74,7 @@ pub fn run(context: &Context, args: &AddPiArgs) -> Result<Exit, Failure> {
         true => offline(context, args, &registry, &named, &making)?,
         false => online::run(context, args, &registry, &named, &making)?,
     };
-    remarks(context, &named.pis, &registry.entry(&registry.onboarding().jump));
+    remarks(context, args.restrict.as_deref(), &named.pis, &registry.entry(&registry.onboarding().jump));
     Ok(exit)
 }
 
@@ -121,7 +121,7 @@ fn full_path(text: &str) -> Result<PathBuf, String> {
 }
 
 /// What a person should know of, and keytool does not change.
-fn remarks(context: &Context, pis: &[Pi], jump: &Entry) {
+fn remarks(context: &Context, bound_to: Option<&Path>, pis: &[Pi], jump: &Entry) {
     let warn = |what: String, hint: String| {
         context.ui.streams.warning(&Failure { exit: Exit::Done, what, hint: Some(hint) });
     };
@@ -148,10 +148,19 @@ fn remarks(context: &Context, pis: &[Pi], jump: &Entry) {
                 format!("add \"{}\" to it, or 'pipeline sync' passes it by", pi.name),
             );
         }
+        let elsewhere = |pi: &&Pi| bound_to.is_some_and(|bound_to| config.device(&pi.name).source != bound_to);
+        for pi in pis.iter().filter(elsewhere) {
+            let source = config.device(&pi.name).source;
+            warn(
+                format!("the source of {} is {} in the configuration", pi.name, source.display()),
+                "a key that is bound to another directory gives no access to it: one of the two must change".into(),
+            );
+        }
     }
 }
 
-fn is_of_fleet(pi: &Pi, config: &Config) -> bool {
+/// Whether `pipeline` visits it.
+pub(super) fn is_of_fleet(pi: &Pi, config: &Config) -> bool {
     let (without, with): (Vec<_>, Vec<_>) =
         config.hosts.iter().filter(|host| host.matches(pi.name.as_str())).partition(|host| host.is_negated());
     !with.is_empty() && without.is_empty()
