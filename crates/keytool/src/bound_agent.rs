@@ -62,6 +62,13 @@ pub fn put(agents: &Agents, remote: &Remote, device: &DeviceName) -> Result<bool
     place(remote, &file)
 }
 
+/// Whether the machine has the directory that a key is to be bound to.
+pub fn has_source(shell: &dyn Shell, source: &Path) -> Result<bool, SshError> {
+    let look = r#"if [ -d "$s" ]; then w=there; else w=none; fi; echo "=keytool= $w""#;
+    let source = std::os::unix::ffi::OsStrExt::as_bytes(source.as_os_str());
+    Ok(ask(shell, &[("s", source)], look, b"")?.word == "there")
+}
+
 /// Copies a file of the login's home to the place, unless it lies there.
 fn place(shell: &dyn Shell, file: &str) -> Result<bool, BoundAgentError> {
     let variables = [("f", file.as_bytes()), ("p", PLACE.as_bytes())];

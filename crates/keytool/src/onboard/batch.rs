@@ -307,6 +307,9 @@ fn install_one(case: &Case, restrict: Option<&Restrict<'_>>) -> Result<bool, Onb
     }
     let entry = own_entry(&case.machine.key)?;
     let entry = bound_agent::entry(entry.key, &entry.comment, restrict.source).ok_or(OnboardError::Source)?;
+    if !bound_agent::has_source(&login.remote, restrict.source)? {
+        return Err(OnboardError::NoSource(restrict.source.to_owned()));
+    }
     // The line comes last: until then nothing is bound to an agent that is not there.
     let is_new = bound_agent::put(restrict.agents, &login.remote, &case.machine.name)?;
     let bind = |keys: &AuthorizedKeys| match keys.entry(&entry.key) {

@@ -72,6 +72,9 @@ pub enum OnboardError {
     /// A path that no line of `authorized_keys` can hold.
     #[error("the source that the key is to be bound to has a line break in its name")]
     Source,
+    /// What a key was to be bound to.
+    #[error("there is no directory {} on it; the key was not bound", .0.display())]
+    NoSource(PathBuf),
     /// It lets our key in, and a visit could not begin all the same.
     #[error("the login works, but a visit could not begin: {}", one_line(.0.as_ref()))]
     Visit(ConnectError),
@@ -102,6 +105,7 @@ impl Classified for OnboardError {
             | OnboardError::StillLetIn(_)
             | OnboardError::Unbound
             | OnboardError::Source
+            | OnboardError::NoSource(_)
             | OnboardError::LineStays
             | OnboardError::Bound => Class::Config,
         }
@@ -117,6 +121,7 @@ impl Classified for OnboardError {
             OnboardError::Visit(error) => error.hint(),
             OnboardError::NoKey(_) => Some("run it again: the pair is made where it is missing".into()),
             OnboardError::Source => None,
+            OnboardError::NoSource(_) => Some("give the directory that the camera writes to, or make it first".into()),
             OnboardError::StillLetIn(_) | OnboardError::Unbound => Some(
                 "sshd there looks elsewhere too: see AuthorizedKeysFile (often with authorized_keys2) and AuthorizedKeysCommand in \
                  its sshd_config; then run this again"
@@ -124,7 +129,8 @@ impl Classified for OnboardError {
             ),
             OnboardError::NotLetIn(_) => Some(
                 "sshd passes the file over where others may write to the login's home ('chmod go-w ~' there), or looks elsewhere: see \
-                 AuthorizedKeysFile and PubkeyAuthentication in its sshd_config, and its log"
+                 AuthorizedKeysFile and PubkeyAuthentication in its sshd_config, and its log. As whom \
+                 and with which key we log in says 'ssh -G' here"
                     .into(),
             ),
             OnboardError::Encrypted(_) => {

@@ -33,6 +33,13 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     scene.keytool(&[&["add-pi", "31"], &restrict[..]].concat(), "").expect(0);
     scene.keytool(&["check", "31"], "").expect(0).says(&["works"]);
     assert_eq!(authorized(bound), line);
+    // One that is bound to something else serves no visit, and one that is bound elsewhere not ours.
+    let mistaken = line.replace(options_of(&line), "restrict,command=\"printf works\" ");
+    account::authorize(&bound.home(), &mistaken).unwrap();
+    scene.keytool(&["check", "31"], "").expect(3).says(&["works", "a visit could not begin"]);
+    let elsewhere = ["31", "--restrict", "/nowhere"];
+    scene.add_pi(&elsewhere, PI_PASSWORD).expect(3).says(&["the source of raspberry31 is ", "no directory /nowhere"]);
+    account::authorize(&bound.home(), &line).unwrap();
     // A line that we do not know of lets the key do everything.
     let more = bound.home().join(".ssh/authorized_keys2");
     fs::write(&more, public_key(&scene, "raspberry31")).unwrap();
