@@ -120,9 +120,7 @@ impl<'a> Page<'a> {
         bash.env("PATH", format!("{}/bin:/usr/bin:/bin:/usr/sbin:/sbin", root.display()));
         bash.env("UNITS", root.join("units")).env("RUNS", root.join("runs"));
         bash.env("PROGRAM", program).env("CONFIG", root.join("etc/pipeline/pipeline.yaml"));
-        let ended = run(bash.args(["-euo", "pipefail", "-c", block]));
-        println!("{ended}");
-        ended.expect(0);
+        run(bash.args(["-euo", "pipefail", "-c", block])).expect(0);
     }
 
     pub fn is_on(&self, timer: &str) -> bool {
