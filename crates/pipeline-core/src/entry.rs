@@ -64,12 +64,18 @@ impl OtherKind {
     }
 }
 
+/// How much of a file system ordinary users may fill: what is in use, and what is `available` to them of what is `free`. ext4 keeps
+/// 5 % for root. With that as the whole, what is in use, and how many percent that is, are those of `df`.
+pub fn usable(size: u64, free: u64, available: u64) -> u64 {
+    size.saturating_sub(free).saturating_add(available)
+}
+
 /// State of the device that a visit begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vitals {
     /// The device's clock, nanoseconds since 1970.
     pub clock_ns: i64,
-    /// Size of the file system that holds the source, in bytes; 0 where unknown.
+    /// What the file system that holds the source has for ordinary users, [used](usable) and free, in bytes; 0 where unknown.
     pub total_bytes: u64,
     /// Bytes that an ordinary user may still write; 0 where unknown.
     pub free_bytes: u64,

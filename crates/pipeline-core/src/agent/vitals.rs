@@ -4,7 +4,7 @@ use rustix::fs::Stat;
 use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::entry::{Identity, Vitals};
+use crate::entry::{Identity, Vitals, usable};
 use crate::rooted::Rooted;
 
 /// Clock, and the file system that holds the source; 0 where that is unknown.
@@ -13,7 +13,7 @@ pub(super) fn vitals(source: Option<&Rooted>) -> Vitals {
     let of_disk = |number: fn(&rustix::fs::StatVfs) -> u64| disk.as_ref().map_or(0, number);
     Vitals {
         clock_ns: now_ns(),
-        total_bytes: of_disk(|d| d.f_blocks.saturating_mul(d.f_frsize)),
+        total_bytes: of_disk(|d| usable(d.f_blocks, d.f_bfree, d.f_bavail).saturating_mul(d.f_frsize)),
         free_bytes: of_disk(|d| d.f_bavail.saturating_mul(d.f_frsize)),
         total_files: of_disk(|d| d.f_files),
         free_files: of_disk(|d| d.f_favail),

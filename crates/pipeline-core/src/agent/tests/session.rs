@@ -12,6 +12,10 @@ fn greets_with_clock_and_disk_and_ends_in_order() {
     assert!((before..=vitals::now_ns()).contains(&vitals.clock_ns));
     assert!(vitals.total_bytes > 0 && vitals.free_bytes <= vitals.total_bytes);
     assert!(vitals.free_files <= vitals.total_files);
+    // What is kept for root is neither in use nor there for anybody, as `df` has it.
+    let disk = rustix::fs::statvfs(root.path()).unwrap();
+    let kept = disk.f_bfree.saturating_sub(disk.f_bavail) * disk.f_frsize;
+    assert_eq!(vitals.total_bytes, disk.f_blocks * disk.f_frsize - kept);
     agent.end();
 }
 

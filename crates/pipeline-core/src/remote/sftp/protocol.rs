@@ -3,6 +3,8 @@
 //! From draft-ietf-secsh-filexfer-02, which is what OpenSSH implements; `statvfs@openssh.com` from OpenSSH's PROTOCOL file. Knows no
 //! connection. A packet that is not what it says is an error, never a panic.
 
+use crate::entry::usable;
+
 /// The largest packet that is taken. OpenSSH's server sends no more than this.
 pub(super) const MAX_PACKET_BYTES: usize = 256 * 1024 + 1024;
 /// The version that we speak.
@@ -251,11 +253,11 @@ impl Disk {
     /// Reads the answer to [`Request::StatVfs`].
     pub(super) fn read(reply: &[u8]) -> Result<Disk, Malformed> {
         let mut rest = Cursor(reply);
-        let [_, unit, blocks, _, available, files, _, free_files] = [(); 8].map(|()| rest.long());
-        let unit = unit?;
+        let [_, unit, blocks, free, available, files, _, free_files] = [(); 8].map(|()| rest.long());
+        let (unit, available) = (unit?, available?);
         Ok(Disk {
-            total_bytes: blocks?.saturating_mul(unit),
-            free_bytes: available?.saturating_mul(unit),
+            total_bytes: usable(blocks?, free?, available).saturating_mul(unit),
+            free_bytes: available.saturating_mul(unit),
             total_files: files?,
             free_files: free_files?,
         })
@@ -339,6 +341,15 @@ mod tests {
         let expected =
             [&[0, 0, 0, 22, 5, 0, 0, 0, 7, 0, 0, 0, 1, b'h'][..], &1u64.to_be_bytes(), &[0, 0, 0, 2]].concat();
         assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn a_disk_is_as_df_has_it() {
+        // Block sizes; blocks, free and available ones; inodes, free and available ones.
+        let reply = [1, 4, 1000, 300, 250, 90, 80, 70].map(u64::to_be_bytes).concat();
+        // 700 blocks are in use, and 74 %, not 75 %, of what is not kept for root.
+        let disk = Disk { total_bytes: 4 * 950, free_bytes: 4 * 250, total_files: 90, free_files: 70 };
+        assert_eq!(Disk::read(&reply), Ok(disk));
     }
 
     #[test]
