@@ -43,9 +43,17 @@ fn a_browser_shows_the_page_whole_at_a_desk_and_on_a_phone() {
     let last_week = run(pipeline(&config).args(["report", "--since", "7d", "-o", "-"])).expect(0).stdout;
     assert!(last_week.len() < text.len() / 2, "a year is {} bytes, a week {}", text.len(), last_week.len());
     run(pipeline(&config).args(["report", "--since", "yesteryear"])).expect(2);
-    run(pipeline(&config).arg("report").arg("-o").arg(dir.path().join("nowhere/page.html"))).expect(1);
+    run(pipeline(&config).arg("report").arg("-o").arg(dir.path().join("nowhere/page.html"))).expect(78);
+    let catalog = dir.path().join("state/catalog.db");
+    let notes = dir.path().join("notes");
+    fs::write(&notes, "mine").unwrap();
+    for other in [&catalog, &notes] {
+        run(pipeline(&config).arg("report").arg("-o").arg(other)).expect(2);
+    }
+    assert!(fs::read(&catalog).unwrap().starts_with(b"SQLite") && fs::read(&notes).unwrap() == b"mine");
+
     let strays: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(!strays.iter().any(|name| name.to_string_lossy().contains("tmp")), "{strays:?}");
+    assert!(!strays.iter().any(|name| name.to_string_lossy().contains("partial")), "{strays:?}");
 
     let Some(mut browser) = Browser::start() else {
         eprintln!("skipped: no Chromium is installed, so nobody has looked at the page");

@@ -183,13 +183,15 @@ fn readable(path: &[u8]) -> String {
 }
 
 /// What was typed is wrong, or something is not there: never the configuration.
-fn failed(error: &ExportError) -> Failure {
+pub fn failed(error: &ExportError) -> Failure {
     let typed = matches!(
         error,
         ExportError::NoDevice { .. }
             | ExportError::Nothing
             | ExportError::Exists(_)
             | ExportError::InStorage(_)
+            | ExportError::InStateDir(_)
+            | ExportError::NoPage(_)
             | ExportError::Info(_)
     );
     let failure = Failure::of(error as &(dyn Classified + 'static));

@@ -1,13 +1,11 @@
 //! `pipeline report`: the fleet and its past as one page.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pipeline_core::clock::now_ns;
-use pipeline_core::error::describe;
+use pipeline_core::export::write_page;
 use pipeline_core::period::Period;
 use pipeline_core::report::report;
 use program::exit::Exit;
@@ -15,6 +13,7 @@ use program::failure::Failure;
 use program::words::printable;
 
 use super::Context;
+use super::export::failed;
 use crate::cli::ReportArgs;
 use crate::page;
 
@@ -30,27 +29,7 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<Exit, Failure> {
         context.ui.result(&page);
         return Ok(Exit::Done);
     }
-    replace(&args.output, page.as_bytes()).map_err(|error| Failure {
-        exit: Exit::Unexpected,
-        what: format!("can't write {}: {}", printable(&args.output.to_string_lossy()), describe(&error)),
-        hint: Some("name another file with --output; its directory must exist".into()),
-    })?;
+    write_page(&args.output, page.as_bytes(), page::OPENING.as_bytes(), &config).map_err(|error| failed(&error))?;
     context.ui.say(&printable(&format!("wrote {}", args.output.display())));
     Ok(Exit::Done)
-}
-
-/// Puts the page in the place of an earlier one: who has that open, or serves it, never sees half a page.
-fn replace(file: &Path, page: &[u8]) -> io::Result<()> {
-    // Into a pipe or a terminal there is only one way.
-    if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
-        return File::options().write(true).open(file)?.write_all(page);
-    }
-    let mut temporary = PathBuf::from(file).into_os_string();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let written = fs::write(&temporary, page).and_then(|()| fs::rename(&temporary, file));
-    if written.is_err() {
-        // Nobody reads it, and why it is there has been told.
-        fs::remove_file(&temporary).ok();
-    }
-    written
 }

@@ -23,6 +23,10 @@ const STYLE: &str = include_str!("page.css");
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
+/// How each page begins, and nothing else: so it is known what a new page may replace.
+pub const OPENING: &str = "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+                           <meta name=\"generator\" content=\"pipeline report\">";
+
 /// A part of the page: its anchor, what the way to it is called, and what it shows.
 struct Section {
     id: &'static str,
@@ -47,6 +51,7 @@ pub fn render(report: &Report, zone: &TimeZone) -> String {
         html lang="en" {
             head {
                 meta charset="utf-8";
+                meta name="generator" content="pipeline report";
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";

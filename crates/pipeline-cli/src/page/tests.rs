@@ -147,6 +147,7 @@ fn device(n: i32, first_day: i32, last_day: i32) -> Device {
 #[test]
 fn what_a_device_says_is_text_and_nothing_is_loaded_or_run() {
     let page = render(&made(), &TimeZone::UTC);
+    assert!(page.starts_with(OPENING), "a later page could not replace it");
     assert!(page.contains("the host key of &lt;b&gt;raspberry5&lt;/b&gt; has changed"));
     assert!(page.contains("moving &lt;i&gt;the storage&lt;/i&gt;\\n&amp;co"));
     for loaded in ["<script", "<img", "<iframe", "<object", " src=", "url(", "@import", "http://", "https://"] {

@@ -26,15 +26,21 @@ pub(super) struct Destination {
 impl Destination {
     /// Looks whether `path` is free, and not below `storage`, which need not be there.
     pub(super) fn new(path: &Path, storage: &Path) -> Result<Destination, ExportError> {
+        let destination = Destination::at(path, storage)?;
+        if destination.path.symlink_metadata().is_ok() {
+            return Err(ExportError::Exists(destination.path));
+        }
+        Ok(destination)
+    }
+
+    /// Looks whether `path` is not below `storage`, whatever is there.
+    pub(super) fn at(path: &Path, storage: &Path) -> Result<Destination, ExportError> {
         let name = path.file_name().ok_or_else(|| ExportError::Exists(path.to_owned()))?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let dir = parent.canonicalize().map_err(ExportError::io("find", parent))?;
         let path = dir.join(name);
         if lies_in(&dir, storage) {
             return Err(ExportError::InStorage(path));
-        }
-        if path.symlink_metadata().is_ok() {
-            return Err(ExportError::Exists(path));
         }
         let mut hidden = OsString::from(".");
         hidden.push(name);
@@ -45,6 +51,11 @@ impl Destination {
     /// What it is written under until it is whole.
     pub(super) fn partial(&self) -> &Path {
         &self.partial
+    }
+
+    /// What it will be called.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The directory that it will be in.
@@ -90,7 +101,7 @@ fn without_replacing(from: &Path, to: &Path) -> rustix::io::Result<()> {
 }
 
 /// Whether a directory is the storage, or below it: by identity, so that a second mount or a link does not hide it.
-fn lies_in(dir: &Path, storage: &Path) -> bool {
+pub(super) fn lies_in(dir: &Path, storage: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
     let by_name = storage.canonicalize().is_ok_and(|storage| dir.starts_with(storage)) || dir.starts_with(storage);
     let wanted = identity(storage);

@@ -35,6 +35,12 @@ pub enum ExportError {
     /// It would lie among what was received.
     #[error("{} lies in the storage", .0.display())]
     InStorage(PathBuf),
+    /// It would lie among what pipeline remembers.
+    #[error("{} lies in the state directory", .0.display())]
+    InStateDir(PathBuf),
+    /// A page would replace something else.
+    #[error("{} is there already, and is no page of an earlier report", .0.display())]
+    NoPage(PathBuf),
     /// It does not fit there.
     #[error("{} has {free} bytes free, and {needed} are needed", .dir.display())]
     NoRoom {
@@ -94,6 +100,8 @@ impl Classified for ExportError {
             | ExportError::Nothing
             | ExportError::Exists(_)
             | ExportError::InStorage(_)
+            | ExportError::InStateDir(_)
+            | ExportError::NoPage(_)
             | ExportError::Info(_) => Class::Config,
         }
     }
@@ -107,6 +115,8 @@ impl Classified for ExportError {
             ExportError::Nothing => "see what there is with `pipeline history`".into(),
             ExportError::Exists(_) => "nothing is overwritten: take another name".into(),
             ExportError::InStorage(_) => "nothing is added to the storage but what is received: write it elsewhere".into(),
+            ExportError::InStateDir(_) => "only pipeline writes there: write it elsewhere".into(),
+            ExportError::NoPage(_) => "only a page is overwritten: take another name".into(),
             ExportError::NoRoom { .. } => "make room, write it elsewhere, or take a shorter time".into(),
             ExportError::Io { .. } => {
                 "can the user that runs pipeline write there? A disk that was formatted elsewhere may not hold every name".into()

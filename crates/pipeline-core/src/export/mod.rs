@@ -1,7 +1,7 @@
 //! What was received, for others: manifests that `sha256sum` checks, bags, tables, and when each device was recording.
 //!
 //! Guarantees: storage and catalog are only read, and no run is kept out. A file or a bag is whole under its name or not there,
-//! replaces nothing, and is never in the storage. What is in a bag has the digests that the devices computed. Leaves to others:
+//! replaces nothing (a page: nothing but an earlier page), and is never in the storage. What is in a bag has the digests that the devices computed. Leaves to others:
 //! which times people mean ([`crate::period`]), and where standard output goes.
 
 mod bag;
@@ -10,6 +10,7 @@ mod effort;
 mod error;
 mod list;
 mod names;
+mod page;
 
 use crate::catalog::history::{Filter, History, State};
 use crate::catalog::{Catalog, Contents};
@@ -21,6 +22,7 @@ pub use destination::NewFile;
 pub use effort::{Effort, Known, Looks, efforts};
 pub use error::ExportError;
 pub use list::{Listed, write_manifest};
+pub use page::write_page;
 
 /// So many rows are in memory at a time.
 const PAGE: usize = 1000;
