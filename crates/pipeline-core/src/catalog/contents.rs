@@ -73,7 +73,7 @@ fn listed() -> String {
 }
 
 const COLUMNS: &str = "file.id, device, source.path, file.path, archive_path, size, sha256, kept = 'whole',
-    mtime_ns - file.clock_offset_ns, received_ns";
+    mtime_ns, file.clock_offset_ns, received_ns";
 
 impl Catalog {
     /// Begins a list: what came from these sources, by their rows, from one moment up to another.
@@ -148,7 +148,8 @@ fn content(row: &Row<'_>) -> rusqlite::Result<Content> {
         archive_path: visit::archive_path(row, 4)?,
         content,
         whole: row.get(7)?,
-        modified_ns: row.get(8)?,
-        received_ns: row.get(9)?,
+        // Not in SQL, where a number that is too large becomes a REAL: a device may say anything of its times.
+        modified_ns: row.get::<_, i64>(8)?.saturating_sub(row.get(9)?),
+        received_ns: row.get(10)?,
     })
 }

@@ -256,3 +256,23 @@ fn a_lookup_is_planned_once_for_all_values() {
         assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0, "{sql}");
     }
 }
+
+#[test]
+fn a_time_that_no_number_holds_keeps_nothing_from_being_listed() {
+    let place = Place::new();
+    let visit = place.visit("pi");
+    place.receive(&visit, "early", identity(b"early", 1), b"early", Yields::Version);
+    place.receive(&visit, "late", Identity { mtime_ns: i64::MAX, ..identity(b"late", 1) }, b"late", Yields::Version);
+    let conn = connect(&place.catalog.file).unwrap();
+    // The device's clock is behind ours.
+    conn.execute("UPDATE file SET clock_offset_ns = -5", []).unwrap();
+
+    let history = place.catalog.history().unwrap();
+    let source = &history.sources()[0];
+    let contents = place.catalog.contents(&[source.id], (i64::MIN, i64::MAX)).unwrap();
+    let listed = contents.after(0, 10).unwrap();
+    assert_eq!(listed.iter().map(|content| content.modified_ns).collect::<Vec<_>>(), [12, i64::MAX]);
+    assert_eq!(contents.again(listed[1].row).unwrap().as_ref(), Some(&listed[1]));
+    let days = history.recorded_days(source).unwrap();
+    assert_eq!(days.into_iter().collect::<Vec<_>>(), [0, i64::MAX / history::DAY_NS]);
+}

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::files::{file, outstanding};
 use super::health::spell;
-use super::{FileRow, History, LeftKind, Outstanding, Source, Spell, unsigned};
+use super::{DAY_NS, FileRow, History, LeftKind, Outstanding, Source, Spell, unsigned};
 use crate::archive::ArchivePath;
 use crate::catalog::CatalogError;
 use crate::catalog::visit::{Holder, IDENTITY, path};
@@ -152,11 +152,12 @@ impl History {
     /// right by its offset.
     pub fn recorded_days(&self, source: &Source) -> Result<BTreeSet<i64>, CatalogError> {
         let query = || {
-            // A content that was only found in the storage has no time.
-            let sql = "SELECT DISTINCT (mtime_ns - clock_offset_ns) / 86400000000000 FROM file
-                       WHERE source = ?1 AND mtime_ns > 0";
+            // A content that was only found in the storage has no time. Set right here: in SQL a number that is too large becomes
+            // a REAL, and a device may say anything of its times.
+            let sql = "SELECT mtime_ns, clock_offset_ns FROM file WHERE source = ?1 AND mtime_ns > 0";
             let mut statement = self.conn.prepare_cached(sql)?;
-            let rows = statement.query_map([source.id], |row| row.get(0))?;
+            let day = |row: &Row<'_>| Ok(row.get::<_, i64>(0)?.saturating_sub(row.get(1)?).div_euclid(DAY_NS));
+            let rows = statement.query_map([source.id], day)?;
             rows.collect::<Result<BTreeSet<_>, _>>()
         };
         query().map_err(self.failed("counting days"))
