@@ -30,7 +30,7 @@ pub use journal::{Left, VisitEnd};
 pub use noted::Noted;
 pub use places::{Place, Places, Provenance, Round};
 pub use recorder::{Catalogued, Recorder};
-pub use visit::{Holder, Known, Task, TaskKind, Visit};
+pub use visit::{Holder, Known, Task, TaskKind, Unreceived, Visit};
 
 use migrate::LAYOUT;
 

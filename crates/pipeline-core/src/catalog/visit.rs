@@ -95,6 +95,32 @@ pub enum TaskKind {
     Wait = 2,
 }
 
+/// What waits on a device to be received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unreceived {
+    /// How many files.
+    pub files: u64,
+    /// Their sizes.
+    pub bytes: u64,
+    /// When the oldest of them was modified, by the device's clock.
+    pub oldest_ns: Option<i64>,
+}
+
+impl Unreceived {
+    /// Adds a file.
+    pub fn add(&mut self, bytes: u64, mtime_ns: i64) {
+        self.merge(&Unreceived { files: 1, bytes, oldest_ns: Some(mtime_ns) });
+    }
+
+    /// Adds other files.
+    pub fn merge(&mut self, others: &Unreceived) {
+        self.files += others.files;
+        // Sizes are what a device says.
+        self.bytes = self.bytes.saturating_add(others.bytes);
+        self.oldest_ns = self.oldest_ns.into_iter().chain(others.oldest_ns).min();
+    }
+}
+
 /// One visit to one source of one device.
 pub struct Visit {
     pub(super) file: PathBuf,
@@ -104,6 +130,8 @@ pub struct Visit {
     last_offset_ns: Option<i64>,
     /// Whether `temp.missed` may hold a row.
     any_missed: bool,
+    /// The last row of a file when the list of tasks was begun.
+    last_row: i64,
 }
 
 pub(super) const IDENTITY: &str = "size, mtime_ns, ctime_ns, dev, ino";
@@ -149,7 +177,7 @@ impl Visit {
             CREATE TEMP TABLE missed (id INTEGER PRIMARY KEY, path BLOB NOT NULL);
             CREATE INDEX temp.missed_by_path ON missed (path);";
         let made = conn.execute_batch(sql);
-        let visit = Visit { file, conn, source, run, last_offset_ns, any_missed: false };
+        let visit = Visit { file, conn, source, run, last_offset_ns, any_missed: false, last_row: 0 };
         made.map_err(|e| visit.sqlite("beginning a visit", e))?;
         Ok(visit)
     }
@@ -239,10 +267,11 @@ impl Visit {
                     self.conn.execute(sql, [self.source])?
                 }
             };
+            let last_row = self.conn.query_row("SELECT ifnull(max(id), 0) FROM file", [], |row| row.get(0))?;
             self.conn.execute_batch("BEGIN DEFERRED")?;
-            Ok(on_device > 0)
+            Ok((on_device > 0, last_row))
         };
-        self.any_missed = begin().map_err(|e| self.sqlite("listing tasks", e))?;
+        (self.any_missed, self.last_row) = begin().map_err(|e| self.sqlite("listing tasks", e))?;
         Ok(())
     }
 
@@ -335,6 +364,24 @@ impl Visit {
             statement.query_map(params![kind as i64, after, limit], task)?.collect::<Result<Vec<Task>, _>>()
         };
         query().map_err(|e| self.sqlite("reading tasks", e))
+    }
+
+    /// What was to be received and has not been, by now.
+    pub fn unreceived(&self) -> Result<Unreceived, CatalogError> {
+        let query = || {
+            // Rows without an identity are of contents that made room in the storage.
+            let sql = "SELECT size, mtime_ns FROM temp.task AS task WHERE kind = ?1 AND NOT EXISTS (
+                           SELECT 1 FROM file WHERE source = ?2 AND path = task.path AND id > ?3
+                           AND (dev <> 0 OR ino <> 0 OR ctime_ns <> 0))";
+            let mut statement = self.conn.prepare_cached(sql)?;
+            let mut rows = statement.query(params![TaskKind::Receive as i64, self.source, self.last_row])?;
+            let mut sum = Unreceived::default();
+            while let Some(row) = rows.next()? {
+                sum.add(row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?);
+            }
+            Ok(sum)
+        };
+        query().map_err(|e| self.sqlite("listing tasks", e))
     }
 
     /// Whether a file below `dir` was received and removed from this device.

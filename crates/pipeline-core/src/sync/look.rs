@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::aim::{Aim, Lies};
 use super::{Mode, Session, SyncError};
 use crate::catalog::history::{LeftKind, Reading};
-use crate::catalog::{TaskKind, Visit};
+use crate::catalog::{CatalogError, TaskKind, Unreceived, Visit};
 use crate::clock::now_ns;
 use crate::config::Filter;
 use crate::entry::{Entry, Identity, OtherKind};
@@ -26,30 +26,26 @@ const PAGE: usize = 512;
 pub(super) struct Plan {
     counts: PlanCounts,
     pub(super) prune: Vec<RelPath>,
-    found: Found,
 }
 
-/// What lies in the source, for the record.
+/// What lies in the source when a visit begins, for the record that is made at its end.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
+    files: u64,
     bytes: u64,
-    waiting: u64,
-    waiting_bytes: u64,
-    kept_bytes: u64,
-    /// By the device's clock.
-    oldest_waiting_ns: Option<i64>,
+    /// What this visit does not even try to receive.
+    left: Unreceived,
+    /// The device's clock minus ours.
+    offset_ns: i64,
 }
 
 impl Found {
-    fn add(&mut self, entry: &Entry, waits: bool) {
+    fn add(&mut self, entry: &Entry, is_left: bool) {
         let Identity { size, mtime_ns, .. } = entry.identity;
-        self.bytes += size;
-        if waits {
-            self.waiting += 1;
-            self.waiting_bytes += size;
-            self.oldest_waiting_ns = Some(self.oldest_waiting_ns.map_or(mtime_ns, |oldest| oldest.min(mtime_ns)));
-        } else {
-            self.kept_bytes += size;
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(size);
+        if is_left {
+            self.left.add(size, mtime_ns);
         }
     }
 }
@@ -63,7 +59,8 @@ impl Session<'_> {
         let policy = Policy { settle: settings.settle, delete_after };
         let clock = DeviceClock::new(remote.clock_offset_ns(), visit.last_offset_ns());
         let moment = Moment { now_ns: now_ns(), clock };
-        let mut plan = Plan { counts: PlanCounts::default(), prune: Vec::new(), found: Found::default() };
+        let mut plan = Plan { counts: PlanCounts::default(), prune: Vec::new() };
+        let mut found = Found { offset_ns: clock.offset_ns, ..Found::default() };
         let (mut broken, mut whole, mut empty) = (None, true, true);
         visit.begin_tasks()?;
         let scanned = remote.scan(&mut |item| {
@@ -73,7 +70,7 @@ impl Session<'_> {
                     if !filter.takes(&entry.path) {
                         return Ok(());
                     }
-                    self.file(visit, &entry, &policy, &moment, &mut plan)
+                    self.file(visit, &entry, (&policy, &moment), (&mut plan, &mut found))
                 }),
                 Scanned::Other(path, kind) => {
                     self.other(path, kind);
@@ -98,9 +95,7 @@ impl Session<'_> {
         scanned?;
         // A source with nothing in it at all may be a card that is not mounted: that says nothing of what lies on the card.
         visit.end_tasks(whole && !empty)?;
-        if whole && self.mode.receives() {
-            self.reading = Some(self.reading(&plan, &moment));
-        }
+        self.found = Some(found).filter(|_| whole);
         if self.run.delete {
             self.relieve(remote, visit, &mut plan)?;
         }
@@ -119,16 +114,22 @@ impl Session<'_> {
         &mut self,
         visit: &Visit,
         entry: &Entry,
-        policy: &Policy,
-        moment: &Moment,
-        plan: &mut Plan,
+        (policy, moment): (&Policy, &Moment),
+        (plan, found): (&mut Plan, &mut Found),
     ) -> Result<(), SyncError> {
         let known = visit.known(&entry.path)?;
         let counts = &mut plan.counts;
         counts.files += 1;
         let received_ns = known.as_ref().map_or(0, |known| known.received_ns);
         let decision = decide(entry, known.as_ref(), policy, moment, || visit.sighted(entry, moment.now_ns))?;
-        plan.found.add(entry, matches!(decision, Decision::Receive | Decision::Defer(_)));
+        found.add(
+            entry,
+            match decision {
+                Decision::Defer(_) => true,
+                Decision::Receive => !self.mode.receives(),
+                Decision::Release | Decision::Wait => false,
+            },
+        );
         match decision {
             // The second visit of a run with a brake: all but releases was told by the first.
             Decision::Receive | Decision::Defer(_) if !self.mode.receives() => {}
@@ -157,30 +158,31 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// How the device is at the beginning of the visit, as far as a visit knows.
-    fn reading(&self, plan: &Plan, moment: &Moment) -> Reading {
+    /// How the device is at the end of the visit, as far as a visit knows: its card as it said when it answered, and what is left there
+    /// of what was found. None where not the whole source was seen.
+    pub(super) fn reading(&self, visit: &Visit, ended_ns: i64) -> Result<Option<Reading>, CatalogError> {
+        let (Some(found), Some((vitals, clock_offset_ns))) = (&self.found, &self.answered) else { return Ok(None) };
+        let mut waiting = visit.unreceived()?;
+        waiting.merge(&found.left);
         let known = |number: u64, of: u64| Some(number).filter(|_| of > 0);
-        let (Plan { counts, found, .. }, offset_ns) = (plan, moment.clock.offset_ns);
-        let reading = Reading {
-            at_ns: moment.now_ns,
-            data_bytes: Some(found.bytes),
-            data_files: Some(counts.files),
-            waiting_bytes: Some(found.waiting_bytes),
-            waiting_files: Some(found.waiting),
-            kept_bytes: Some(found.kept_bytes),
-            kept_files: Some(counts.files - found.waiting),
-            oldest_waiting_ns: found.oldest_waiting_ns.map(|at_ns| at_ns.saturating_sub(offset_ns)),
-            ..Reading::default()
-        };
-        let Some((vitals, clock_offset_ns)) = &self.answered else { return reading };
-        Reading {
+        let data_bytes = found.bytes.saturating_sub(self.counts.removed_bytes);
+        let data_files = found.files.saturating_sub(self.counts.removed);
+        Ok(Some(Reading {
+            at_ns: ended_ns,
             total_bytes: known(vitals.total_bytes, vitals.total_bytes),
             free_bytes: known(vitals.free_bytes, vitals.total_bytes),
             total_files: known(vitals.total_files, vitals.total_files),
             free_files: known(vitals.free_files, vitals.total_files),
             clock_offset_ns: *clock_offset_ns,
-            ..reading
-        }
+            data_bytes: Some(data_bytes),
+            data_files: Some(data_files),
+            waiting_bytes: Some(waiting.bytes),
+            waiting_files: Some(waiting.files),
+            kept_bytes: Some(data_bytes.saturating_sub(waiting.bytes)),
+            kept_files: Some(data_files.saturating_sub(waiting.files)),
+            oldest_waiting_ns: waiting.oldest_ns.map(|at_ns| at_ns.saturating_sub(found.offset_ns)),
+            ..Reading::default()
+        }))
     }
 
     fn other(&mut self, path: RelPath, kind: OtherKind) {

@@ -27,8 +27,9 @@ use std::time::Instant;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::cancel::Cancel;
-use crate::catalog::history::{LeftKind, Reading};
+use crate::catalog::history::LeftKind;
 use crate::catalog::{Catalog, CatalogError, Left, Visit, VisitEnd};
+use crate::clock::now_ns;
 use crate::config::{DeviceSettings, FilterError};
 use crate::entry::Vitals;
 use crate::error::{Class, Classified};
@@ -193,7 +194,7 @@ pub fn visit(run: &Run<'_>, device: &Device, mode: Mode) -> Visited {
         left: Vec::new(),
         left_some: false,
         answered: None,
-        reading: None,
+        found: None,
         outstanding: Left::default(),
     };
     run.observer.event(&Event::DeviceStarted { device: device.name.clone() });
@@ -219,8 +220,8 @@ struct Session<'a> {
     left_some: bool,
     /// How the device was when it answered, and its clock minus ours.
     answered: Option<(Vitals, Option<i64>)>,
-    /// The same and what lay there, once the whole source was seen.
-    reading: Option<Reading>,
+    /// What lay there, once the whole source was seen.
+    found: Option<look::Found>,
     /// What is left there, for whoever asks later.
     outstanding: Left,
 }
@@ -281,12 +282,15 @@ impl Session<'_> {
         // done.
         let second = self.mode == Mode::RemoveOnly;
         let left = self.mode == Mode::ReceiveOnly && self.due > 0;
+        let ended_ns = now_ns();
+        let reading = self.reading(visit, ended_ns)?;
         visit.note_end(&VisitEnd {
+            ended_ns,
             outcome: Some(outcome).filter(|outcome| !second || **outcome != Outcome::Done),
             vitals: self.answered.as_ref().map(|(vitals, offset_ns)| (vitals, *offset_ns)),
             succeeded: *outcome == Outcome::Done && !left,
             counts: &self.counts,
-            reading: self.reading.as_ref(),
+            reading: reading.as_ref(),
             left: &self.outstanding,
             left_all: was_whole && !second,
         })

@@ -14,6 +14,7 @@ use super::receiving::MAX_SIGNATURE_BYTES;
 use super::scout::{Errand, Reading, Scouted};
 use super::*;
 use crate::archive::Yields;
+use crate::catalog::history::Filter;
 use crate::config::{Config, Surroundings};
 use crate::entry::{Entry, Identity};
 use crate::event::RunReport;
@@ -273,6 +274,43 @@ fn a_hold_in_the_middle_of_a_run_stops_the_removals_that_follow() {
     assert!(fourth.exists() && fifth.exists());
     brake(&mut scene, Some(2));
     assert_eq!(told(&scene.sync_all(&both, LONG, &())), (false, None, [0, 2, 0]));
+}
+
+/// What is written down of a device is what a visit leaves there, not what it found; and the next visit of the same hour corrects it.
+#[test]
+fn a_reading_says_what_is_left_at_the_end_of_a_visit() {
+    let mut scene = Scene::new();
+    let data = scene.dir.path().join("pi/data");
+    let (_, catalog) = run::open(&scene.config).unwrap();
+    let latest = || {
+        let mut latest = None;
+        catalog.history().unwrap().readings(&Filter::default(), &mut |_, reading| latest = Some(reading)).unwrap();
+        let latest = latest.unwrap();
+        let of = |files: Option<u64>, bytes: Option<u64>| (files.unwrap(), bytes.unwrap());
+        let (data, waiting) =
+            (of(latest.data_files, latest.data_bytes), of(latest.waiting_files, latest.waiting_bytes));
+        (data, waiting, of(latest.kept_files, latest.kept_bytes), latest.oldest_waiting_ns.is_some())
+    };
+    let write = |name: &str, bytes: usize| fs::write(data.join(name), vec![7; bytes]).unwrap();
+    write("a", 100);
+    scene.sync("pi", LONG);
+    assert_eq!(latest(), ((0, 0), (0, 0), (0, 0), false));
+
+    // Nothing leaves.
+    scene.config.defaults.delete.after = None;
+    write("b", 20);
+    scene.sync("pi", LONG);
+    assert_eq!(latest(), ((1, 20), (0, 0), (1, 20), false));
+    scene.config.defaults.settle = LONG;
+    write("d", 4000);
+    scene.sync("pi", LONG);
+    assert_eq!(latest(), ((2, 4020), (1, 4000), (1, 20), true));
+
+    // With a brake, what leaves leaves in a second visit.
+    scene.config.defaults.delete.after = Some(Duration::ZERO);
+    scene.config.defaults.delete.max_files = Some(9);
+    scene.sync("pi", LONG);
+    assert_eq!(latest(), ((1, 4000), (1, 4000), (0, 0), true));
 }
 
 #[test]

@@ -23,12 +23,15 @@ use crate::error::Class;
 use crate::event::{Counts, Outcome, RunReport};
 use crate::path::DeviceName;
 
-/// A visit keeps a reading only if the newest is this old: one for each minute would be half a million rows a year and device.
+/// Of the readings of visits, and of the storage, one is kept in this time: one for each minute would be half a million rows a year and
+/// device.
 const BETWEEN_READINGS_NS: i64 = 3_600 * 1_000_000_000;
 
 /// What a visit leaves behind.
 #[derive(Debug)]
 pub struct VisitEnd<'a> {
+    /// When it ended.
+    pub ended_ns: i64,
     /// How it ended. A part of a visit that went well says nothing: none.
     pub outcome: Option<&'a Outcome>,
     /// How the device was, and its clock minus ours; none where it did not answer.
@@ -37,7 +40,7 @@ pub struct VisitEnd<'a> {
     pub succeeded: bool,
     /// What was done.
     pub counts: &'a Counts,
-    /// How the device was, if that is known.
+    /// How the device was when it ended, if that is known.
     pub reading: Option<&'a Reading>,
     /// What was left there.
     pub left: &'a Left,
@@ -55,7 +58,7 @@ impl Visit {
                 self.conn.execute_batch("ROLLBACK")?;
             }
             let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let now_ns = now_ns();
+            let now_ns = end.ended_ns;
             end.note_source(&transaction, source, now_ns)?;
             let ended = end.outcome.and_then(Ended::of);
             let visits = |state| u64::from(ended.is_some_and(|ended| ended.state == state));
@@ -77,9 +80,8 @@ impl Visit {
             if end.vitals.is_some() {
                 end.left.note(&transaction, (source, run), end.left_all, now_ns)?;
             }
-            if let Some(reading) = end.reading
-                && is_due(&transaction, source, reading.at_ns)?
-            {
+            if let Some(reading) = end.reading {
+                take_back(&transaction, source, reading.at_ns)?;
                 add_reading(&transaction, source, reading)?;
             }
             transaction.commit()
@@ -194,11 +196,13 @@ fn end_run(conn: &Connection, report: &RunReport) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-/// Whether no reading of the source is younger than [`BETWEEN_READINGS_NS`]. One from the future, by a clock that was wrong, does not
-/// count.
-fn is_due(conn: &Connection, source: i64, at_ns: i64) -> rusqlite::Result<bool> {
-    let sql = "SELECT NOT EXISTS (SELECT 1 FROM reading WHERE source = ?1 AND at_ns > ?2 AND at_ns <= ?3)";
-    conn.prepare_cached(sql)?.query_row([source, at_ns - BETWEEN_READINGS_NS, at_ns], |row| row.get(0))
+/// Takes back what an earlier visit of the same hour (UTC) has read: the later one knows what is left by now. What `inspect` reads has
+/// more in it, and stays.
+fn take_back(conn: &Connection, source: i64, at_ns: i64) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM reading WHERE source = ?1 AND at_ns >= ?2 AND at_ns < ?2 + ?3 AND coalesce(temperature_mdeg, throttled,
+                   uptime_s, load_milli, memory_total_bytes, memory_available_bytes, read_only, sd_errors, agent) IS NULL";
+    let hour_ns = at_ns - at_ns.rem_euclid(BETWEEN_READINGS_NS);
+    conn.prepare_cached(sql)?.execute([source, hour_ns, BETWEEN_READINGS_NS]).map(drop)
 }
 
 fn add_reading(conn: &Connection, source: i64, reading: &Reading) -> rusqlite::Result<()> {

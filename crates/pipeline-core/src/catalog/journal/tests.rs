@@ -2,7 +2,9 @@ use std::ops::ControlFlow;
 
 use super::*;
 use crate::catalog::history::{Day, FileRow, Filter, LeftKind, Order, RunRow, RunSums, Spell};
+use crate::catalog::{TaskKind, Unreceived};
 use crate::config::{Globs, HostPattern};
+use crate::entry::{Entry, Identity};
 use crate::event::{DeviceReport, StopReason};
 use crate::path::RelPath;
 use crate::period::Period;
@@ -150,17 +152,20 @@ fn a_visit_leaves_what_it_found_in_one_go() {
     let vitals = Vitals { clock_ns: 0, total_bytes: 100, free_bytes: 40, total_files: 0, free_files: 0 };
     let counts = Counts { deferred: 2, failed: 1, versions: 3, clashes: 4, ..Counts::default() };
     let reading = |at_s| Reading { at_ns: MIDNIGHT_NS + at_s * SECOND_NS, free_bytes: Some(40), ..Reading::default() };
-    let before = now_ns();
+    // What inspect reads has more in it.
+    let pi = DeviceName::new("pi").unwrap();
+    place.catalog.note_reading(&pi, b"/data", &Reading { uptime_s: Some(5), ..reading(7) }).unwrap();
     let visits = [
-        (Outcome::Done, Some(reading(0))),
-        (Outcome::Done, Some(reading(3599))),
-        (Outcome::Stopped, Some(reading(3600))),
-        (offline("gone"), None),
+        (Outcome::Done, 0, Some(reading(0))),
+        (Outcome::Done, 3599, Some(reading(3599))),
+        (Outcome::Stopped, 3600, Some(reading(3600))),
+        (offline("gone"), 3601, None),
     ];
-    for (outcome, reading) in visits {
+    for (outcome, ended_s, reading) in visits {
         // As it is where the scan broke off.
         visit.begin_tasks().unwrap();
         let end = VisitEnd {
+            ended_ns: MIDNIGHT_NS + ended_s * SECOND_NS,
             outcome: Some(&outcome),
             vitals: reading.as_ref().map(|_| (&vitals, Some(7))),
             succeeded: outcome == Outcome::Done,
@@ -173,7 +178,8 @@ fn a_visit_leaves_what_it_found_in_one_go() {
     }
     let history = place.catalog.history().unwrap();
     let source = &history.sources()[0];
-    assert!(source.visited_ns.unwrap() >= before && source.succeeded_ns.unwrap() <= source.visited_ns.unwrap());
+    let at = |at_s| Some(MIDNIGHT_NS + at_s * SECOND_NS);
+    assert_eq!((source.visited_ns, source.succeeded_ns), (at(3600), at(3599)));
     assert_eq!((source.free_bytes, source.clock_offset_ns, source.unreachable), (40, Some(7), true));
     let days = history.days(&Filter::default()).unwrap();
     let sum = |of: fn(&Day) -> u64| days.iter().map(of).sum::<u64>();
@@ -182,10 +188,44 @@ fn a_visit_leaves_what_it_found_in_one_go() {
     assert_eq!(days.iter().map(|day| (day.deferred, day.failures)).max(), Some((2, 1)));
     let mut at = Vec::new();
     history.readings(&Filter::default(), &mut |_, reading| at.push(reading.at_ns)).unwrap();
-    assert_eq!(at, [MIDNIGHT_NS, MIDNIGHT_NS + 3600 * SECOND_NS]);
+    // Of the visits of an hour, the last: it knows what is left by now.
+    assert_eq!(at, [7, 3599, 3600].map(|at_s| MIDNIGHT_NS + at_s * SECOND_NS));
     let spells = history.spells(&Filter::default()).unwrap();
     let states: Vec<_> = spells.iter().map(|spell| (spell.state, spell.visits)).collect();
     assert_eq!(states, [(State::Reached, 2), (State::Offline, 1)]);
+}
+
+#[test]
+fn what_was_to_be_received_and_was_not_waits() {
+    let place = Place::new();
+    let source = place.visit("pi");
+    let entry = |path: &str, size, mtime_ns| Entry {
+        path: rel(path),
+        identity: Identity { size, mtime_ns, ctime_ns: 1, dev: 1, ino: 1 },
+    };
+    let received = |path: &str, ino: i64| {
+        let sql = "INSERT INTO file (source, path, size, mtime_ns, ctime_ns, dev, ino, clock_offset_ns, sha256, archive_path, kept,
+                       received_ns, run) VALUES (?1, ?2, 1, 0, 0, 0, ?3, 0, zeroblob(32), ?2, 'whole', 0, ?4)";
+        source.conn.execute(sql, params![source.source, path.as_bytes(), ino, source.run]).unwrap();
+    };
+    // Another content of it came earlier.
+    received("a", 5);
+    let mut visit = place.visit("pi");
+    visit.begin_tasks().unwrap();
+    for (path, size, mtime_ns) in [("a", 100, 7), ("b", 20, 5), ("c", u64::MAX, 6)] {
+        visit.add_task(TaskKind::Receive, &entry(path, size, mtime_ns), 0).unwrap();
+    }
+    visit.add_task(TaskKind::Release, &entry("d", 1, 1), 0).unwrap();
+    visit.end_tasks(true).unwrap();
+    let waits = |files, bytes, oldest| Unreceived { files, bytes, oldest_ns: Some(oldest) };
+    assert_eq!(visit.unreceived().unwrap(), waits(3, u64::MAX, 5));
+    // What made room for it is no receipt.
+    received("a", 0);
+    received("b", 5);
+    received("c", 5);
+    assert_eq!(visit.unreceived().unwrap(), waits(1, 100, 7));
+    received("a", 5);
+    assert_eq!(visit.unreceived().unwrap(), Unreceived::default());
 }
 
 #[test]
