@@ -104,7 +104,7 @@ fn a_run_is_told_of_and_a_device_that_goes_away_is_remembered() {
         ("device_removed_files_total", "raspberry1", "1"),
         ("device_failed_files", "raspberry2", "0"),
         ("device_alert_after_seconds", "raspberry2", "86400"),
-        ("device_waiting_files", "raspberry1", "1"),
+        ("device_waiting_files", "raspberry1", "0"),
     ] {
         assert_eq!(metric(&scene, name, device), value, "{name} {device}");
     }
