@@ -3,7 +3,7 @@
 //! Pure, and without a clock of its own; [`Past`] gathers what it needs from the catalog. A card's use goes up with what is recorded
 //! and down with what is removed, so that it looks like a saw; two rates are told apart:
 //!
-//! - *Recorded*: what the device records each day. All that was received of it in the last [`RECORDED_DAYS`] days and what waits on it
+//! - *Recorded*: what the device records each day; the storage has no such rate. All that came new of it in the last [`RECORDED_DAYS`] days and what waits on it
 //!   now, less what waited on it when these days began where that was read, divided by how long these days are. The day of the first
 //!   visit is left out, because what a device brings then was recorded before. An average, not a median: what is brought late, all at
 //!   once, was recorded on the days before.
@@ -63,7 +63,7 @@ pub struct Sample {
 pub struct Received {
     /// Days since 1970, UTC.
     pub day: i32,
-    /// Bytes received, or found in the storage already, that day.
+    /// Bytes that came new that day: of a file that has grown, what was added.
     pub bytes: u64,
 }
 

@@ -168,8 +168,9 @@ impl Device {
             "INSERT INTO spell (source, state, class, reason, hint, began_ns, last_ns, visits) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         let mut days = conn.prepare(
-            "INSERT INTO day (source, day, reached, offline, failed, received, received_bytes, removed, removed_bytes, first_ns, last_ns)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6, ?7, ?8, ?9)",
+            "INSERT INTO day (source, day, reached, offline, failed, received, received_bytes, added_bytes, removed, removed_bytes, first_ns,
+                 last_ns)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?6, ?7, ?8, ?9)",
         )?;
         let mut readings = conn.prepare(
             "INSERT INTO reading (source, at_ns, total_bytes, free_bytes, total_files, free_files, data_bytes, data_files, waiting_bytes,

@@ -109,6 +109,7 @@ impl Recorder {
                     self.run
                 ])?;
                 let row = transaction.last_insert_rowid();
+                sums.added_bytes += id.size.saturating_sub(place.came_before(&transaction, row, file.digest())?);
                 place.end_earlier(&transaction, row, now)?;
                 place.end_untrue(&transaction, file.digest())?;
                 transaction
@@ -140,6 +141,15 @@ impl Place<'_> {
     fn end_earlier(&self, transaction: &Transaction<'_>, newest: i64, now: i64) -> rusqlite::Result<usize> {
         let sql = "UPDATE file SET removed_ns = ?3 WHERE source = ?1 AND path = ?2 AND removed_ns IS NULL AND id <> ?4";
         transaction.prepare_cached(sql)?.execute(params![self.source, self.path.as_bytes(), now, newest])
+    }
+
+    /// How much of the content has come from the same file before: all of it, or what it has grown from.
+    fn came_before(&self, transaction: &Transaction<'_>, newest: i64, digest: &Digest) -> rusqlite::Result<u64> {
+        let sql =
+            "SELECT ifnull(max(size), 0) FROM file WHERE source = ?1 AND path = ?2 AND archive_path = ?3 AND id <> ?4
+                   AND (kept = 'prefix' OR sha256 = ?5)";
+        let key = params![self.source, self.path.as_bytes(), self.archive_path.as_bytes(), newest, digest.as_bytes()];
+        transaction.prepare_cached(sql)?.query_row(key, |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
     }
 
     /// Rows that claim the archive path for another content are no longer true: somebody took that content away there, or changed

@@ -27,6 +27,12 @@ impl Past {
         let readings = history.recent_readings(source, SPAN_NS, now_ns)?;
         let mut samples = thinned(readings.iter().filter_map(sample));
         let latest = readings.into_iter().next_back();
+        // What has come since that reading would count twice: as received, and as waiting. How much of it still waits nobody knows.
+        let newest_ns = source.newest_ns.filter(|at_ns| is_past(*at_ns, now_ns));
+        let is_stale = latest.as_ref().is_some_and(|latest| newest_ns.is_some_and(|at_ns| at_ns > latest.at_ns));
+        if is_stale && let Some(last) = samples.last_mut() {
+            last.waiting_bytes = None;
+        }
         // Each visit asks for the room, and not each is worth a reading.
         let visited_ns = source.visited_ns.filter(|at_ns| source.total_bytes > 0 && is_past(*at_ns, now_ns));
         let newer = visited_ns.filter(|at_ns| samples.last().is_none_or(|last| last.at_ns < *at_ns));
@@ -34,14 +40,14 @@ impl Past {
             at_ns,
             total_bytes: source.total_bytes,
             free_bytes: source.free_bytes,
-            waiting_bytes: latest.as_ref().and_then(|reading| reading.waiting_bytes),
+            waiting_bytes: latest.as_ref().filter(|_| !is_stale).and_then(|reading| reading.waiting_bytes),
         }));
         let since_ns = samples.last().map_or(0, |last| last.at_ns.saturating_sub(SPAN_NS));
-        let received = received(history.day_bytes(Some(source), since_ns)?, now_ns);
+        let received = received(history.day_bytes(source, since_ns)?, now_ns);
         Ok(Past { samples, received, first_day: history.first_day(Some(source))?, latest })
     }
 
-    /// Of the storage, likewise.
+    /// Of the storage, likewise. How it fills is seen in it alone: what came may have been there already, and others store there too.
     pub fn of_storage(history: &history::History, now_ns: i64) -> Result<Past, CatalogError> {
         let readings = history.recent_storage_readings(SPAN_NS, now_ns)?;
         let sample = |reading: &history::StorageReading| Sample {
@@ -51,9 +57,7 @@ impl Past {
             waiting_bytes: None,
         };
         let samples = thinned(readings.iter().map(sample));
-        let since_ns = samples.last().map_or(0, |last| last.at_ns.saturating_sub(SPAN_NS));
-        let received = received(history.day_bytes(None, since_ns)?, now_ns);
-        Ok(Past { samples, received, first_day: history.first_day(None)?, latest: None })
+        Ok(Past { samples, ..Past::default() })
     }
 
     /// Adds how a device is now.
@@ -163,8 +167,8 @@ mod tests {
                 .unwrap();
         }
         let conn = rusqlite::Connection::open(dir.path().join("catalog.db")).unwrap();
-        let sql = "INSERT INTO day (source, day, received_bytes, adopted_bytes, first_ns, last_ns) VALUES
-                       (1, 700, 1, 0, 0, 0), (1, 1000, 2000, 500, 0, 0), (1, 1040, 9, 9, 0, 0), (2, 600, 3, 0, 0, 0), (2, 1000, 4, 0, 0, 0);
+        let sql = "INSERT INTO day (source, day, received_bytes, adopted_bytes, added_bytes, first_ns, last_ns) VALUES
+                       (1, 700, 1, 0, 1, 0, 0), (1, 1000, 9000, 500, 2500, 0, 0), (1, 1040, 9, 9, 18, 0, 0), (2, 1000, 4, 0, 4, 0, 0);
                    UPDATE source SET visited_ns = 1003 * 86400000000000, total_bytes = 32000000000, free_bytes = 17000000000
                        WHERE device = 'pi1'";
         conn.execute_batch(sql).unwrap();
@@ -188,11 +192,18 @@ mod tests {
         assert_eq!(forecast.growth_bytes_per_day, Some(1_000_000_000));
         assert_eq!(forecast.full_in, Some(Duration::from_secs(17 * 86_400)));
 
+        // A visit that did not see all has received since: what waited then may be among it.
+        conn.execute("UPDATE source SET newest_ns = ?1 WHERE device = 'pi1'", [1002 * DAY_NS + 1]).unwrap();
+        let history = catalog.history().unwrap();
+        let past = Past::of_card(&history, &history.sources()[0], 1003 * DAY_NS).unwrap();
+        let waiting: Vec<_> = past.samples.iter().map(|sample| sample.waiting_bytes).collect();
+        assert_eq!(waiting, [Some(7), Some(7), None, None]);
+
         let storage = Past::of_storage(&history, 1003 * DAY_NS).unwrap();
-        assert_eq!(storage.received, [Received { day: 1000, bytes: 2504 }]);
-        assert_eq!((storage.first_day, storage.room().map(|room| room.free_bytes)), (Some(600), Some(3999 * GB)));
+        assert_eq!(storage.room().map(|room| room.free_bytes), Some(3999 * GB));
         let forecast = storage.forecast(1001 * DAY_NS, false);
         assert_eq!((forecast.growth_bytes_per_day, forecast.full_in), (Some(1_000_000_000), None), "not in sight");
+        assert_eq!(forecast.recorded_bytes_per_day, None);
     }
 
     #[test]

@@ -313,6 +313,33 @@ fn a_reading_says_what_is_left_at_the_end_of_a_visit() {
     assert_eq!(latest(), ((1, 4000), (1, 4000), (0, 0), true));
 }
 
+/// A log that grows comes again and again, and each time only its end is new.
+#[test]
+fn what_came_before_is_not_added_again() {
+    let mut scene = Scene::new();
+    scene.config.defaults.delete.after = None;
+    let path = scene.dir.path().join("pi/data/log");
+    let (_, catalog) = run::open(&scene.config).unwrap();
+    let added = || {
+        let history = catalog.history().unwrap();
+        history.day_bytes(&history.sources()[0], 0).unwrap().iter().map(|day| day.bytes).sum::<u64>()
+    };
+    let bring = |content: &[u8]| {
+        fs::write(&path, content).unwrap();
+        let counts = scene.sync("pi", LONG).counts;
+        ([counts.received, counts.received_bytes, counts.adopted_bytes, counts.versions], added())
+    };
+    let log = [7; 1200];
+    assert_eq!(bring(&log[..1000]), ([1, 1000, 0, 0], 1000));
+    assert_eq!(bring(&log[..1010]), ([1, 1010, 0, 0], 1010));
+    assert_eq!(bring(&log), ([1, 1200, 0, 0], 1200));
+    // The same again, as far as its times tell nothing.
+    assert_eq!(bring(&log), ([0, 0, 1200, 0], 1200));
+    // Something else under its name.
+    assert_eq!(bring(&[8; 30]), ([1, 30, 0, 1], 1230));
+    assert_eq!(bring(&[8; 35]), ([1, 35, 0, 0], 1235));
+}
+
 #[test]
 fn errands_that_no_scout_has_set_out_on_are_taken_back() {
     let scene = Scene::new();

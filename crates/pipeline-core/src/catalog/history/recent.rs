@@ -83,16 +83,13 @@ impl History {
         self.storage_readings(&Period { from_ns, until_ns: Some(until_ns.saturating_add(1)) })
     }
 
-    /// What each day brought from `since_ns` on, oldest first: of a source, or of all where none is named.
-    pub fn day_bytes(&self, source: Option<&Source>, since_ns: i64) -> Result<Vec<DayBytes>, CatalogError> {
+    /// What each day brought of a source that was new, from `since_ns` on, oldest first.
+    pub fn day_bytes(&self, source: &Source, since_ns: i64) -> Result<Vec<DayBytes>, CatalogError> {
         let query = || {
-            // Source by source, by the index, and not through all the days that there ever were: hence CROSS.
-            let sql = "SELECT day, sum(received_bytes + adopted_bytes)
-                       FROM source CROSS JOIN day ON day.source = source.id AND day >= ?2
-                       WHERE ?1 IS NULL OR source.id = ?1 GROUP BY day ORDER BY day";
+            let sql = "SELECT day, added_bytes FROM day WHERE source = ?1 AND day >= ?2 ORDER BY day";
             let mut statement = self.conn.prepare_cached(sql)?;
             let since = since_ns.div_euclid(DAY_NS);
-            let rows = statement.query_map(params![source.map(|source| source.id), since], |row| {
+            let rows = statement.query_map(params![source.id, since], |row| {
                 Ok(DayBytes { day: row.get(0)?, bytes: unsigned(row, 1)? })
             })?;
             rows.collect::<Result<Vec<_>, _>>()

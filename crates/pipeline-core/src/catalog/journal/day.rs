@@ -14,6 +14,8 @@ pub(in crate::catalog) struct DaySums {
     pub(in crate::catalog) received_bytes: u64,
     pub(in crate::catalog) adopted: u64,
     pub(in crate::catalog) adopted_bytes: u64,
+    /// Of what was received or adopted, what had not come from the same file before.
+    pub(in crate::catalog) added_bytes: u64,
     pub(in crate::catalog) removed: u64,
     pub(in crate::catalog) removed_bytes: u64,
     pub(in crate::catalog) versions: u64,
@@ -32,15 +34,16 @@ impl DaySums {
         }
         let sql =
             "INSERT INTO day (source, day, first_ns, last_ns, reached, offline, failed, received, received_bytes, adopted,
-                 adopted_bytes, removed, removed_bytes, versions, clashes, deferred, failures)
-             VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+                 adopted_bytes, removed, removed_bytes, versions, clashes, deferred, failures, added_bytes)
+             VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
              ON CONFLICT DO UPDATE SET first_ns = min(first_ns, ?3), last_ns = max(last_ns, ?3),
                  reached = reached + ?4, offline = offline + ?5, failed = failed + ?6,
                  received = received + ?7, received_bytes = received_bytes + ?8,
                  adopted = adopted + ?9, adopted_bytes = adopted_bytes + ?10,
                  removed = removed + ?11, removed_bytes = removed_bytes + ?12,
                  versions = versions + ?13, clashes = clashes + ?14,
-                 deferred = max(deferred, ?15), failures = max(failures, ?16)";
+                 deferred = max(deferred, ?15), failures = max(failures, ?16),
+                 added_bytes = added_bytes + ?17";
         conn.prepare_cached(sql)?
             .execute(params![
                 source,
@@ -59,6 +62,7 @@ impl DaySums {
                 self.clashes.cast_signed(),
                 self.deferred.cast_signed(),
                 self.failures.cast_signed(),
+                self.added_bytes.cast_signed(),
             ])
             .map(drop)
     }

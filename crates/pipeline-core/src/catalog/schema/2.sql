@@ -52,6 +52,7 @@ CREATE TABLE day (
     received_bytes INTEGER NOT NULL DEFAULT 0,
     adopted        INTEGER NOT NULL DEFAULT 0,
     adopted_bytes  INTEGER NOT NULL DEFAULT 0,
+    added_bytes    INTEGER NOT NULL DEFAULT 0,
     removed        INTEGER NOT NULL DEFAULT 0,
     removed_bytes  INTEGER NOT NULL DEFAULT 0,
     versions       INTEGER NOT NULL DEFAULT 0,

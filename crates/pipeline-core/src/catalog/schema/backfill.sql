@@ -1,7 +1,8 @@
 -- What the rows of files tell of days that nobody took sums of. Rows with dev, ino and ctime_ns 0 were not read from a device, but
 -- those of a rebuilt catalog say on which day they were.
-INSERT INTO day (source, day, received, received_bytes, first_ns, last_ns)
-    SELECT source, received_ns / 86400000000000, count(*), sum(size), min(received_ns), max(received_ns)
+-- What a file has grown from counts once, on the day of its longer self.
+INSERT INTO day (source, day, received, received_bytes, added_bytes, first_ns, last_ns)
+    SELECT source, received_ns / 86400000000000, count(*), sum(size), sum(iif(kept = 'prefix', 0, size)), min(received_ns), max(received_ns)
     FROM file JOIN run ON run.id = file.run
     WHERE dev <> 0 OR ino <> 0 OR ctime_ns <> 0 OR program LIKE '% catalog rebuild'
     GROUP BY 1, 2;

@@ -340,7 +340,7 @@ fn a_device_that_is_away_is_told_of_as_it_was_and_as_it_will_be() {
         (day - 20..=day).map(|d| (d, if d < day { 2 * GIB } else { 2 * GIB * (part_ns >> 20) / (DAY_NS as u64 >> 20) }))
     {
         scene.sql(&format!(
-            "INSERT INTO day (source, day, reached, received_bytes, first_ns, last_ns) SELECT id, {day}, 1, {bytes}, {0}, {0} FROM source",
+            "INSERT INTO day (source, day, reached, added_bytes, first_ns, last_ns) SELECT id, {day}, 1, {bytes}, {0}, {0} FROM source",
             day * DAY_NS
         ));
     }
@@ -388,7 +388,7 @@ fn what_a_clock_that_was_ahead_wrote_down_hides_nothing() {
         scene.note("offline", &Reading { at_ns, total_bytes, free_bytes, ..Reading::default() });
         let day = at_ns.div_euclid(DAY_NS);
         scene.sql(&format!(
-            "INSERT INTO day (source, day, reached, received_bytes, first_ns, last_ns) SELECT id, {day}, 1, 5, {at_ns}, {at_ns} FROM source"
+            "INSERT INTO day (source, day, reached, added_bytes, first_ns, last_ns) SELECT id, {day}, 1, 5, {at_ns}, {at_ns} FROM source"
         ));
     }
     let visited = format!("UPDATE source SET visited_ns = {ahead}, succeeded_ns = {ahead}, newest_ns = {ahead}");
