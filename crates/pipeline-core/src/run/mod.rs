@@ -19,7 +19,7 @@ use crate::catalog::history::StorageReading;
 use crate::catalog::{Catalog, CatalogError, LastVisit};
 use crate::clock::now_ns;
 use crate::config::Config;
-use crate::error::{Class, Classified};
+use crate::error::{Class, Classified, one_line};
 use crate::event::{Counts, DeviceReport, Event, Observer, Outcome, RunReport, StopReason, files};
 use crate::fleet::Device;
 use crate::hold::Watch;
@@ -124,7 +124,11 @@ pub fn sync(setup: &Setup<'_>, observer: &dyn Observer, cancel: &Cancel) -> Resu
     if number != 0 {
         // A storage that does not count has nothing to write down.
         let room = archive.room().ok().filter(|room| room.total_bytes > 0);
-        catalog.finish_run(&report, room.map(|room| reading(&room)).as_ref())?;
+        // All is done by now, and it is told all the same.
+        if let Err(error) = catalog.finish_run(&report, room.map(|room| reading(&room)).as_ref()) {
+            let message = format!("what the run did is not written down: {}", one_line(&error));
+            observer.event(&Event::Noted { device: None, message });
+        }
     }
     observer.event(&Event::RunFinished(report.clone()));
     Ok(report)

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -338,6 +339,44 @@ fn what_came_before_is_not_added_again() {
     // Something else under its name.
     assert_eq!(bring(&[8; 30]), ([1, 30, 0, 1], 1230));
     assert_eq!(bring(&[8; 35]), ([1, 35, 0, 0], 1235));
+}
+
+/// Hears what is noted, and that the run is over.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Observer for Notes {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Noted { message, .. } => self.0.lock().unwrap().push(message.clone()),
+            Event::RunFinished(_) => self.0.lock().unwrap().push("finished".into()),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_can_not_be_written_down_for_later_changes_nothing_of_what_was_done() {
+    let scene = Scene::new();
+    let offered = scene.dir.path().join("pi/data/a");
+    fs::write(&offered, b"data").unwrap();
+    let conn = rusqlite::Connection::open(scene.config.state_dir.join("catalog.db")).unwrap();
+    let sql = "CREATE TRIGGER no_spell BEFORE INSERT ON spell BEGIN SELECT RAISE(ABORT, 'no visits'); END;
+               CREATE TRIGGER no_end BEFORE UPDATE OF finished_ns ON run BEGIN SELECT RAISE(ABORT, 'no runs'); END";
+    conn.execute_batch(sql).unwrap();
+    let notes = Notes::default();
+    let report = scene.sync_told("pi", LONG, &notes);
+    assert_eq!(
+        (&report.devices[0].outcome, report.counts.received, report.counts.removed, offered.exists()),
+        (&Outcome::Done, 1, 1, false)
+    );
+    let notes = notes.0.into_inner().unwrap();
+    let told: Vec<_> = notes.iter().map(|note| note.split(": ").next().unwrap()).collect();
+    let expected = ["how the visit went is not written down", "what the run did is not written down", "finished"];
+    assert_eq!(told, expected, "{notes:?}");
+    assert!(notes[0].contains("no visits") && notes[1].contains("no runs"), "{notes:?}");
+    let succeeded: Option<i64> = conn.query_row("SELECT succeeded_ns FROM source", [], |row| row.get(0)).unwrap();
+    assert_eq!(succeeded, None);
 }
 
 #[test]
