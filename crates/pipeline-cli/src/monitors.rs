@@ -82,8 +82,8 @@ impl Monitors {
         *self.starting.lock().unwrap_or_else(PoisonError::into_inner) = starting;
     }
 
-    /// Tells how the program ends, and `reason` where it ends without a report.
-    pub fn tell(&self, exit: Exit, reason: Option<&str>, ui: &Ui) {
+    /// Tells how the program ends, and why where it ends without a report.
+    pub fn tell(&self, exit: Exit, why: Option<&Failure>, ui: &Ui) {
         // Then there was no run: a slip on the command line, or a run by hand while the timer's is under way, which speaks for
         // itself. Should that one hang for ever, silence is what gives the alarm.
         if matches!(exit, Exit::Usage | Exit::Locked) {
@@ -92,12 +92,12 @@ impl Monitors {
         if let Err(failure) = self.write_metrics(exit) {
             ui.warning(&failure);
         }
-        let summary = summary(exit, self.report.get(), reason);
+        let summary = summary(exit, self.report.get(), why);
         if let Err(failure) = self.call(exit, &summary) {
             ui.warning(&failure);
         }
         // Last, since it may take as long as the user allows it.
-        if let Err(failure) = self.notify(exit, &summary, reason) {
+        if let Err(failure) = self.notify(exit, &summary, why) {
             ui.warning(&failure);
         }
     }
@@ -121,7 +121,7 @@ impl Monitors {
         ended.and(started)
     }
 
-    fn notify(&self, exit: Exit, summary: &str, reason: Option<&str>) -> Result<(), Failure> {
+    fn notify(&self, exit: Exit, summary: &str, why: Option<&Failure>) -> Result<(), Failure> {
         let Some(notify) = &self.notify else { return Ok(()) };
         // Somebody stopped it, who knows; and a service that is being stopped has a few seconds.
         let stop = || self.signal.get().is_some_and(|signal| signal.exit().is_some());
@@ -131,7 +131,7 @@ impl Monitors {
         let fleet: Option<Vec<&str>> =
             self.fleet.get().map(|fleet| fleet.iter().map(|device| device.name.as_str()).collect());
         let report = self.report.get();
-        let stopped_by = stopped_by(exit, report, reason);
+        let stopped_by = stopped_by(exit, report, why);
         let ended = notify::Ended {
             exit_code: exit.code(),
             at: Timestamp::now(),
@@ -145,7 +145,7 @@ impl Monitors {
 }
 
 /// What is wrong with the run as a whole; none where at most single devices have failed.
-fn stopped_by(exit: Exit, report: Option<&RunReport>, reason: Option<&str>) -> Option<StopReason> {
+fn stopped_by(exit: Exit, report: Option<&RunReport>, why: Option<&Failure>) -> Option<StopReason> {
     if let Some(stop) = report.and_then(|report| report.stopped_by.clone()) {
         return Some(stop);
     }
@@ -161,13 +161,17 @@ fn stopped_by(exit: Exit, report: Option<&RunReport>, reason: Option<&str>) -> O
         Exit::Config if report.is_none() => (Class::Config, "the configuration, a key or a permission must change"),
         _ => return None,
     };
-    Some(StopReason { class, reason: reason.unwrap_or(words).to_owned(), hint: None })
+    let reason = why.map_or(words, |failure| &failure.what).to_owned();
+    Some(StopReason { class, reason, hint: why.and_then(|failure| failure.hint.clone()) })
 }
 
 /// One line: exit code, and what was done or why not.
-fn summary(exit: Exit, report: Option<&RunReport>, reason: Option<&str>) -> String {
+fn summary(exit: Exit, report: Option<&RunReport>, why: Option<&Failure>) -> String {
     let stopped_by = report.and_then(|report| report.stopped_by.as_ref()).map(|stop| stop.reason.as_str());
-    let parts = [report.map(|report| run_line(report, false)), stopped_by.or(reason).map(str::to_owned)];
+    let parts = [
+        report.map(|report| run_line(report, false)),
+        stopped_by.or(why.map(|failure| failure.what.as_str())).map(str::to_owned),
+    ];
     let what = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
     let what = if what.is_empty() { "ended unexpectedly" } else { &what };
     printable(&format!("exit {}: {what}", exit.code())).into_owned()
@@ -221,7 +225,8 @@ mod tests {
         let stop = StopReason { class: Class::Brake, reason: "too many".into(), hint: Some("look".into()) };
         let stopped = RunReport { stopped_by: Some(stop.clone()), ..report(None) };
         assert_eq!(stopped_by(Exit::Safety, Some(&stopped), None), Some(stop));
-        let class = |exit, report: Option<&RunReport>| stopped_by(exit, report, Some("why")).map(|stop| stop.class);
+        let why = Failure { exit: Exit::Storage, what: "no marker".into(), hint: Some("mount it".into()) };
+        let class = |exit, report: Option<&RunReport>| stopped_by(exit, report, Some(&why)).map(|stop| stop.class);
         let table = [
             (Exit::Done, Some(report(None)), None),
             (Exit::Partial, Some(report(Some(Class::HostKey))), None),
@@ -236,12 +241,14 @@ mod tests {
         for (exit, report, expected) in table {
             assert_eq!(class(exit, report.as_ref()), expected, "{exit:?}");
         }
-        assert_eq!(stopped_by(Exit::Config, None, Some("why")).map(|stop| stop.reason), Some("why".into()));
+        let stop = stopped_by(Exit::Storage, None, Some(&why)).unwrap();
+        assert_eq!((stop.reason.as_str(), stop.hint.as_deref()), ("no marker", Some("mount it")));
     }
 
     #[test]
     fn a_summary_is_one_line() {
         let stop = StopReason { class: Class::Storage, reason: "the storage\nis full".into(), hint: None };
+        let no_catalog = Failure { exit: Exit::Config, what: "no catalog in /x".into(), hint: None };
         let report = |stopped_by| RunReport {
             run: 7,
             devices: vec![],
@@ -259,7 +266,7 @@ mod tests {
                 summary(Exit::Storage, Some(&report(Some(stop))), None),
                 "exit 5: run 7 ended after 1.0 s: 0 of 0 devices done; nothing to do; the storage\\nis full",
             ),
-            (summary(Exit::Config, None, Some("no catalog in /x")), "exit 78: no catalog in /x"),
+            (summary(Exit::Config, None, Some(&no_catalog)), "exit 78: no catalog in /x"),
             (summary(Exit::Unexpected, None, None), "exit 1: ended unexpectedly"),
         ];
         for (summary, expected) in table {

@@ -25,7 +25,7 @@ pub struct Ended {
     /// For the caller.
     pub exit: Exit,
     /// Why, where it was a failure.
-    pub reason: Option<String>,
+    pub failure: Option<Failure>,
 }
 
 /// Runs the command of the program called `name`.
@@ -35,13 +35,12 @@ pub fn run(
     command: impl FnOnce() -> Result<Exit, Failure>,
 ) -> Ended {
     bug::watch(name, tell);
-    let mut reason = None;
+    let mut told = None;
     let mut exit = match catch_unwind(AssertUnwindSafe(command)) {
         Ok(Ok(exit)) => exit,
         Ok(Err(failure)) => {
             tell.error(&failure);
-            reason = Some(failure.what);
-            failure.exit
+            told.insert(failure).exit
         }
         Err(_) => Exit::Unexpected,
     };
@@ -52,5 +51,5 @@ pub fn run(
         tell.error(&Failure::because(Exit::Unexpected, "can't write to standard output", &error));
         exit = exit.worse(Exit::Unexpected);
     }
-    Ended { exit, reason }
+    Ended { exit, failure: told }
 }

@@ -72,6 +72,8 @@ fn a_trouble_is_told_once_and_its_end_and_a_mail_can_be_made_of_it() {
     fs::rename(&marker, &aside).unwrap();
     let storage = told.sync(5).unwrap();
     assert_eq!(news(&storage), ["run storage", "", ""]);
+    let why: Value = serde_json::from_str(&storage).unwrap();
+    assert!(why["new"][0]["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "what to do: {storage}");
     assert_eq!(told.sync(5), None, "that is known");
 
     fs::rename(&aside, &marker).unwrap();

@@ -67,7 +67,7 @@ pub fn main() -> Exit {
     let ended = run("pipeline", ui, command);
     // Last of all, so that they hear the exit code that the caller sees, whatever led to it.
     if let Some(monitors) = context.monitors.get() {
-        monitors.tell(ended.exit, ended.reason.as_deref(), ui);
+        monitors.tell(ended.exit, ended.failure.as_ref(), ui);
     }
     ended.exit
 }
