@@ -16,10 +16,10 @@ RUNS = $(BUILT)
 TEST_THREADS = 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo fleet test lint bench agents audit clean
+.PHONY: help setup build install demo fleet test lint bench agents test-agents audit clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the system packages that are missing (apt), check the Rust version
 	@scripts/setup.sh
@@ -70,6 +70,9 @@ bench: setup ## Time pipeline beside rsync on a fleet on loopback, and the repor
 
 agents: setup ## Build the static agents for every kind of device into dist/agents
 	@scripts/agents.sh
+
+test-agents: setup ## Build the agents, and test them on ARM machines that qemu pretends to be
+	@scripts/test-agents.sh
 
 audit: setup ## Look the dependencies up in the RustSec database (needs the network)
 	@scripts/tool.sh cargo-deny check advisories

@@ -6,8 +6,9 @@
 # Debian's cross compilers rather than with musl, because those bring a C compiler (zstd needs one), its headers and a linker
 # that fit each other, and because the same recipe then serves two sources of Rust's standard library:
 #   1. rustup, where it can add a target;
-#   2. Debian's own rustc, where the package for the foreign architecture is unpacked beside it. Nothing is installed, and
-#      apt's settings stay as they are.
+#   2. Debian's rustc, the installed one or else the newest, unpacked below target/agents together with the standard library
+#      of the foreign architecture. Nothing is installed, and apt's settings stay as they are.
+# AGENTS_RUST=debian takes the second even where the first would do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 host=$(rustc -vV | sed -n 's/^host: //p')
@@ -36,45 +37,59 @@ has_std() {
     compgen -G "$1/lib/rustlib/$target/lib/libstd-*.rlib" >/dev/null
 }
 
-# Sets sysroot to where the target's standard library is, after getting it if need be.
+# Sets sysroot to where the target's standard library is, and rust to the directory of the compiler that it fits where that is not
+# the one in PATH, after getting them if need be.
 find_std() {
-    sysroot=$(rustc --print sysroot)
-    ! has_std "$sysroot" || return 0
-    if command -v rustup >/dev/null && [[ $sysroot == "$(rustup show home)"/* ]]; then
-        rustup --quiet target add "$target" || fail "rustup could not add the target $target"
-        return 0
+    rust='' sysroot=$(rustc --print sysroot)
+    if [ "${AGENTS_RUST:-}" != debian ]; then
+        ! has_std "$sysroot" || return 0
+        if command -v rustup >/dev/null && [[ $sysroot == "$(rustup show home)"/* ]]; then
+            ! rustup --quiet target add "$target" || return 0
+            echo "agents: rustup could not add $target: taking Debian's Rust"
+        fi
     fi
-    local real package version
-    real=$(readlink -f "$(command -v rustc)")
-    package=$(dpkg-query -S "$real" 2>/dev/null | cut -d : -f 1) ||
-        fail "no standard library for $target: please install Rust from https://rustup.rs"
-    version=$(dpkg-query -W -f '${Version}' "$package")
-    package=${package/#rustc/libstd-rust}-dev
-    sysroot=$build/std-$version
-    has_std "$sysroot" || unpack_std "$package=$version"
+    find_debian_std
 }
 
-# Unpacks Debian's package of the foreign architecture into sysroot. apt gets lists of its own for that architecture alone.
-unpack_std() {
-    local apt=$build/apt-$debian
-    mkdir -p "$apt"/{state/lists/partial,cache/archives/partial,deb} "$sysroot"
-    cat >"$apt/apt.conf" <<CONF
-APT::Architecture "$debian";
-APT::Architectures { "$debian"; };
-APT::Sandbox::User "";
-Dir::State "$apt/state";
-Dir::State::status "/dev/null";
-Dir::Cache "$apt/cache";
-CONF
-    echo "agents: getting $1 for $debian"
-    # A source that lacks the architecture fails the update; what matters is whether the package is there afterwards.
-    APT_CONFIG=$apt/apt.conf apt-get update -qq >/dev/null 2>&1 || true
-    (cd "$apt/deb" && rm -f ./*.deb && APT_CONFIG=$apt/apt.conf apt-get download -qq "$1" >/dev/null 2>&1) ||
-        fail "apt has no $1 for $debian: please install Rust from https://rustup.rs"
-    dpkg -x "$apt"/deb/*.deb "$sysroot/unpacked"
+find_debian_std() {
+    local package version real
+    command -v apt-get >/dev/null || fail "no standard library for $target: please install Rust from https://rustup.rs"
+    real=$(readlink -f "$(command -v rustc)")
+    if package=$(dpkg-query -S "$real" 2>/dev/null | cut -d : -f 1); then
+        version=$(dpkg-query -W -f '${Version}' "$package")
+        package=${package/#rustc/libstd-rust}-dev
+    else
+        package=libstd-rust-web-dev
+        version=$(apt-cache madison "$package" | awk 'NR == 1 { print $3 }')
+        [ -n "$version" ] || fail "no standard library for $target: please install Rust from https://rustup.rs"
+        unpack_compiler "$version"
+    fi
+    sysroot=$build/std-$version
+    has_std "$sysroot" && return 0
+    echo "agents: unpacking $package $version for $debian"
+    scripts/foreign-deb.sh "$debian" "$sysroot/unpacked" "$package=$version" ||
+        fail "Debian's Rust for $debian is not at $version on the mirror yet: try later, or install Rust from https://rustup.rs"
     mkdir -p "$sysroot/lib/rustlib"
     ln -sfn "$(echo "$sysroot"/unpacked/usr/lib*/rustlib/"$target")" "$sysroot/lib/rustlib/$target"
-    has_std "$sysroot" || fail "$1 for $debian does not hold the standard library for $target"
+    has_std "$sysroot" || fail "$package for $debian does not hold the standard library for $target"
+}
+
+# Unpacks Debian's rustc of this version, which runs from there: nothing of it is looked for at a fixed place. The cargo at hand
+# drives it.
+unpack_compiler() {
+    local need release=${1%%+*} root=$build/rust-$1 own
+    need=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
+    printf '%s\n' "$need" "$release" | sort -V -C || fail "Rust $need is needed, and Debian has $release"
+    own=$(dpkg --print-architecture)
+    if [ ! -x "$root/usr/bin/rustc" ]; then
+        echo "agents: unpacking Debian's Rust $release"
+        scripts/foreign-deb.sh "$own" "$root" "rustc-web=$1" "libstd-rust-web-dev=$1" "libstd-rust-web-${release%.*}=$1" \
+            $(apt-cache depends "libstd-rust-web-${release%.*}=$1" | awk '/Depends: libllvm/ { print $2 }')
+    fi
+    rust=$root/usr
+    # Its own standard library, for build scripts and macros, stands beside the foreign one.
+    mkdir -p "$build/std-$1/lib/rustlib"
+    ln -sfn "$(echo "$root"/usr/lib*/rustlib/"$host")" "$build/std-$1/lib/rustlib/$host"
 }
 
 # Prints what the C compiler is told besides: librsync-sys brings a config.h for each of the targets it knows, and 32-bit ARM is
@@ -97,14 +112,14 @@ build_agent() {
     [ "$sysroot" = "$(rustc --print sysroot)" ] || flags="$flags --sysroot $sysroot"
     upper=${target^^}
     # CARGO_ENCODED_RUSTFLAGS and RUSTFLAGS would replace the target's flags.
-    env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS \
+    env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS ${rust:+"RUSTC=$rust/bin/rustc" "LD_LIBRARY_PATH=$rust/lib/${host/unknown-/}"} \
         "CC_${target//-/_}=$cc" ${c:+"CFLAGS_${target//-/_}=$c"} "CARGO_TARGET_${upper//-/_}_LINKER=$cc" "CARGO_TARGET_${upper//-/_}_RUSTFLAGS=$flags" \
         cargo build --locked -p pipeline-agent --profile agent --target "$target" --target-dir "$build"
     # No interpreter and no shared library, or it would not start on another system.
     ! readelf -ld "$program" | grep -qE 'INTERP|\(NEEDED\)' || fail "$program is not static"
     out=dist/agents/pipeline-agent-$1
     install -D -m 755 "$program" "$out"
-    echo "$out: $(stat -c %s "$out") bytes"
+    echo "$out: $(stat -c %s "$out") bytes, by ${rust:+Debian }$(LD_LIBRARY_PATH=${rust:+$rust/lib/${host/unknown-/}} "${rust:+$rust/bin/}rustc" --version)"
 }
 
 [ $# -gt 0 ] || set -- x86_64 aarch64 armv7l

@@ -182,7 +182,8 @@ impl Classified for DeployError {
             }
             DeployError::Bound(_) => {
                 "put this version's agent in the place that command=\"…\" in authorized_keys on the device names, \
-                                      and give it --root with the configured source"
+                                      and give it --root with the configured source: `keytool add-pi` with --restrict \
+                                      does both, by a login that may run commands"
                     .into()
             }
             DeployError::Homeless => "give the login a home directory that it can write to".into(),
