@@ -9,6 +9,7 @@ use e2e::browser::Browser;
 use e2e::past::{Past, home};
 use e2e::run;
 use local_fleet::programs::Programs;
+use rusqlite::Connection;
 
 const PAST: Past = Past { devices: 14, days: 400, readings_per_day: 2, runs_per_day: 24 };
 
@@ -26,10 +27,21 @@ fn pipeline(config: &Path) -> Command {
     command
 }
 
+/// Gives a device that needs a person as many words without a space as a Pi may say, and another one the longest name.
+fn say_at_length(catalog: &Path) {
+    let catalog = Connection::open(catalog).unwrap();
+    let long = "x".repeat(400);
+    let newest = "SELECT max(id) FROM spell WHERE class = 'host_key' GROUP BY source LIMIT 1";
+    let said = catalog.execute(&format!("UPDATE spell SET reason = ?1 WHERE id = ({newest})"), [&long]).unwrap();
+    let named = catalog.execute("UPDATE source SET device = ?1 WHERE device = 'raspberry2'", [&long[..63]]).unwrap();
+    assert_eq!((said, named), (1, 1));
+}
+
 #[test]
 fn a_browser_shows_the_page_whole_at_a_desk_and_on_a_phone() {
     let dir = tempfile::tempdir().unwrap();
     let config = home(dir.path(), &PAST);
+    say_at_length(&dir.path().join("state/catalog.db"));
     let page = dir.path().join("fleet.html");
     run(pipeline(&config).args(["hold", "--reason", "<b>moving</b> the storage"])).expect(0);
     let said = run(pipeline(&config).arg("report").arg("--output").arg(&page)).expect(0);
