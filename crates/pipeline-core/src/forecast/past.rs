@@ -2,7 +2,7 @@
 
 use super::{Forecast, History, RECORDED_DAYS, Received, Sample, TREND_DAYS, forecast};
 use crate::catalog::CatalogError;
-use crate::catalog::history::{self, DAY_NS, DayBytes, Reading, Source, is_past};
+use crate::catalog::history::{self, CardReading, DAY_NS, DayBytes, Reading, Source, is_past};
 use crate::config::DeletePolicy;
 
 /// The readings of these days count: for the trend, and one more day for what waited when the days of recording began.
@@ -24,9 +24,9 @@ pub struct Past {
 impl Past {
     /// Of a device's card. What a clock that was ahead dated later than now says nothing.
     pub fn of_card(history: &history::History, source: &Source, now_ns: i64) -> Result<Past, CatalogError> {
-        let readings = history.recent_readings(source, SPAN_NS, now_ns)?;
-        let mut samples = thinned(readings.iter().filter_map(sample));
-        let latest = readings.into_iter().next_back();
+        let readings = history.recent_card_readings(source, SPAN_NS, now_ns)?;
+        let mut samples = thinned(readings.iter().map(card_sample));
+        let latest = history.latest_reading(source, now_ns)?;
         // What has come since that reading would count twice: as received, and as waiting. How much of it still waits nobody knows.
         let newest_ns = source.newest_ns.filter(|at_ns| is_past(*at_ns, now_ns));
         let is_stale = latest.as_ref().is_some_and(|latest| newest_ns.is_some_and(|at_ns| at_ns > latest.at_ns));
@@ -99,7 +99,7 @@ pub fn is_drained(policy: &DeletePolicy, held: bool, reachable: bool) -> bool {
     leave && !held && reachable
 }
 
-/// Of readings that lie closer together only the last one counts: `inspect --watch` makes one each minute.
+/// Of readings that lie closer together only the last one counts: `inspect` keeps one in ten minutes.
 const THIN_NS: i64 = 50 * 60 * 1_000_000_000;
 
 fn thinned(samples: impl Iterator<Item = Sample>) -> Vec<Sample> {
@@ -122,6 +122,11 @@ fn sample(reading: &Reading) -> Option<Sample> {
         free_bytes: reading.free_bytes?,
         waiting_bytes: reading.waiting_bytes,
     })
+}
+
+fn card_sample(reading: &CardReading) -> Sample {
+    let CardReading { at_ns, total_bytes, free_bytes, waiting_bytes } = *reading;
+    Sample { at_ns, total_bytes, free_bytes, waiting_bytes }
 }
 
 fn received(days: Vec<DayBytes>, now_ns: i64) -> Vec<Received> {

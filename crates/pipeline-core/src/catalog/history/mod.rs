@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, Row};
 
 pub use lookup::OnDevice;
-pub use recent::{DayBytes, Totals};
+pub use recent::{CardReading, DayBytes, Totals};
 pub use rows::{
     DAY_NS, Day, DayReading, FileRow, Kept, LeftKind, Outstanding, Reading, RunEndings, RunRow, RunSums, Source, Spell,
     State, StorageReading, is_past,

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension as _, params};
 
 use super::health::{READING_COLUMNS, reading};
-use super::{DAY_NS, History, Reading, Source, StorageReading, unsigned};
+use super::{DAY_NS, History, Reading, Source, StorageReading, unsigned, unsigned_or_none};
 use crate::catalog::CatalogError;
 use crate::period::Period;
 
@@ -35,6 +35,19 @@ pub struct DayBytes {
     pub bytes: u64,
 }
 
+/// What a reading says of a card: as much of it as a forecast is made of, of which many are read at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CardReading {
+    /// When, in nanoseconds since 1970.
+    pub at_ns: i64,
+    /// The card's size.
+    pub total_bytes: u64,
+    /// Free.
+    pub free_bytes: u64,
+    /// What waited to be received, where that was read.
+    pub waiting_bytes: Option<u64>,
+}
+
 impl History {
     /// Sums of all days, source by source. One without a day is left out.
     pub fn totals(&self) -> Result<Vec<Totals>, CatalogError> {
@@ -59,16 +72,39 @@ impl History {
         query().map_err(self.failed("summing up days"))
     }
 
-    /// The readings of a source in the time before its latest one, that one included; oldest first. Those from after `until_ns`
-    /// are left out.
-    pub fn recent_readings(&self, source: &Source, span_ns: i64, until_ns: i64) -> Result<Vec<Reading>, CatalogError> {
+    /// The latest reading of a source up to `until_ns`.
+    pub fn latest_reading(&self, source: &Source, until_ns: i64) -> Result<Option<Reading>, CatalogError> {
         let query = || {
             let sql = format!(
-                "SELECT {READING_COLUMNS} FROM reading WHERE source = ?1 AND at_ns <= ?3
-                 AND at_ns >= (SELECT max(at_ns) FROM reading WHERE source = ?1 AND at_ns <= ?3) - ?2 ORDER BY at_ns"
+                "SELECT {READING_COLUMNS} FROM reading WHERE source = ?1 AND at_ns <= ?2 ORDER BY at_ns DESC LIMIT 1"
             );
-            let mut statement = self.conn.prepare_cached(&sql)?;
-            let rows = statement.query_map(params![source.id, span_ns, until_ns], reading)?;
+            self.conn.prepare_cached(&sql)?.query_row([source.id, until_ns], reading).optional()
+        };
+        query().map_err(self.failed("reading how a device was"))
+    }
+
+    /// What was read of a source's card in the time before its latest reading, that one included; oldest first. Readings that say
+    /// nothing of the card, and those from after `until_ns`, are left out.
+    pub fn recent_card_readings(
+        &self,
+        source: &Source,
+        span_ns: i64,
+        until_ns: i64,
+    ) -> Result<Vec<CardReading>, CatalogError> {
+        let query = || {
+            let sql = "SELECT at_ns, total_bytes, free_bytes, waiting_bytes FROM reading
+                       WHERE source = ?1 AND at_ns <= ?3
+                       AND at_ns >= (SELECT max(at_ns) FROM reading WHERE source = ?1 AND at_ns <= ?3) - ?2
+                       AND total_bytes > 0 AND free_bytes IS NOT NULL ORDER BY at_ns";
+            let mut statement = self.conn.prepare_cached(sql)?;
+            let rows = statement.query_map(params![source.id, span_ns, until_ns], |row| {
+                Ok(CardReading {
+                    at_ns: row.get(0)?,
+                    total_bytes: unsigned(row, 1)?,
+                    free_bytes: unsigned(row, 2)?,
+                    waiting_bytes: unsigned_or_none(row, 3)?,
+                })
+            })?;
             rows.collect::<Result<Vec<_>, _>>()
         };
         query().map_err(self.failed("reading how a device was"))

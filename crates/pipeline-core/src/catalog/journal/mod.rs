@@ -5,6 +5,7 @@
 
 mod day;
 mod left;
+mod look;
 mod spell;
 #[cfg(test)]
 mod tests;
@@ -132,7 +133,8 @@ impl Catalog {
         finish().map_err(|e| self.sqlite("noting the end of the run", e))
     }
 
-    /// Writes down how a device is. A source that no visit has been to is new.
+    /// Writes down how a device is by a look, in place of what an earlier look of the same ten minutes has read. A source that no visit
+    /// has been to is new.
     pub fn note_reading(&self, device: &DeviceName, source: &[u8], reading: &Reading) -> Result<(), CatalogError> {
         let mut conn = connect(&self.file)?;
         let mut note = || {
@@ -147,16 +149,23 @@ impl Catalog {
                     transaction.last_insert_rowid()
                 }
             };
+            look::make_room(&transaction, id, reading)?;
             add_reading(&transaction, id, reading)?;
             transaction.commit()
         };
         note().map_err(|e| self.sqlite("noting how a device is", e))
     }
 
-    /// Writes down how much room the storage has.
+    /// Writes down how much room the storage has by a look, alike.
     pub fn note_storage(&self, reading: &StorageReading) -> Result<(), CatalogError> {
-        let conn = connect(&self.file)?;
-        add_storage(&conn, reading).map_err(|e| self.sqlite("noting the storage's room", e))
+        let mut conn = connect(&self.file)?;
+        let mut note = || {
+            let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            look::make_room_of_storage(&transaction, reading.at_ns)?;
+            add_storage(&transaction, reading)?;
+            transaction.commit()
+        };
+        note().map_err(|e| self.sqlite("noting the storage's room", e))
     }
 }
 

@@ -10,6 +10,8 @@ use crate::path::RelPath;
 use crate::period::Period;
 
 const SECOND_NS: i64 = 1_000_000_000;
+/// Of the looks in it one is kept.
+const WINDOW_NS: i64 = 600 * SECOND_NS;
 /// Some midnight (UTC).
 const DAY: i64 = 20_000;
 const MIDNIGHT_NS: i64 = DAY * crate::catalog::history::DAY_NS;
@@ -316,6 +318,59 @@ fn a_run_says_what_it_did_and_one_that_never_ended_was_killed() {
 }
 
 #[test]
+fn looks_of_each_minute_leave_one_reading_in_ten_minutes_and_later_one_an_hour() {
+    let place = Place::new();
+    let visit = place.visit("pi");
+    let source = visit.source;
+    let look = |at_ns| Reading { at_ns, waiting_files: Some(1), uptime_s: Some(1), ..Reading::default() };
+    visit.conn.execute_batch("BEGIN").unwrap();
+    let visited = Reading { at_ns: MIDNIGHT_NS, waiting_files: Some(1), ..Reading::default() };
+    add_reading(&visit.conn, source, &visited).unwrap();
+    let days = 4;
+    for minute in 0..days * 1440 {
+        // One in three breaks off, and says nothing of what waits.
+        let reading = look(MIDNIGHT_NS + minute * 60 * SECOND_NS + 1);
+        let reading = if minute % 3 == 0 { Reading { at_ns: reading.at_ns, ..Reading::default() } } else { reading };
+        look::make_room(&visit.conn, source, &reading).unwrap();
+        add_reading(&visit.conn, source, &reading).unwrap();
+        let room = StorageReading { at_ns: reading.at_ns, ..StorageReading::default() };
+        look::make_room_of_storage(&visit.conn, room.at_ns).unwrap();
+        add_storage(&visit.conn, &room).unwrap();
+    }
+    visit.conn.execute_batch("COMMIT").unwrap();
+    let mut at = Vec::new();
+    let history = place.catalog.history().unwrap();
+    history
+        .readings(&Filter::default(), &mut |_, reading| at.push((reading.at_ns - MIDNIGHT_NS) / SECOND_NS / 60))
+        .unwrap();
+    // Two days of ten minutes, and the hours before, each by its last look.
+    let end = (days * 1440 - 10 - 2 * 1440) / 60 * 60;
+    let expected: Vec<i64> =
+        (0..days * 1440).filter(|minute| if *minute < end { minute % 60 == 59 } else { minute % 10 == 9 }).collect();
+    assert_eq!(at, expected);
+    let storage = history.storage_readings(&Period::default()).unwrap();
+    let storage: Vec<i64> = storage.iter().map(|room| (room.at_ns - MIDNIGHT_NS) / SECOND_NS / 60).collect();
+    assert_eq!(storage, expected);
+
+    // What a visit has read stays beside what a look says of the device's health.
+    let later_ns = MIDNIGHT_NS + days * crate::catalog::history::DAY_NS;
+    let visited = Reading { at_ns: later_ns, ..visited };
+    add_reading(&visit.conn, source, &visited).unwrap();
+    look::make_room(&visit.conn, source, &look(later_ns + 1)).unwrap();
+    assert_eq!(history_of(&place, later_ns), [later_ns]);
+    look::make_room(&visit.conn, source, &Reading { at_ns: later_ns + 1, ..Reading::default() }).unwrap();
+    assert_eq!(history_of(&place, later_ns), [0; 0]);
+}
+
+fn history_of(place: &Place, from_ns: i64) -> Vec<i64> {
+    let mut at = Vec::new();
+    let period = Period { from_ns: Some(from_ns), until_ns: None };
+    let filter = Filter { period, ..Filter::default() };
+    place.catalog.history().unwrap().readings(&filter, &mut |_, reading| at.push(reading.at_ns)).unwrap();
+    at
+}
+
+#[test]
 fn readings_come_back_as_they_were_and_by_day() {
     let place = Place::new();
     let full = Reading {
@@ -343,8 +398,9 @@ fn readings_come_back_as_they_were_and_by_day() {
         agent: Some("21".into()),
     };
     let pi = DeviceName::new("pi").unwrap();
-    let later = Reading { at_ns: MIDNIGHT_NS + 2, free_bytes: Some(1), waiting_bytes: Some(9), ..full.clone() };
-    let unknown = Reading { at_ns: MIDNIGHT_NS + 3, ..Reading::default() };
+    let later =
+        Reading { at_ns: MIDNIGHT_NS + 2 * WINDOW_NS, free_bytes: Some(1), waiting_bytes: Some(9), ..full.clone() };
+    let unknown = Reading { at_ns: MIDNIGHT_NS + 3 * WINDOW_NS, ..Reading::default() };
     for reading in [&later, &full, &unknown] {
         place.catalog.note_reading(&pi, b"/data", reading).unwrap();
     }
@@ -360,7 +416,7 @@ fn readings_come_back_as_they_were_and_by_day() {
     // What a period leaves out, and a device that is not meant.
     let filter = Filter { devices: vec![HostPattern::parse("!pi").unwrap()], ..Filter::default() };
     assert_eq!(history.readings_by_day(&filter).unwrap(), []);
-    let period = Period { from_ns: Some(MIDNIGHT_NS + 2), until_ns: Some(MIDNIGHT_NS + 3) };
+    let period = Period { from_ns: Some(MIDNIGHT_NS + 2 * WINDOW_NS), until_ns: Some(MIDNIGHT_NS + 3 * WINDOW_NS) };
     let days = history.readings_by_day(&Filter { period, ..Filter::default() }).unwrap();
     assert_eq!(days.iter().map(|day| day.readings).sum::<u64>(), 1);
 }
