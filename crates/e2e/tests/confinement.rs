@@ -6,8 +6,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::mounts::among_own_mounts;
@@ -84,7 +85,12 @@ impl Unit {
         confined
             .args(["--mount", "sh", "-c", &script, "sh", "strace", "-f", "-qq", "-e", "signal=none", "-o"])
             .arg(&trace);
-        confined.arg("--").arg(program.get_program()).args(program.get_args()).args(arguments).env_clear();
+        confined
+            .arg("--")
+            .arg(installed(scene, program.get_program()))
+            .args(program.get_args())
+            .args(arguments)
+            .env_clear();
         confined.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let ended = run(&mut confined);
         let calls = fs::read_to_string(&trace).unwrap();
@@ -116,6 +122,16 @@ impl Unit {
         let forbidden: Vec<_> = made.difference(&allowed).collect();
         assert!(forbidden.is_empty(), "the unit's filter forbids {forbidden:?}");
     }
+}
+
+/// The program in a directory that the unit leaves in sight, with the agent beside it: where they were built may be hidden.
+fn installed(scene: &Scene, built: &OsStr) -> PathBuf {
+    let dir = scene.fleet.root().join("programs");
+    fs::create_dir_all(&dir).unwrap();
+    for name in ["pipeline", "pipeline-agent"] {
+        fs::copy(Path::new(built).with_file_name(name), dir.join(name)).unwrap();
+    }
+    dir.join("pipeline")
 }
 
 /// The calls of a set, and of the sets in it; a call is a set of itself.
