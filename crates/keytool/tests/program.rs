@@ -120,6 +120,17 @@ fn pins_are_looked_up_where_the_ssh_config_says() {
         assert!(home.ok(&["fingerprint", "--offline", id]).contains(" (ED25519 256, pinned)\n"), "{id}");
     }
     assert!(home.ok(&["list", "34"]).contains(" not pinned"));
+    // Where that can't be read, the others have their rows nevertheless.
+    let config = home.read(".ssh/config");
+    home.write(".ssh/config", format!("Host raspberry?4\n  UserKnownHostsFile ~/.ssh\n{config}"), 0o600);
+    for (command, exit) in [("list", 0), ("check", 3)] {
+        let output = home.run(&[command, "31", "34", "--json"]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let keys = |at: usize| json["pis"][at]["host_keys"].as_array().unwrap().len();
+        assert_eq!((keys(0), keys(1), output.status.code()), (1, 0, Some(exit)), "{json}");
+        let problem = json["pis"][1]["problem"].as_str().unwrap();
+        assert!(problem.contains("~/.ssh"), "{problem}");
+    }
 }
 
 /// Runs, compares, and looks at what must hold for every error.

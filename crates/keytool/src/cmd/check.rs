@@ -19,8 +19,7 @@ use serde::Serialize;
 use super::add_pi::is_of_fleet;
 use super::fleet::{self, Named};
 use super::list::{self, Local};
-use super::{Context, failed, typed_ids};
-use crate::known_hosts;
+use super::{Context, typed_ids};
 use crate::onboard::OnboardError;
 use crate::onboard::row::{Problem, Row as Outcome};
 use crate::registry::{Entry, Pi, Registry};
@@ -72,11 +71,8 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     let signal = fleet::listen(context, &cancel)?;
     let connector = fleet::connector(context, &cancel)?;
     let now = SystemTime::now();
-    let mut found: Vec<Found> = Vec::new();
-    for pi in &pis {
-        let host_keys = known_hosts::pinned(&registry.host(pi).map_err(failed)?).map_err(failed)?;
-        found.push(here(pi, list::row(pi, registry.port_now(pi).map_err(failed)?, &host_keys, &context.places, now)));
-    }
+    let mut found: Vec<Found> =
+        pis.iter().map(|pi| here(pi, list::look(&registry, pi, &context.places, now))).collect();
     let mut work: Vec<(&Pi, &mut Found)> = pis.iter().zip(&mut found).collect();
     fleet::each(&mut work, context.setup.jobs, |(pi, found)| {
         let config = context.setup.config.as_ref().filter(|config| is_of_fleet(pi, config));

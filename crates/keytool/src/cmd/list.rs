@@ -11,7 +11,7 @@ use program::words::duration;
 use serde::Serialize;
 
 use super::fleet::{self, Named};
-use super::{Context, failed, typed_ids};
+use super::{Context, typed_ids};
 use crate::key::{self, Key};
 use crate::known_hosts;
 use crate::places::Places;
@@ -71,11 +71,7 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
         texts => Named::of(&registry, &typed_ids(texts)?, Registry::known)?,
     };
     let now = SystemTime::now();
-    let mut rows = Vec::new();
-    for pi in pis {
-        let host_keys = known_hosts::pinned(&registry.host(&pi).map_err(failed)?).map_err(failed)?;
-        rows.push(row(&pi, registry.port_now(&pi).map_err(failed)?, &host_keys, &context.places, now));
-    }
+    let rows: Vec<Local> = pis.iter().map(|pi| look(&registry, pi, &context.places, now)).collect();
     if args.json {
         context.ui.json(&List { schema: SCHEMA, pis: rows })?;
         return Ok(fleet::conclude(context, &strays, None));
@@ -89,8 +85,21 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
     Ok(fleet::conclude(context, &strays, None))
 }
 
-/// What this machine knows of a Pi. `port`: what its entry says.
-pub fn row(pi: &Pi, port: u16, host_keys: &[HostKey], places: &Places, now: SystemTime) -> Local {
+/// What this machine knows of a Pi. An entry or pinned keys that can't be read are this Pi's problem, and no other's.
+pub fn look(registry: &Registry, pi: &Pi, places: &Places, now: SystemTime) -> Local {
+    let known = || -> Result<(u16, Vec<HostKey>), String> {
+        let host = registry.host(pi).map_err(|error| one_line(&error))?;
+        let port = registry.port_now(pi).map_err(|error| one_line(&error))?;
+        Ok((port, known_hosts::pinned(&host).map_err(|error| one_line(&error))?))
+    };
+    match known() {
+        Ok((port, host_keys)) => row(pi, port, &host_keys, places, now),
+        Err(what) => Local { problem: Some(places.show_in(&what)), ..row(pi, pi.port, &[], places, now) },
+    }
+}
+
+/// `port`: what its entry says.
+fn row(pi: &Pi, port: u16, host_keys: &[HostKey], places: &Places, now: SystemTime) -> Local {
     let (key, mut problem) = match key::load(&pi.key) {
         Ok(Some(key)) => (Some(key_row(&key, places, now)), mode_problem(&key, places)),
         Ok(None) if pi.entry == Entry::None => (None, None),
