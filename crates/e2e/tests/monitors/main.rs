@@ -102,7 +102,7 @@ fn a_run_is_told_of_and_a_device_that_goes_away_is_remembered() {
         ("device_received_files_total", "raspberry1", "1"),
         ("device_received_bytes_total", "raspberry1", "5"),
         ("device_removed_files_total", "raspberry1", "1"),
-        ("device_failed_files", "raspberry2", "0"),
+        ("device_failed_files", "raspberry1", "0"),
         ("device_alert_after_seconds", "raspberry2", "86400"),
         ("device_waiting_files", "raspberry1", "0"),
     ] {
