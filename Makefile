@@ -35,7 +35,7 @@ install: ## Install what `make build` built, manual pages and systemd units, bel
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/pipeline examples/notify-mail
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline docs/*.md examples/pipeline.yaml \
 		examples/alerts.yml examples/grafana.json \
-		systemd/device/ssh-tunnel.service LICENSE-*
+		systemd/device/ssh-tunnel.service LICENSE-* dist/agents/THIRD-PARTY-LICENSES.txt
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/pipeline/schema docs/schema/*.json
 	for unit in systemd/pipeline-*.service systemd/pipeline-*.timer; do \
 		sed 's#/usr/\(bin/pipeline\|share/doc\)#$(PREFIX)/\1#' $$unit | \

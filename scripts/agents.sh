@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds pipeline-agent for every kind of device, `agents.sh [ARCH...]`, into dist/agents/pipeline-agent-ARCH; ARCH is what
-# `uname -m` says on the device.
+# `uname -m` says on the device. Beside them, THIRD-PARTY-LICENSES.txt says what is linked into them.
 #
 # The agents are static: they run on any Linux of that architecture, whatever its C library. They are linked with glibc by
 # Debian's cross compilers rather than with musl, because those bring a C compiler (zstd needs one), its headers and a linker
@@ -40,7 +40,7 @@ has_std() {
 # Sets sysroot to where the target's standard library is, and rust to the directory of the compiler that it fits where that is not
 # the one in PATH, after getting them if need be.
 find_std() {
-    rust='' sysroot=$(rustc --print sysroot)
+    rust='' notices='' sysroot=$(rustc --print sysroot)
     if [ "${AGENTS_RUST:-}" != debian ]; then
         ! has_std "$sysroot" || return 0
         if command -v rustup >/dev/null && [[ $sysroot == "$(rustup show home)"/* ]]; then
@@ -65,6 +65,7 @@ find_debian_std() {
         unpack_compiler "$version"
     fi
     sysroot=$build/std-$version
+    notices=$sysroot/unpacked/usr/share/doc/$package/copyright
     has_std "$sysroot" && return 0
     echo "agents: unpacking $package $version for $debian"
     scripts/foreign-deb.sh "$debian" "$sysroot/unpacked" "$package=$version" ||
@@ -92,20 +93,8 @@ unpack_compiler() {
     ln -sfn "$(echo "$root"/usr/lib*/rustlib/"$host")" "$build/std-$1/lib/rustlib/$host"
 }
 
-# Prints what the C compiler is told besides: librsync-sys brings a config.h for each of the targets it knows, and 32-bit ARM is
-# not among them. That of 32-bit x86 fits: all that it says is which headers there are and how long the types.
-c_flags() {
-    local sources
-    [ "$target" = armv7-unknown-linux-gnueabihf ] || return 0
-    sources=$(cargo metadata --locked --format-version 1 --filter-platform "$target" |
-        grep -o '"manifest_path":"[^"]*/librsync-sys-[^"/]*/Cargo.toml"' | cut -d '"' -f 4)
-    [ -f "${sources%/*}/librsync/static/i686-unknown-linux-gnu/config.h" ] || fail "librsync-sys has no config.h for 32-bit x86"
-    echo "-I${sources%/*}/librsync/static/i686-unknown-linux-gnu"
-}
-
 build_agent() {
-    local c flags out upper program=$build/$target/agent/pipeline-agent
-    c=$(c_flags)
+    local flags out upper program=$build/$target/agent/pipeline-agent
     flags="-C target-feature=+crt-static --remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
     # Kernels with 16 or 64 KiB pages load only what is aligned to them.
     flags="$flags -C link-arg=-Wl,-z,max-page-size=65536"
@@ -113,7 +102,7 @@ build_agent() {
     upper=${target^^}
     # CARGO_ENCODED_RUSTFLAGS and RUSTFLAGS would replace the target's flags.
     env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS ${rust:+"RUSTC=$rust/bin/rustc" "LD_LIBRARY_PATH=$rust/lib/${host/unknown-/}"} \
-        "CC_${target//-/_}=$cc" ${c:+"CFLAGS_${target//-/_}=$c"} "CARGO_TARGET_${upper//-/_}_LINKER=$cc" "CARGO_TARGET_${upper//-/_}_RUSTFLAGS=$flags" \
+        "CC_${target//-/_}=$cc" "CARGO_TARGET_${upper//-/_}_LINKER=$cc" "CARGO_TARGET_${upper//-/_}_RUSTFLAGS=$flags" \
         cargo build --locked -p pipeline-agent --profile agent --target "$target" --target-dir "$build"
     # No interpreter and no shared library, or it would not start on another system.
     ! readelf -ld "$program" | grep -qE 'INTERP|\(NEEDED\)' || fail "$program is not static"
@@ -123,9 +112,12 @@ build_agent() {
 }
 
 [ $# -gt 0 ] || set -- x86_64 aarch64 armv7l
+compilers=()
 for arch; do
     describe "$arch"
+    compilers+=("$cc")
     scripts/setup.sh "$cc:$packages"
     find_std
     build_agent "$arch"
 done
+scripts/agent-licenses.sh dist/agents/THIRD-PARTY-LICENSES.txt "$notices" "${compilers[@]}"
