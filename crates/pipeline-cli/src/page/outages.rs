@@ -1,7 +1,7 @@
 //! When devices did not answer, and what failed where they did.
 
 use maud::{Markup, html};
-use pipeline_core::report::{DayState, Failure, Outage, Report, natural};
+use pipeline_core::report::{DayState, End, Failure, Outage, Report, natural};
 use program::words::printable;
 
 use super::chart;
@@ -26,7 +26,7 @@ pub fn calendar(report: &Report, times: &Times) -> Markup {
         more => format!("; {} shorter ones are left out", number(more as u64)),
     };
     html! {
-        (heading("outages", "Outages", "A row for each device, a column for each day; on a narrow page for each week, as its worst day was."))
+        (heading("outages", "Outages", "A row for each device, a column for each day; on a narrow page for each week, as its worst day was. Time in which nobody looked is no outage."))
         @if rows.is_empty() { p.empty { "No device has been visited yet." } } @else {
             (chart::key())
             (chart::calendar(&title, report.first_day, &rows))
@@ -41,7 +41,11 @@ fn outage_row(outage: &Outage, times: &Times) -> Vec<String> {
     vec![
         outage.device.clone(),
         times.moment(outage.began_ns),
-        outage.ended_ns.map_or_else(|| "now".to_owned(), |ended| times.moment(ended)),
+        match outage.end {
+            End::Change => times.moment(outage.ended_ns),
+            End::Pause => format!("{}, then nobody looked", times.moment(outage.ended_ns)),
+            End::Now => "now".to_owned(),
+        },
         long(outage.lasted),
         or_dash(outage.reason.as_deref().map(|reason| printable(reason).into_owned())),
     ]

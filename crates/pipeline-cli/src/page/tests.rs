@@ -33,7 +33,8 @@ fn made() -> Report {
         outages: vec![Outage {
             device: "raspberry3".into(),
             began_ns: i64::from(last_day - 9) * DAY_NS,
-            ended_ns: None,
+            ended_ns: i64::from(last_day) * DAY_NS + DAY_NS / 3,
+            end: End::Now,
             lasted: Duration::from_secs(9 * 86_400 + 28_800),
             reason: Some("the jump host can't connect to it: connection refused".into()),
         }],

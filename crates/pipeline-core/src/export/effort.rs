@@ -7,34 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalog::history::{DAY_NS, State as Ended};
-
-/// A timer visits each minute or so; after this long without a visit nobody was looking.
-pub const PATIENCE_NS: i64 = 3600 * 1_000_000_000;
+use crate::catalog::history::{DAY_NS, End, Spell, State as Ended, stretches};
 
 /// 2000-01-01: what is older is from a clock that nobody has set.
 const FIRST_DAY: i64 = 10_957;
 
-/// Visits in a row that found a device in the same state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Looks {
-    /// How they ended.
-    pub state: Ended,
-    /// Why, in words.
-    pub reason: Option<String>,
-    /// The first one.
-    pub began_ns: i64,
-    /// The last one.
-    pub last_ns: i64,
-}
-
 /// All that is known of one device.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// In the order of time.
-    pub looks: Vec<Looks>,
-    /// Days since 1970 on which it was visited; empty where nobody counted.
-    pub visited: BTreeSet<i64>,
+    /// How its visits ended, in the order of time.
+    pub spells: Vec<Spell>,
     /// Days since 1970 on which something was recorded that has arrived.
     pub recorded: BTreeSet<i64>,
 }
@@ -54,14 +36,14 @@ pub struct Effort {
 pub fn efforts(known: &Known, from_ns: Option<i64>, until_ns: Option<i64>, now_ns: i64) -> Vec<Effort> {
     let today = now_ns.div_euclid(DAY_NS);
     let recorded: BTreeSet<i64> = known.recorded.range(FIRST_DAY..=today).copied().collect();
-    let first_look = known.looks.first().map(|looks| looks.began_ns);
+    let first_look = known.spells.first().map(|spell| spell.began_ns);
     let first_record = recorded.first().map(|day| day * DAY_NS);
     // On the day of the first visit there was nothing before it.
     let is_earlier = |record: &i64| first_look.is_none_or(|look| record.div_euclid(DAY_NS) < look.div_euclid(DAY_NS));
     let Some(begin) = first_record.filter(is_earlier).or(first_look) else { return Vec::new() };
     let begin = from_ns.map_or(begin, |from| from.max(begin));
     let end = until_ns.map_or(now_ns, |until| until.min(now_ns));
-    let states = states(known, begin, end);
+    let states = states(&known.spells, now_ns);
     let mut efforts: Vec<Effort> = Vec::new();
     let mut at = begin;
     while at < end {
@@ -97,9 +79,9 @@ enum State {
 }
 
 impl State {
-    fn of(looks: &Looks) -> State {
-        let reason = || looks.reason.clone().unwrap_or_default();
-        match looks.state {
+    fn of(spell: &Spell) -> State {
+        let reason = || spell.reason.clone().unwrap_or_default();
+        match spell.state {
             Ended::Reached => State::Reached,
             Ended::Offline => State::Offline(reason()),
             Ended::Failed => State::Failed(reason()),
@@ -122,21 +104,13 @@ impl State {
 }
 
 /// From when on the device was in which state.
-fn states(known: &Known, begin: i64, end: i64) -> BTreeMap<i64, State> {
+fn states(spells: &[Spell], now_ns: i64) -> BTreeMap<i64, State> {
     let mut states = BTreeMap::new();
-    for (at, looks) in known.looks.iter().enumerate() {
-        states.insert(looks.began_ns, State::of(looks));
-        let next = known.looks.get(at + 1).map_or(end, |next| next.began_ns);
-        if next.saturating_sub(looks.last_ns) > PATIENCE_NS {
-            states.insert(looks.last_ns.saturating_add(1), State::NotVisited);
-        }
-        // Visits that found the same before and after a pause are one stretch: only the days tell that nobody came.
-        let first_whole = looks.began_ns.max(begin).div_euclid(DAY_NS) + 1;
-        for day in first_whole..looks.last_ns.div_euclid(DAY_NS) {
-            if !known.visited.is_empty() && !known.visited.contains(&day) {
-                states.insert(day * DAY_NS, State::NotVisited);
-                states.entry((day + 1) * DAY_NS).or_insert_with(|| State::of(looks));
-            }
+    for stretch in stretches(spells, now_ns) {
+        states.insert(stretch.began_ns(), State::of(stretch.spell));
+        if stretch.end == End::Pause {
+            // A single visit between two pauses takes no time.
+            states.insert(stretch.ended_ns, State::NotVisited);
         }
     }
     states
@@ -144,7 +118,11 @@ fn states(known: &Known, begin: i64, end: i64) -> BTreeMap<i64, State> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::catalog::history::LONGEST_PAUSE_NS;
+    use crate::path::DeviceName;
 
     const HOUR: i64 = 3600 * 1_000_000_000;
     /// 2026-11-01.
@@ -154,9 +132,19 @@ mod tests {
         (FIRST + day) * DAY_NS + hour * HOUR
     }
 
-    fn looks(state: Ended, reason: &str, began_ns: i64, last_ns: i64) -> Looks {
-        let reason = Some(reason).filter(|reason| !reason.is_empty()).map(str::to_owned);
-        Looks { state, reason, began_ns, last_ns }
+    fn spell(state: Ended, reason: &str, began_ns: i64, last_ns: i64) -> Spell {
+        Spell {
+            source: 1,
+            device: DeviceName::new("pi1").unwrap(),
+            state,
+            class: None,
+            reason: Some(reason).filter(|reason| !reason.is_empty()).map(str::to_owned),
+            hint: None,
+            began_ns,
+            last_ns,
+            visits: 1,
+            others: 0,
+        }
     }
 
     fn days(days: &[i64]) -> BTreeSet<i64> {
@@ -172,13 +160,12 @@ mod tests {
     fn a_week_of_a_device() {
         use Ended::{Failed, Offline, Reached};
         let known = Known {
-            looks: vec![
-                looks(Reached, "", at(0, 6), at(2, 9)),
-                looks(Offline, "no tunnel", at(2, 10), at(4, 3)),
-                looks(Reached, "", at(4, 4), at(5, 0)),
-                looks(Failed, "the card is read-only", at(5, 1), at(5, 6)),
+            spells: vec![
+                spell(Reached, "", at(0, 6), at(2, 9)),
+                spell(Offline, "no tunnel", at(2, 10), at(4, 3)),
+                spell(Reached, "", at(4, 4), at(5, 0)),
+                spell(Failed, "the card is read-only", at(5, 1), at(5, 6)),
             ],
-            visited: days(&[0, 1, 2, 3, 4, 5]),
             // Of day 3 the files came later; of day 1 nothing came.
             recorded: days(&[0, 2, 3, 4]),
         };
@@ -205,9 +192,10 @@ mod tests {
 
     #[test]
     fn what_nobody_watched_is_not_said_to_be_quiet() {
-        let reached = vec![looks(Ended::Reached, "", at(3, 0), at(8, 0))];
+        let reached = |from, to| spell(Ended::Reached, "", from, to);
         // Recorded before the first visit; and from a clock that nobody had set.
-        let mut known = Known { looks: reached, visited: days(&[3, 4, 6, 7, 8]), recorded: days(&[1, 4]) };
+        let spells = vec![reached(at(3, 0), at(5, 0)), reached(at(6, 0), at(8, 0))];
+        let mut known = Known { spells, recorded: days(&[1, 4]) };
         known.recorded.insert(0);
         let expected = [
             (24, 48, "recording; no visit known"),
@@ -220,5 +208,29 @@ mod tests {
         // Today is not over.
         assert_eq!(told(&efforts(&known, None, None, at(8, 1))), expected);
         assert_eq!(efforts(&Known::default(), None, None, at(8, 1)), []);
+    }
+
+    #[test]
+    fn a_pause_of_some_hours_is_the_same_whatever_was_found_before_and_after_it() {
+        use Ended::{Offline, Reached};
+        let after_pause = |minutes: i64, before: Ended, after: Ended| {
+            let resumed = at(2, 0) + minutes * 60_000_000_000;
+            // What is found again goes on as it was, as long as the catalog takes two visits for one stretch.
+            let spells = if before == after && resumed - at(2, 0) <= LONGEST_PAUSE_NS {
+                vec![spell(before, "gone", at(1, 0), at(2, 12))]
+            } else {
+                vec![spell(before, "gone", at(1, 0), at(2, 0)), spell(after, "gone", resumed, at(2, 12))]
+            };
+            let efforts = efforts(&Known { spells, recorded: days(&[1, 2]) }, None, None, at(2, 13));
+            efforts.iter().any(|effort| effort.reason.ends_with("not visited"))
+        };
+        for (before, after) in [(Reached, Reached), (Offline, Offline), (Reached, Offline), (Offline, Reached)] {
+            let told = [61, 119, 180, 181, 600].map(|minutes| after_pause(minutes, before, after));
+            assert_eq!(told, [false, false, false, true, true], "{before:?}, then {after:?}");
+        }
+        // Visits too rare to say anything of the time between them.
+        let rare: Vec<Spell> = (0..4).map(|n| spell(Reached, "", at(1, 6 * n), at(1, 6 * n))).collect();
+        let efforts = efforts(&Known { spells: rare, recorded: days(&[1]) }, None, None, at(2, 0));
+        assert_eq!(told(&efforts), [(24, 48, "recording; not visited")]);
     }
 }

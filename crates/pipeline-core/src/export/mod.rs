@@ -12,14 +12,14 @@ mod list;
 mod names;
 mod page;
 
-use crate::catalog::history::{Filter, History, State};
+use crate::catalog::history::{Filter, History};
 use crate::catalog::{Catalog, Contents};
 use crate::clock::now_ns;
 use crate::path::DeviceName;
 
 pub use bag::{Bag, BagInfo, write_bag};
 pub use destination::NewFile;
-pub use effort::{Effort, Known, Looks, efforts};
+pub use effort::{Effort, Known, efforts};
 pub use error::ExportError;
 pub use list::{Listed, write_manifest};
 pub use page::write_page;
@@ -43,22 +43,14 @@ pub fn recording(history: &History, filter: &Filter) -> Result<Vec<(DeviceName, 
         history.sources_of(&filter.devices).into_iter().map(|source| source.device.clone()).collect();
     devices.dedup();
     let all = Filter { devices: filter.devices.clone(), ..Filter::default() };
-    let (spells, days) = (history.spells(&all)?, history.days(&all)?);
+    let spells = history.spells(&all)?;
     let now = now_ns();
     let mut recording = Vec::new();
     for device in devices {
         let mut known = Known::default();
         // A device whose directory was changed has one of them at a time.
-        let of_device = spells.iter().filter(|spell| spell.device == device);
-        known.looks.extend(of_device.map(|spell| Looks {
-            state: spell.state,
-            reason: spell.reason.clone().filter(|_| spell.state != State::Reached),
-            began_ns: spell.began_ns,
-            last_ns: spell.last_ns,
-        }));
-        known.looks.sort_by_key(|looks| looks.began_ns);
-        let visited = days.iter().filter(|day| day.device == device && day.visits() > 0);
-        known.visited.extend(visited.map(|day| i64::from(day.day)));
+        known.spells.extend(spells.iter().filter(|spell| spell.device == device).cloned());
+        known.spells.sort_by_key(|spell| spell.began_ns);
         for source in history.sources().iter().filter(|source| source.device == device) {
             known.recorded.extend(history.recorded_days(source)?);
         }

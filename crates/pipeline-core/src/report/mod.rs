@@ -13,6 +13,7 @@ mod outages;
 #[cfg(test)]
 mod tests;
 
+pub use crate::catalog::history::End;
 pub use device::natural;
 pub use model::{Amount, DayState, Device, Failure, Outage, Report, Runs, Space, State, Sums, UseDay};
 

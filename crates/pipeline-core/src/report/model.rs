@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::catalog::history::End;
 use crate::hold::Standing;
 use crate::inspect::Concern;
 
@@ -168,11 +169,11 @@ pub enum DayState {
     Unknown,
     /// It answered, and all was done.
     Ready,
-    /// It did not answer for a part of the day that counts.
+    /// It did not answer in a part of the day's visits that counts.
     Partly,
-    /// It answered, and something failed for a part of the day that counts.
+    /// It answered, and something failed in a part of its visits that counts.
     Failed,
-    /// It did not answer for most of the day.
+    /// It did not answer in most of the day's visits.
     Offline,
 }
 
@@ -183,8 +184,10 @@ pub struct Outage {
     pub device: String,
     /// When it first did not answer.
     pub began_ns: i64,
-    /// When it answered again; none: not yet.
-    pub ended_ns: Option<i64>,
+    /// When it answered again, or up to when it is known not to have answered.
+    pub ended_ns: i64,
+    /// Which of these.
+    pub end: End,
     /// How long.
     pub lasted: Duration,
     /// Why, as the connection told.

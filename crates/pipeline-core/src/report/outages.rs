@@ -1,10 +1,12 @@
 //! When devices did not answer: stretches, and the days of a calendar. Pure.
+//!
+//! Both tell of visits alone, so that they agree: where nobody looked there is neither an outage nor a day that is drawn.
 
 use std::time::Duration;
 
 use super::facts::Window;
 use super::{DayState, Outage};
-use crate::catalog::history::{Day, Spell, State};
+use crate::catalog::history::{Day, End, Spell, Stretch, stretches};
 
 /// Shorter ones come with any radio link, and would hide the others.
 const SHORTEST: Duration = Duration::from_secs(3600);
@@ -17,28 +19,27 @@ const MOST: f64 = 0.5;
 
 /// The stretches without an answer of one device, whose spells are in the order of time, that reach into the window.
 ///
-/// From the first visit without an answer to the first one with any; to the moment of the report where there is none yet. A stretch with several
-/// reasons has the last.
+/// From the first visit without an answer to the first one with any, or to the last one before a time in which nobody looked; to the moment of
+/// the report where it lasts. A stretch with several reasons has the last.
 pub fn outages(spells: &[Spell], window: &Window) -> Vec<Outage> {
-    let mut outages = Vec::new();
-    let mut stretches = spells.chunk_by(|a, b| (a.state == State::Offline) == (b.state == State::Offline)).peekable();
-    while let Some(stretch) = stretches.next() {
-        let ended_ns = stretches.peek().map(|next| next[0].began_ns);
-        outages.extend(stretch.last().and_then(|last| outage(&stretch[0], last, ended_ns, window.at_ns)));
-    }
-    outages.retain(|outage| outage.ended_ns.is_none_or(|ended| ended >= window.begin_ns()));
+    let stretches: Vec<Stretch<'_>> = stretches(spells, window.at_ns).collect();
+    let goes_on = |a: &Stretch<'_>, b: &Stretch<'_>| a.is_offline() && b.is_offline() && a.end == End::Change;
+    let mut outages: Vec<Outage> =
+        stretches.chunk_by(goes_on).filter_map(|chunk| outage(chunk.first()?, chunk.last()?)).collect();
+    outages.retain(|outage| outage.ended_ns >= window.begin_ns());
     outages
 }
 
-fn outage(first: &Spell, last: &Spell, ended_ns: Option<i64>, at_ns: i64) -> Option<Outage> {
-    let lasted_ns = ended_ns.unwrap_or(at_ns).saturating_sub(first.began_ns);
+fn outage(first: &Stretch<'_>, last: &Stretch<'_>) -> Option<Outage> {
+    let lasted_ns = last.ended_ns.saturating_sub(first.began_ns());
     let lasted = Duration::from_nanos(u64::try_from(lasted_ns).unwrap_or(0));
-    (first.state == State::Offline && lasted >= SHORTEST).then(|| Outage {
-        device: first.device.as_str().to_owned(),
-        began_ns: first.began_ns,
-        ended_ns,
+    (first.is_offline() && lasted >= SHORTEST).then(|| Outage {
+        device: first.spell.device.as_str().to_owned(),
+        began_ns: first.began_ns(),
+        ended_ns: last.ended_ns,
+        end: last.end,
         lasted,
-        reason: last.reason.clone(),
+        reason: last.spell.reason.clone(),
     })
 }
 

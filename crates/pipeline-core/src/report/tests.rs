@@ -7,7 +7,7 @@ use super::facts::Window;
 use super::outages::{day_state, outages};
 use super::*;
 use crate::catalog::Catalog;
-use crate::catalog::history::{Spell, State as SpellState};
+use crate::catalog::history::{Day, End, Spell, State as SpellState};
 use crate::config::{Config, Surroundings};
 use crate::error::Class;
 use crate::inspect::{Kind, Severity};
@@ -47,14 +47,72 @@ fn an_outage_is_from_the_first_visit_without_an_answer_to_the_first_with_one() {
         spell(Offline, 71, 99, Some("gone")),
     ];
     let window = Window { first_day: 1, last_day: 4, at_ns: 100 * HOUR_NS };
+    let expected = [(51, 56, End::Change, 5, Some("no jump host")), (71, 100, End::Now, 29, Some("gone"))];
+    assert_eq!(told(&outages(&spells, &window)), expected);
+}
+
+fn told(outages: &[Outage]) -> Vec<(i64, i64, End, u64, Option<&str>)> {
+    let hours =
+        |outage: &Outage| (outage.began_ns / HOUR_NS, outage.ended_ns / HOUR_NS, outage.lasted.as_secs() / 3600);
+    let told = outages.iter().map(|outage| (hours(outage), outage.end, outage.reason.as_deref()));
+    told.map(|((began, ended, lasted), end, reason)| (began, ended, end, lasted, reason)).collect()
+}
+
+#[test]
+fn while_nobody_looked_there_is_no_outage_as_there_is_no_day_in_the_calendar() {
+    use SpellState::{Offline, Reached};
+    // The collector was off on the third and fourth day, for the evening of the sixth, and since the noon of the seventh.
+    let spells = [
+        spell(Reached, 0, 20, None),
+        spell(Offline, 24, 47, Some("no tunnel")),
+        spell(Offline, 96, 130, Some("no tunnel")),
+        spell(Offline, 140, 156, Some("no jump host")),
+    ];
+    let window = Window { first_day: 0, last_day: 8, at_ns: 200 * HOUR_NS };
     let found = outages(&spells, &window);
-    let told: Vec<_> = found
-        .iter()
-        .map(|o| {
-            (o.began_ns / HOUR_NS, o.ended_ns.map(|ns| ns / HOUR_NS), o.lasted.as_secs() / 3600, o.reason.as_deref())
-        })
-        .collect();
-    assert_eq!(told, [(51, Some(56), 5, Some("no jump host")), (71, None, 29, Some("gone"))]);
+    let expected = [
+        (24, 47, End::Pause, 23, Some("no tunnel")),
+        (96, 130, End::Pause, 34, Some("no tunnel")),
+        (140, 156, End::Pause, 16, Some("no jump host")),
+    ];
+    assert_eq!(told(&found), expected);
+    // As the catalog counts the visits of such days.
+    let day_of = |hour: i64| i32::try_from(hour / 24).unwrap();
+    let visited = |day: i32| {
+        let in_spell =
+            |spell: &&Spell| (day_of(spell.began_ns / HOUR_NS)..=day_of(spell.last_ns / HOUR_NS)).contains(&day);
+        spells.iter().find(in_spell).map(|spell| u64::from(spell.state == Offline))
+    };
+    for number in 0..=8 {
+        let state = visited(number)
+            .map_or(DayState::Unknown, |offline| day_state(&Day { reached: 1 - offline, offline, ..day(number) }));
+        let (begin_ns, end_ns) = (i64::from(number) * DAY_NS, i64::from(number + 1) * DAY_NS);
+        let is_out = found.iter().any(|outage| outage.began_ns < end_ns && outage.ended_ns > begin_ns);
+        assert_eq!(is_out, state == DayState::Offline, "day {number} is {state:?}");
+    }
+}
+
+fn day(day: i32) -> Day {
+    Day {
+        source: 1,
+        device: DeviceName::new("pi1").unwrap(),
+        day,
+        reached: 0,
+        offline: 0,
+        failed: 0,
+        received: 0,
+        received_bytes: 0,
+        adopted: 0,
+        adopted_bytes: 0,
+        removed: 0,
+        removed_bytes: 0,
+        versions: 0,
+        clashes: 0,
+        deferred: 0,
+        failures: 0,
+        first_ns: 0,
+        last_ns: 0,
+    }
 }
 
 #[test]
@@ -79,29 +137,7 @@ fn a_failure_is_told_once_whatever_numbers_are_in_it() {
 
 #[test]
 fn a_day_is_as_the_most_of_its_visits() {
-    let state = |reached, offline, failed, received| {
-        let day = Day {
-            source: 1,
-            device: DeviceName::new("pi1").unwrap(),
-            day: 0,
-            reached,
-            offline,
-            failed,
-            received,
-            received_bytes: 0,
-            adopted: 0,
-            adopted_bytes: 0,
-            removed: 0,
-            removed_bytes: 0,
-            versions: 0,
-            clashes: 0,
-            deferred: 0,
-            failures: 0,
-            first_ns: 0,
-            last_ns: 0,
-        };
-        day_state(&day)
-    };
+    let state = |reached, offline, failed, received| day_state(&Day { reached, offline, failed, received, ..day(0) });
     assert_eq!(state(0, 0, 0, 0), DayState::Unknown);
     assert_eq!(state(0, 0, 0, 7), DayState::Ready, "before visits were counted");
     assert_eq!(state(1400, 40, 0, 0), DayState::Ready);
@@ -233,7 +269,7 @@ fn all_that_a_page_shows_is_what_the_catalog_has() {
     let stopped = vec![("the storage is full".to_owned(), 1)];
     assert_eq!(report.runs, Runs { total: 3, killed: 1, stopped, last_ns: Some(NOW_NS - DAY_NS) });
     let outage = &report.outages[0];
-    assert_eq!((outage.device.as_str(), outage.ended_ns, outage.lasted.as_secs()), ("pi3", None, 3 * 86_400));
+    assert_eq!((outage.device.as_str(), outage.end, outage.lasted.as_secs()), ("pi3", End::Now, 3 * 86_400));
     assert!(report.failures.is_empty() && report.outages.len() == 1);
 
     let last_days = super::report(&config, &fleet, Some(NOW_NS - 2 * DAY_NS), NOW_NS).unwrap();

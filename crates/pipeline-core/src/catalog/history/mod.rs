@@ -10,6 +10,7 @@ mod lookup;
 mod recent;
 mod rows;
 mod runs;
+mod stretch;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ pub use rows::{
     DAY_NS, Day, DayReading, FileRow, Kept, LeftKind, Outstanding, Reading, RunEndings, RunRow, RunSums, Source, Spell,
     State, StorageReading, is_past,
 };
+pub use stretch::{End, LONGEST_PAUSE_NS, Stretch, stretches};
 
 use super::{BUSY, Catalog, CatalogError, FILE_NAME, sqlite};
 use crate::config::{Globs, HostPattern};

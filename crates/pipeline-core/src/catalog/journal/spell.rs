@@ -5,16 +5,12 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::catalog::history::{DAY_NS, State};
+use crate::catalog::history::{DAY_NS, LONGEST_PAUSE_NS, State};
 use crate::error::Class;
 use crate::event::Outcome;
 
 /// Changes of a source that are told for one day. A device that comes and goes each minute would fill the disk otherwise.
 pub(super) const MOST_A_DAY: i64 = 100;
-
-/// Visits that are further apart do not make one spell: nobody looked in between. Longer than the pause of any timer that is called
-/// one, and short enough that a collector that was down for an evening shows.
-const LONGEST_PAUSE_NS: i64 = 3 * 3_600 * 1_000_000_000;
 
 /// How one visit ended.
 #[derive(Clone, Copy, Debug)]
