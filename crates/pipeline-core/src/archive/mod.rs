@@ -69,7 +69,7 @@ pub use self::walk::{Lies, Walk};
 use crate::cancel::Cancel;
 use crate::catalog::Noted;
 use crate::digest::Digest;
-use crate::entry::Prefix;
+use crate::entry::{Prefix, usable};
 use crate::path::{DeviceName, RelPath};
 
 /// Bytes that are left free, so that catalogs and manifests on the same file system don't meet the end: a hundredth of the
@@ -106,10 +106,10 @@ pub struct Init {
     pub created: bool,
 }
 
-/// The room of a storage. 0 where it does not count.
+/// The room of a storage, as `df` counts it. 0 where it does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// Its size.
+    /// Its size for ordinary users: [used and free](crate::entry::usable).
     pub total_bytes: u64,
     /// What we may still write.
     pub free_bytes: u64,
@@ -256,7 +256,7 @@ impl Archive {
         let stat = fstatvfs(&self.store.root)
             .map_err(|e| error::failed(&self.store.path, "ask for the free space of", b"", e))?;
         Ok(Room {
-            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            total_bytes: usable(stat.f_blocks, stat.f_bfree, stat.f_bavail).saturating_mul(stat.f_frsize),
             free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
             total_files: stat.f_files,
             free_files: stat.f_favail,

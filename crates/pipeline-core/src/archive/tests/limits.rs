@@ -38,6 +38,19 @@ fn assert_full(error: &ArchiveError) {
     assert_eq!(error.class(), Class::Storage);
 }
 
+/// Where something is kept for root, as on ext4, size and use would differ.
+#[test]
+fn its_room_is_what_df_says() {
+    let storage = Storage::new();
+    let room = Archive::open(storage.path(), "collector", ReadBack::Auto).unwrap().room().unwrap();
+    let df = Command::new("df").args(["-B1", "--output=used,avail"]).arg(storage.path()).output().unwrap();
+    let text = String::from_utf8(df.stdout).unwrap();
+    let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    // Others write there meanwhile, which makes the one larger and the other smaller.
+    assert_eq!(room.total_bytes, numbers[0] + numbers[1], "{text}");
+    assert!(room.free_bytes <= room.total_bytes);
+}
+
 /// Writes until the storage refuses.
 fn fill(archive: &Archive, staging: &Staging, path: &str, bytes: usize) -> Result<Staged, ArchiveError> {
     let content = vec![7; bytes];
