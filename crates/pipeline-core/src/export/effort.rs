@@ -233,4 +233,18 @@ mod tests {
         let efforts = efforts(&Known { spells: rare, recorded: days(&[1]) }, None, None, at(2, 0));
         assert_eq!(told(&efforts), [(24, 48, "recording; not visited")]);
     }
+
+    #[test]
+    fn visits_that_have_yet_to_come_are_no_end_of_those_before() {
+        use Ended::{Offline, Reached};
+        // A clock that was ahead wrote the second.
+        let spells = vec![spell(Reached, "", at(0, 0), at(2, 0)), spell(Offline, "no network", at(9, 0), at(9, 1))];
+        let known = Known { spells, recorded: days(&[0, 1, 2]) };
+        // The last visit was seconds ago.
+        assert_eq!(told(&efforts(&known, None, None, at(2, 0) + 30_000_000_000)), [(0, 48, "recording")]);
+        assert_eq!(
+            told(&efforts(&known, None, None, at(2, 4))),
+            [(0, 48, "recording"), (48, 52, "recording; not visited")]
+        );
+    }
 }

@@ -1,33 +1,30 @@
-//! How devices and storage were: spells, days, readings.
+//! How devices and storage were: days, readings.
 
 use rusqlite::types::Value;
 use rusqlite::{Row, params};
 
-use super::{
-    DAY_NS, Day, DayReading, Filter, History, Reading, Source, Spell, State, StorageReading, unknown_word, unsigned,
-    unsigned_or_none,
-};
+use super::{DAY_NS, Day, DayReading, Filter, History, Reading, Source, StorageReading, unsigned, unsigned_or_none};
 use crate::catalog::CatalogError;
-use crate::error::Class;
 use crate::period::Period;
 
+/// What a look learns of a device and a visit does not, of the columns of a reading.
+macro_rules! learnt_by_a_look {
+    () => {
+        "temperature_mdeg, throttled, uptime_s, load_milli, memory_total_bytes, memory_available_bytes, read_only, sd_errors, agent"
+    };
+}
+
 /// Every column of a reading, in the order of [`reading`] and [`reading_values`].
-pub(in crate::catalog) const READING_COLUMNS: &str =
+pub(in crate::catalog) const READING_COLUMNS: &str = concat!(
     "at_ns, total_bytes, free_bytes, total_files, free_files, data_bytes, data_files, waiting_bytes, waiting_files,
-    kept_bytes, kept_files, oldest_waiting_ns, clock_offset_ns, temperature_mdeg, throttled, uptime_s, load_milli,
-    memory_total_bytes, memory_available_bytes, read_only, sd_errors, agent";
+    kept_bytes, kept_files, oldest_waiting_ns, clock_offset_ns, ",
+    learnt_by_a_look!()
+);
+
+/// In SQL: whether a reading says nothing that only a look learns.
+pub(in crate::catalog) const LEARNT_BY_A_VISIT: &str = concat!("coalesce(", learnt_by_a_look!(), ") IS NULL");
 
 impl History {
-    /// How visits ended, stretch by stretch: those that reach into the period, by device and time.
-    pub fn spells(&self, filter: &Filter) -> Result<Vec<Spell>, CatalogError> {
-        let query = || {
-            let sql = "SELECT state, class, reason, hint, began_ns, last_ns, visits, others FROM spell
-                       WHERE source = ?1 AND began_ns < ?3 AND last_ns >= ?2 ORDER BY began_ns, id";
-            self.of_each(filter, sql, filter.period.bounds_ns(), spell)
-        };
-        query().map_err(self.failed("listing visits"))
-    }
-
     /// Sums by day, by device and time: of each day that the period touches.
     pub fn days(&self, filter: &Filter) -> Result<Vec<Day>, CatalogError> {
         let query = || {
@@ -120,21 +117,6 @@ impl History {
     }
 }
 
-pub(super) fn spell(row: &Row<'_>, source: &Source) -> rusqlite::Result<Spell> {
-    Ok(Spell {
-        source: source.id,
-        device: source.device.clone(),
-        state: State::of_word(row.get_ref(0)?.as_str()?).ok_or_else(|| unknown_word(0))?,
-        class: row.get::<_, Option<String>>(1)?.and_then(|word| Class::of_word(&word)),
-        reason: row.get(2)?,
-        hint: row.get(3)?,
-        began_ns: row.get(4)?,
-        last_ns: row.get(5)?,
-        visits: unsigned(row, 6)?,
-        others: unsigned(row, 7)?,
-    })
-}
-
 fn day(row: &Row<'_>, source: &Source) -> rusqlite::Result<Day> {
     Ok(Day {
         source: source.id,
@@ -213,6 +195,12 @@ pub(in crate::catalog) fn reading_values(reading: &Reading) -> [Value; 22] {
         number(reading.sd_errors),
         reading.agent.clone().into(),
     ]
+}
+
+/// Whether a reading says anything that only a look learns.
+pub(in crate::catalog) fn is_of_a_look(reading: &Reading) -> bool {
+    let learnt = learnt_by_a_look!().split(',').count();
+    reading_values(reading).iter().rev().take(learnt).any(|value| *value != Value::Null)
 }
 
 fn add_to_day(days: &mut Vec<DayReading>, source: &Source, row: &Row<'_>) -> rusqlite::Result<()> {

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::files::{file, outstanding};
-use super::health::spell;
-use super::{DAY_NS, FileRow, History, LeftKind, Outstanding, Source, Spell, unsigned};
+use super::{DAY_NS, FileRow, History, LeftKind, Outstanding, Source, unsigned};
 use crate::archive::ArchivePath;
 use crate::catalog::CatalogError;
 use crate::catalog::visit::{Holder, IDENTITY, path};
@@ -124,16 +123,6 @@ impl History {
             rows.collect::<Result<Vec<_>, _>>()
         };
         query().map_err(self.failed("looking up what is left"))
-    }
-
-    /// The newest stretch of visits to a source.
-    pub fn last_spell(&self, source: &Source) -> Result<Option<Spell>, CatalogError> {
-        let query = || {
-            let sql = "SELECT state, class, reason, hint, began_ns, last_ns, visits, others FROM spell
-                       WHERE source = ?1 ORDER BY began_ns DESC, id DESC LIMIT 1";
-            self.conn.prepare_cached(sql)?.query_row([source.id], |row| spell(row, source)).optional()
-        };
-        query().map_err(self.failed("looking up visits"))
     }
 
     /// Received files that are still on the device.

@@ -10,6 +10,7 @@ mod lookup;
 mod recent;
 mod rows;
 mod runs;
+mod spells;
 mod stretch;
 
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ use crate::config::{Globs, HostPattern};
 use crate::path::DeviceName;
 use crate::period::Period;
 
-pub(super) use health::{READING_COLUMNS, reading_values};
+pub(super) use health::{LEARNT_BY_A_VISIT, READING_COLUMNS, is_of_a_look, reading_values};
 
 /// Which rows are wanted: by default all.
 #[derive(Clone, Debug, Default)]

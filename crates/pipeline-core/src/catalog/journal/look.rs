@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, params};
 
-use crate::catalog::history::{DAY_NS, Reading};
+use crate::catalog::history::{DAY_NS, LEARNT_BY_A_VISIT, Reading, is_of_a_look};
 
 const MINUTE_NS: i64 = 60 * 1_000_000_000;
 const HOUR_NS: i64 = 60 * MINUTE_NS;
@@ -24,27 +24,14 @@ const OF_STORAGE: &str = "storage_reading WHERE ?1 IS NULL";
 /// Makes room for the reading of a look at a device.
 pub(super) fn make_room(conn: &Connection, source: i64, reading: &Reading) -> rusqlite::Result<()> {
     // A look that learns nothing of its health reads what a visit does.
-    let visits_stay = if says_health(reading) {
-        "AND (waiting_files IS NULL OR coalesce(temperature_mdeg, throttled, uptime_s, load_milli, memory_total_bytes,
-                  memory_available_bytes, read_only, sd_errors, agent) IS NOT NULL)"
-    } else {
-        ""
-    };
+    let visits_stay = format!("AND (waiting_files IS NULL OR NOT ({LEARNT_BY_A_VISIT}))");
+    let visits_stay = if is_of_a_look(reading) { visits_stay.as_str() } else { "" };
     replace(conn, (OF_DEVICE, visits_stay), Some(source), reading.at_ns)
 }
 
 /// The same of the storage.
 pub(super) fn make_room_of_storage(conn: &Connection, at_ns: i64) -> rusqlite::Result<()> {
     replace(conn, (OF_STORAGE, ""), None, at_ns)
-}
-
-fn says_health(reading: &Reading) -> bool {
-    let numbers = [reading.throttled, reading.uptime_s, reading.load_milli, reading.sd_errors];
-    let memory = [reading.memory_total_bytes, reading.memory_available_bytes];
-    numbers.iter().chain(&memory).any(Option::is_some)
-        || reading.temperature_mdeg.is_some()
-        || reading.read_only.is_some()
-        || reading.agent.is_some()
 }
 
 fn replace(conn: &Connection, (rows, only): (&str, &str), source: Option<i64>, at_ns: i64) -> rusqlite::Result<()> {

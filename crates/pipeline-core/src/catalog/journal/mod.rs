@@ -16,7 +16,7 @@ pub(super) use day::DaySums;
 pub use left::Left;
 use spell::Ended;
 
-use super::history::{READING_COLUMNS, Reading, State, StorageReading, reading_values};
+use super::history::{LEARNT_BY_A_VISIT, READING_COLUMNS, Reading, State, StorageReading, reading_values};
 use super::{Catalog, CatalogError, Visit, connect};
 use crate::clock::now_ns;
 use crate::entry::Vitals;
@@ -208,10 +208,10 @@ fn end_run(conn: &Connection, report: &RunReport) -> rusqlite::Result<()> {
 /// Takes back what an earlier visit of the same hour (UTC) has read: the later one knows what is left by now. What `inspect` reads has
 /// more in it, and stays.
 fn take_back(conn: &Connection, source: i64, at_ns: i64) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM reading WHERE source = ?1 AND at_ns >= ?2 AND at_ns < ?2 + ?3 AND coalesce(temperature_mdeg, throttled,
-                   uptime_s, load_milli, memory_total_bytes, memory_available_bytes, read_only, sd_errors, agent) IS NULL";
+    let sql =
+        format!("DELETE FROM reading WHERE source = ?1 AND at_ns >= ?2 AND at_ns < ?2 + ?3 AND {LEARNT_BY_A_VISIT}");
     let hour_ns = at_ns - at_ns.rem_euclid(BETWEEN_READINGS_NS);
-    conn.prepare_cached(sql)?.execute([source, hour_ns, BETWEEN_READINGS_NS]).map(drop)
+    conn.prepare_cached(&sql)?.execute([source, hour_ns, BETWEEN_READINGS_NS]).map(drop)
 }
 
 fn add_reading(conn: &Connection, source: i64, reading: &Reading) -> rusqlite::Result<()> {

@@ -38,7 +38,8 @@ impl<'a> Ended<'a> {
     /// Adds the visit to the newest spell of its source, or begins one.
     pub(super) fn note(&self, conn: &Connection, source: i64, now_ns: i64) -> rusqlite::Result<()> {
         let Some(newest) = Newest::of(conn, source)? else { return self.begin(conn, source, now_ns) };
-        let goes_on = now_ns.saturating_sub(newest.last_ns) <= LONGEST_PAUSE_NS;
+        // So far in the time to come it was written by a clock that was ahead: nobody knows when it was.
+        let goes_on = now_ns.abs_diff(newest.last_ns) <= LONGEST_PAUSE_NS.cast_unsigned();
         if goes_on && newest.is_like(self) {
             return self.extend(conn, &newest, now_ns);
         }
@@ -60,7 +61,7 @@ impl<'a> Ended<'a> {
     }
 
     fn extend(&self, conn: &Connection, newest: &Newest, now_ns: i64) -> rusqlite::Result<()> {
-        // Our own clock may have been set back.
+        // Our own clock may have been set back a little.
         let sql = "UPDATE spell SET last_ns = max(last_ns, ?2), visits = visits + 1 WHERE id = ?1";
         conn.prepare_cached(sql)?.execute(params![newest.id, now_ns])?;
         if newest.reason.as_deref() != self.reason {

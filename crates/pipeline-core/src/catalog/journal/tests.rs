@@ -452,3 +452,50 @@ fn files_come_by_time_and_only_those_that_are_meant() {
     let stranger = HostPattern::parse("pj").unwrap();
     assert_eq!(history.stranger(std::slice::from_ref(&stranger)), Some(&stranger));
 }
+
+#[test]
+fn a_clock_that_was_ahead_once_takes_no_later_visit_for_an_earlier_one() {
+    let place = Place::new();
+    let hour = |at: i64| at * 3600;
+    let visits = [
+        (hour(0), Outcome::Done),
+        // Three days ahead, for two visits.
+        (hour(72), Outcome::Done),
+        (hour(73), Outcome::Done),
+        (hour(2), Outcome::Done),
+        (hour(3), Outcome::Done),
+        (hour(4), offline("no tunnel")),
+    ];
+    let told = |spells: &[Spell]| -> Vec<(&'static str, i64, i64, u64)> {
+        let hour = |ns: i64| (ns - MIDNIGHT_NS) / SECOND_NS / 3600;
+        spells.iter().map(|s| (s.state.word(), hour(s.began_ns), hour(s.last_ns), s.visits)).collect()
+    };
+    let spells = place.spells(visits.clone());
+    // Of what has yet to come, nobody can say more for now.
+    let ahead = [("reached", 72, 73, 2)];
+    assert_eq!(
+        told(&spells),
+        [&[("reached", 0, 0, 1), ("reached", 2, 3, 2), ("offline", 4, 4, 1)], &ahead[..]].concat()
+    );
+    let history = place.catalog.history().unwrap();
+    let last = history.last_spell(&history.sources()[0]).unwrap().unwrap();
+    assert_eq!(told(&[last]), [("offline", 4, 4, 1)]);
+
+    // Visits go on until that time has come, and past it.
+    let until_then = (2..40).map(|at| (hour(2 * at + 1), offline("no tunnel")));
+    let spells = place.spells(until_then);
+    assert_eq!(told(&spells), [("reached", 0, 0, 1), ("reached", 2, 3, 2), ("offline", 4, 79, 39)]);
+}
+
+#[test]
+fn a_spell_that_a_clock_drew_out_ends_where_the_next_began() {
+    let place = Place::new();
+    // The clock was ahead by two hours and a half at the second visit, which made one spell with the first.
+    let visits = [(0, Outcome::Done), (9_000, Outcome::Done), (120, offline("gone")), (180, offline("gone"))];
+    let told: Vec<_> = place
+        .spells(visits)
+        .iter()
+        .map(|s| (s.state.word(), (s.began_ns - MIDNIGHT_NS) / SECOND_NS, (s.last_ns - MIDNIGHT_NS) / SECOND_NS))
+        .collect();
+    assert_eq!(told, [("reached", 0, 120), ("offline", 120, 180)]);
+}
