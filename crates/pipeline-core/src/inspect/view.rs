@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::words::percent_used;
 use crate::catalog::history::Reading;
 use crate::clock::{moment, moment_or_none};
 use crate::error::Class;
@@ -22,6 +23,7 @@ pub struct FleetReport {
     /// Every device, in the order of the configuration.
     pub devices: Vec<DeviceView>,
     /// Where the data goes.
+    #[serde(serialize_with = "storage_in_use")]
     pub storage: StorageView,
     /// The hold on removals, if there is one.
     pub hold: Option<Hold>,
@@ -53,6 +55,7 @@ pub struct DeviceView {
     #[serde(flatten)]
     pub state: State,
     /// How it is; of one that did not answer, how it was when it last did. None where nothing was ever heard of it.
+    #[serde(serialize_with = "reading_in_use")]
     pub reading: Option<Reading>,
     /// Until when received files stay on it; none where there are none, or nobody could look.
     pub kept: Option<KeptUntil>,
@@ -253,6 +256,31 @@ pub enum Kind {
     Hold,
     /// The catalog can't be written.
     Catalog,
+}
+
+/// What has a size and free room, with what follows from the two, so that nobody has to compute it.
+#[derive(Serialize)]
+struct InUse<'a, T> {
+    #[serde(flatten)]
+    of: &'a T,
+    used_bytes: Option<u64>,
+    used_percent: Option<u64>,
+}
+
+#[allow(clippy::ref_option)] // what serde hands over
+fn reading_in_use<S: Serializer>(reading: &Option<Reading>, serializer: S) -> Result<S::Ok, S::Error> {
+    let in_use = reading.as_ref().map(|reading| InUse {
+        of: reading,
+        used_bytes: reading.used_bytes(),
+        used_percent: percent_used(reading.total_bytes, reading.free_bytes),
+    });
+    in_use.serialize(serializer)
+}
+
+fn storage_in_use<S: Serializer>(storage: &StorageView, serializer: S) -> Result<S::Ok, S::Error> {
+    let StorageView { total_bytes, free_bytes, .. } = *storage;
+    let used_bytes = total_bytes.zip(free_bytes).map(|(total, free)| total.saturating_sub(free));
+    InUse { of: storage, used_bytes, used_percent: percent_used(total_bytes, free_bytes) }.serialize(serializer)
 }
 
 #[allow(clippy::ref_option)] // what serde hands over

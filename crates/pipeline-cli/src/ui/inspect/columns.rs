@@ -28,25 +28,26 @@ pub(super) struct Row<'a> {
 pub(super) const CORE: u8 = 8;
 
 /// In the order in which they are shown, behind the device's name.
-pub(super) static COLUMNS: [Column; 26] = [
+pub(super) static COLUMNS: [Column; 27] = [
     text("state", 0, |row| Some(state(&row.view.state).to_owned()), &[Kind::Offline, Kind::Failed, Kind::Unreadable]),
     number("used", 1, |row| percent(used_ppm(row.view)), &[Kind::CardFull]),
     number("free", 2, |row| row.reading()?.free_bytes.map(bytes), &[]),
+    number("in use", 12, |row| row.bytes(Reading::used_bytes), &[]),
     number("size", 11, |row| row.bytes(|reading| reading.total_bytes), &[]),
     number("a day", 10, |row| row.view.growth_bytes_per_day.map(growth), &[]),
     number("full in", 3, |row| row.view.full_in.map(full_in), &[Kind::FullSoon, Kind::CardFull]),
-    number("inodes", 14, |row| percent(row.inodes_ppm()), &[Kind::InodesFull]),
-    number("data", 17, |row| row.bytes(|reading| reading.data_bytes), &[]),
-    number("files", 20, |row| row.number(|reading| reading.data_files), &[]),
+    number("inodes", 17, |row| percent(row.inodes_ppm()), &[Kind::InodesFull]),
+    number("data", 18, |row| row.bytes(|reading| reading.data_bytes), &[]),
+    number("files", 21, |row| row.number(|reading| reading.data_files), &[]),
     number("waiting", 4, |row| row.bytes(|reading| reading.waiting_bytes), &[]),
-    number("files", 19, |row| row.number(|reading| reading.waiting_files), &[]),
+    number("files", 20, |row| row.number(|reading| reading.waiting_files), &[]),
     number("oldest", 5, |row| row.age(row.reading()?.oldest_waiting_ns), &[]),
-    number("kept", 12, |row| row.bytes(|reading| reading.kept_bytes), &[]),
-    number("files", 22, |row| row.number(|reading| reading.kept_files), &[]),
-    text("until", 13, |row| row.view.kept.as_ref().map(|kept| until(kept, row.at_ns)), &[]),
+    number("kept", 13, |row| row.bytes(|reading| reading.kept_bytes), &[]),
+    number("files", 23, |row| row.number(|reading| reading.kept_files), &[]),
+    text("until", 14, |row| row.view.kept.as_ref().map(|kept| until(kept, row.at_ns)), &[]),
     number("newest", 8, |row| row.age(row.view.newest_data_ns), &[Kind::Silent]),
     number("synced", 6, |row| row.age(row.view.last_success_ns), &[Kind::NotSynced]),
-    number("heard", 18, |row| row.age(row.view.last_answer_ns), &[]),
+    number("heard", 19, |row| row.age(row.view.last_answer_ns), &[]),
     number("clock", 9, |row| row.reading()?.clock_offset_ns.map(clock), &[Kind::Clock]),
     number("temp", 7, |row| row.reading()?.temperature_mdeg.map(|mdeg| format!("{} °C", mdeg / 1000)), &[Kind::Hot]),
     text(
@@ -56,10 +57,10 @@ pub(super) static COLUMNS: [Column; 26] = [
         &[Kind::UnderVoltage, Kind::Throttled],
     ),
     text("disk", 16, |row| disk(row.reading()?), &[Kind::ReadOnly, Kind::SdErrors]),
-    number("uptime", 23, |row| row.reading()?.uptime_s.map(|s| brief(Duration::from_secs(s))), &[]),
-    number("load", 24, |row| row.reading()?.load_milli.map(load), &[]),
-    number("memory", 21, |row| percent(row.memory_ppm()), &[Kind::Memory]),
-    text("agent", 25, |row| agent(row.view), &[Kind::WithoutAgent]),
+    number("uptime", 24, |row| row.reading()?.uptime_s.map(|s| brief(Duration::from_secs(s))), &[]),
+    number("load", 25, |row| row.reading()?.load_milli.map(load), &[]),
+    number("memory", 22, |row| percent(row.memory_ppm()), &[Kind::Memory]),
+    text("agent", 26, |row| agent(row.view), &[Kind::WithoutAgent]),
 ];
 
 const fn text(head: &'static str, rank: u8, cell: fn(&Row<'_>) -> Option<String>, about: &'static [Kind]) -> Column {

@@ -7,7 +7,7 @@ use program::words::printable;
 use serde_json::Value;
 
 /// Each column, and where its value stands in the object of a device.
-pub(super) const COLUMNS: [(&str, &str); 42] = [
+pub(super) const COLUMNS: [(&str, &str); 44] = [
     ("device", "/device"),
     ("state", "/state"),
     ("class", "/class"),
@@ -17,6 +17,8 @@ pub(super) const COLUMNS: [(&str, &str); 42] = [
     ("read_at", "/reading/at"),
     ("total_bytes", "/reading/total_bytes"),
     ("free_bytes", "/reading/free_bytes"),
+    ("used_bytes", "/reading/used_bytes"),
+    ("used_percent", "/reading/used_percent"),
     ("total_files", "/reading/total_files"),
     ("free_files", "/reading/free_files"),
     ("data_bytes", "/reading/data_bytes"),
