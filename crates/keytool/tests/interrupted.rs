@@ -104,6 +104,35 @@ fn on_a_full_disk_nothing_is_torn_and_with_room_all_is_done() {
     insta::assert_snapshot!("full_disk", home.seen(&output));
 }
 
+/// In a namespace of its own: each file that is to be changed can't be, by another reason.
+const OBSTACLES: &str = r#"
+    keytool=$1
+    try() {
+        echo "--- $1"; shift
+        "$keytool" "$@" 2>&1; echo "exit $?"
+        ls -A .ssh .ssh/config.d 2>/dev/null | grep -v '^\.pipeline.lock$'
+    }
+    bind() { mount --bind "$1" "$1"; }
+    bind .ssh/config; try "a mount point" add-pi 31,34 --offline
+    try "nobody is asked" init --alias jump --host 127.0.0.1 --port 1 --user bee
+    try "nor does a dry run pass it by" add-pi 31 --offline --dry-run
+    mount -o remount,ro,bind .ssh/config; try "and read-only" add-pi 31,34 --offline; umount .ssh/config
+    ln .ssh/config second; try "a second name" add-pi 31,34 --offline
+    rm .ssh/config; ln -s ../second .ssh/config; try "a link to a file of its own" add-pi 31 --offline
+    bind .ssh; mount -o remount,ro,bind .ssh; try "read-only" add-pi 34 --offline; umount .ssh
+    bind second; try "nothing is to be changed in it" add-pi 35 --offline; umount second
+"#;
+
+#[test]
+fn what_can_not_be_changed_is_found_out_before_anything_is_made() {
+    let home = home();
+    let mut shell = Command::new("unshare");
+    shell.args(["--user", "--map-root-user", "--mount", "--", "sh", "-c", OBSTACLES, "sh"]);
+    shell.arg(home.command(&[]).get_program()).current_dir(home.root()).env("HOME", home.root());
+    let output = shell.output().unwrap();
+    insta::assert_snapshot!("obstacles", home.seen(&output));
+}
+
 #[test]
 fn whatever_the_disk_has_no_room_for_stays_as_it_was() {
     for count in 1.. {

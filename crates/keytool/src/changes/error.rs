@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use pipeline_core::error::{Class, Classified};
 
+use super::Obstacle;
+
 /// Why a change could not be decided or made. Every file is as it was, or as it was to be.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
@@ -29,6 +31,16 @@ pub enum ChangeError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A file or directory that is not to be changed by its marks or its place.
+    #[error("can't change {}: {obstacle}", path.display())]
+    Fixed {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        obstacle: Obstacle,
+        /// The change, in words.
+        words: String,
     },
     /// Something has the name of a file that was to be new.
     #[error("{} is there already", path.display())]
@@ -69,6 +81,7 @@ impl Classified for ChangeError {
         match self {
             ChangeError::Read { .. }
             | ChangeError::NotAFile { .. }
+            | ChangeError::Fixed { .. }
             | ChangeError::Exists { .. }
             | ChangeError::OtherOwner { .. } => Class::Config,
             ChangeError::Write { source, .. } => Class::of_state_dir(source),
@@ -91,6 +104,18 @@ impl Classified for ChangeError {
                 ErrorKind::ReadOnlyFilesystem => "that disk is read-only; see why, and run the command again".into(),
                 _ => "keytool must be allowed to write there: run it as the user that owns these files".into(),
             }),
+            ChangeError::Fixed { path, obstacle, words } => {
+                let path = path.display();
+                let way = match obstacle {
+                    Obstacle::Immutable => format!("'sudo chattr -i {path}' takes the mark away"),
+                    Obstacle::AppendOnly => format!("'sudo chattr -a {path}' takes the mark away"),
+                    Obstacle::Mounted => "mount the directory that it lies in, not the file".into(),
+                    Obstacle::Linked => format!(
+                        "'cp -p {path} {path}.own && mv {path}.own {path}' makes it a file of its own; a symbolic link would be followed"
+                    ),
+                };
+                Some(format!("{way}; or do by hand what was to be done: {words}"))
+            }
             ChangeError::Exists { .. } => {
                 Some("keytool overwrites no file that it did not make: look at it first".into())
             }

@@ -4,12 +4,15 @@
 //! synced, renamed, directory synced), at the end of whatever symlinks lead to it, and keeps its mode and, where we may, its
 //! owner. Nothing that [`Change::create`] or [`Change::create_later`] makes ever replaces anything. Who is killed at any step
 //! leaves every file as it was or as it was to be, and maybe a hidden file beside it that the next change of that file
-//! overwrites; deciding once more gives what is left to do. Changes are made under one lock of all keytools of this user.
+//! overwrites; deciding once more gives what is left to do. Changes are made under one lock of all keytools of this user. A list
+//! of changes with one that can be seen to be impossible is not begun. A file with a second name (a hard link) is one of these:
+//! the two would part without a word.
 //!
 //! Leaves to others: what the files should say.
 
 mod error;
 mod lock;
+mod obstacle;
 mod original;
 #[cfg(test)]
 mod tests;
@@ -23,6 +26,7 @@ use zeroize::Zeroizing;
 use crate::places::Places;
 
 pub use error::ChangeError;
+pub use obstacle::Obstacle;
 pub use original::Original;
 
 use lock::Lock;
@@ -123,7 +127,7 @@ pub struct Editor {
 const PATIENCE: usize = 5;
 
 impl Editor {
-    /// With `dry_run` no file is touched and no lock taken.
+    /// With `dry_run` no file is touched and no lock taken; what can be seen to stand in the way is found as well.
     pub fn new(places: Places, dry_run: bool) -> Editor {
         Editor { places, dry_run }
     }
@@ -135,6 +139,7 @@ impl Editor {
     /// before the one that failed are made, and calling again does the rest.
     pub fn perform<E: From<ChangeError>>(&self, decide: impl Fn() -> Result<Vec<Change>, E>) -> Result<Vec<String>, E> {
         let first = decide()?;
+        first.iter().try_for_each(obstacle::look)?;
         if self.dry_run || first.is_empty() {
             return Ok(first.into_iter().map(|change| change.words).collect());
         }
@@ -148,7 +153,9 @@ impl Editor {
         let _lock = Lock::take(&self.places.lock)?;
         let mut tries = 0;
         loop {
-            match make_all(&decide()?, &mut done) {
+            let changes = decide()?;
+            changes.iter().try_for_each(obstacle::look)?;
+            match make_all(&changes, &mut done) {
                 Err(ChangeError::Changed { .. }) if tries < PATIENCE => tries += 1,
                 Err(error) => return Err(error.into()),
                 Ok(()) => return Ok(done),

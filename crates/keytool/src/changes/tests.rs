@@ -204,3 +204,28 @@ fn root_makes_nothing_in_the_home_of_another() {
     std::os::unix::fs::chown(home.path(), Some(0), None).unwrap();
     assert_eq!(Editor::new(places.clone(), false).perform(decide).unwrap().len(), 2);
 }
+
+#[test]
+fn what_is_marked_as_fixed_keeps_everything_as_it_is() {
+    let home = Home::new();
+    fs::write(home.path("config"), "old").unwrap();
+    let marks = |marks: &str| std::process::Command::new("chattr").arg(marks).arg(home.path("config")).output();
+    if !marks("+i").is_ok_and(|output| output.status.success()) {
+        // Some file systems have no such marks, and only root may set them.
+        return;
+    }
+    let path = home.path("config");
+    let both = || {
+        let config = Change::replace(Original::read(&path)?, 0o600, b"new".to_vec(), "replace".into());
+        let first = Change::create(&home.path("first"), 0o600, Vec::new(), "create".into());
+        Ok::<_, ChangeError>([Some(first), config].into_iter().flatten().collect())
+    };
+    let found = [home.editor(true).perform(both), home.editor(false).perform(both)];
+    marks("-i").unwrap();
+    for error in found.map(Result::unwrap_err) {
+        assert!(matches!(error, ChangeError::Fixed { obstacle: Obstacle::Immutable, .. }), "{error}");
+        assert!(error.hint().unwrap().starts_with("'sudo chattr -i "), "{error}");
+    }
+    assert_eq!((home.names(), home.read("config")), (vec!["config".to_owned()], "old".to_owned()));
+    home.editor(false).perform(both).unwrap();
+}

@@ -52,13 +52,25 @@ pub(super) fn replace(original: &Original, mode: u32, content: &[u8]) -> Result<
     let fail = |source| ChangeError::Write { path: path.to_owned(), source };
     let beside = beside(path);
     write_synced(&beside, mode, original.identity(), content).map_err(fail)?;
+    let placed = put(original, &beside);
+    if placed.is_err() {
+        // It would lie about until the next change of this file.
+        std::fs::remove_file(&beside).ok();
+    }
+    placed?;
+    sync_dir_of(path).map_err(fail)
+}
+
+/// Renames over what was read, if it is there still.
+fn put(original: &Original, beside: &Path) -> Result<(), ChangeError> {
+    let path = original.target();
+    let fail = |source| ChangeError::Write { path: path.to_owned(), source };
     // RACE: what another program writes between this look and the rename is lost. ssh itself appends to known_hosts without
     // a lock, so there is no better way.
     if Identity::of(path).map_err(fail)? != original.identity() {
         return Err(ChangeError::Changed { path: path.to_owned() });
     }
-    std::fs::rename(&beside, path).map_err(fail)?;
-    sync_dir_of(path).map_err(fail)
+    std::fs::rename(beside, path).map_err(fail)
 }
 
 /// Gives a file a name that nothing has.

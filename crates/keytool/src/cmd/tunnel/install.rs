@@ -150,6 +150,8 @@ impl Bench {
         let target = job.bench_target()?;
         let shown = job.visits.access().host_keys(&target, &()).map_err(failed)?;
         let keys = accepted(job, &target, &shown)?;
+        // What can't be pinned is told before anything secret is sent.
+        pin(job, &target, &keys, true)?;
         let user = target.host.user.clone();
         let given = &job.args.entrance;
         let by_asking = || job.enter(&target, &keys, job.asker(&user).entrance(&[&name])?);
@@ -162,7 +164,7 @@ impl Bench {
                 Err(error) => return Err(failed(error)),
             },
         };
-        pin(job, &target, &keys)?;
+        pin(job, &target, &keys, false)?;
         Ok(Bench { remote, user, password })
     }
 
@@ -256,10 +258,11 @@ fn accepted(job: &Job<'_>, target: &Target, shown: &[HostKey]) -> Result<Vec<Hos
 }
 
 /// Whoever was beside the Pi has vouched for its key: nobody need ask again when it is behind its tunnel.
-fn pin(job: &Job<'_>, target: &Target, keys: &[HostKey]) -> Result<(), Failure> {
+fn pin(job: &Job<'_>, target: &Target, keys: &[HostKey], dry_run: bool) -> Result<(), Failure> {
     let (fleet, places) = (fleet::known_names(&job.registry), &job.context.places);
-    let done = job.context.editor(false).perform(|| local::pin(&target.host, keys, &fleet, places)).map_err(failed)?;
-    done.iter().for_each(|words| job.context.ui.streams.say(words));
+    let editor = job.context.editor(dry_run);
+    let done = editor.perform(|| local::pin(&target.host, keys, &fleet, places)).map_err(failed)?;
+    done.iter().filter(|_| !dry_run).for_each(|words| job.context.ui.streams.say(words));
     Ok(())
 }
 
