@@ -28,6 +28,9 @@ pub enum AuthorizedKeysError {
     /// It belongs to another user.
     #[error("~/.ssh/authorized_keys belongs to another user than the login")]
     Foreign,
+    /// It has more than one name.
+    #[error("~/.ssh/authorized_keys has a second name, a hard link, which would not get the new content")]
+    Linked,
     /// Somebody holds the lock.
     #[error("another keytool has been changing ~/.ssh/authorized_keys for 20 seconds")]
     Busy,
@@ -51,6 +54,7 @@ impl AuthorizedKeysError {
             "large" => AuthorizedKeysError::TooLarge,
             "read" => AuthorizedKeysError::Unreadable(words),
             "owner" => AuthorizedKeysError::Foreign,
+            "links" => AuthorizedKeysError::Linked,
             "busy" => AuthorizedKeysError::Busy,
             _ if words.contains("No space left") || words.contains("quota exceeded") => {
                 AuthorizedKeysError::NoSpace(words)
@@ -81,6 +85,10 @@ impl Classified for AuthorizedKeysError {
             AuthorizedKeysError::NoSpace(_) => "free some space on the machine and run it again".into(),
             AuthorizedKeysError::Busy | AuthorizedKeysError::Restless => "run it again".into(),
             AuthorizedKeysError::Foreign => "whoever looks after that file has to add the key".into(),
+            AuthorizedKeysError::Linked => {
+                "see which of the two sshd reads (AuthorizedKeysFile), and make the other a symbolic link or a copy"
+                    .into()
+            }
             AuthorizedKeysError::NotAFile | AuthorizedKeysError::TooLarge => "look at it on the machine".into(),
             AuthorizedKeysError::Unreadable(_) | AuthorizedKeysError::Unwritable(_) => {
                 "the login must be able to read and write its own ~/.ssh; nothing was changed".into()

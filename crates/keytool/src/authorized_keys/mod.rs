@@ -6,7 +6,7 @@
 //! Guarantees: the file is whole at every instant, whatever is killed, full or unplugged: new content is written beside it,
 //! synced, and renamed over it. No line that was not asked to change does. A file has the mode that it had, or 0600, and
 //! `~/.ssh` 0700; where others could write, nobody but the owner can afterwards, because sshd passes such files over. A
-//! symbolic link is followed. A file of another user is refused. Two of us at the same moment wait for each other where the
+//! symbolic link is followed. A file of another user is refused, and one that has a hard link besides. Two of us at the same moment wait for each other where the
 //! machine has `flock`.
 //!
 //! Leaves to others: what the lines are for, and whether sshd looks at this file at all; a login tells.

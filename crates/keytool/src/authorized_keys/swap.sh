@@ -53,6 +53,8 @@ else
     head -c "$o" "$i" | cmp -s - "$f" || leave changed
     # A file that another user looks after is not taken from him.
     [ "$(stat -c %u "$f")" = "$(id -u)" ] || leave "failed owner"
+    # Nor is one parted from its second name without a word.
+    [ "$(stat -c %h "$f")" -le 1 ] || leave "failed links"
     m=$(stat -c %a "$f") || leave "failed mode"
 fi
 tail -c "+$((o + 1))" "$i" > "$t" || leave "failed write"

@@ -146,6 +146,12 @@ fn what_cannot_be_changed_is_told_and_stays() {
         fs::create_dir_all(home.join(".ssh/authorized_keys")).unwrap();
         assert!(matches!(add(shell), Err(AuthorizedKeysError::NotAFile)));
         fs::remove_dir(home.join(".ssh/authorized_keys")).unwrap();
+        // Of two names that lead to one file sshd may read either: neither must change behind the other.
+        let file = write(home, FOREIGN);
+        fs::hard_link(&file, home.join("other")).unwrap();
+        assert!(matches!(add(shell), Err(AuthorizedKeysError::Linked)));
+        assert_eq!((fs::read_to_string(&file).unwrap(), names(&home.join(".ssh")).len()), (FOREIGN.to_owned(), 1));
+        fs::remove_file(home.join("other")).unwrap();
         write(home, &"x".repeat(1024 * 1024 + 1));
         assert!(matches!(add(shell), Err(AuthorizedKeysError::TooLarge)));
     });
