@@ -7,9 +7,12 @@
 //! | | new | in use before | the old one is still let in |
 //!
 //! Guarantees: at every instant the key in use is there and is one that was let in when it was tried; whoever is killed between two
-//! rows is in one of them, or between the two halves of a pair, which [`Rotation::swap`] and [`aside`] finish. Nothing is ever deleted. A file that is called so is taken for one of ours: people keep a `31.old`, and
-//! that is none.
+//! rows is in one of them, or between the two halves of a pair, which [`Rotation::swap`] and [`aside`] finish. Nothing is ever
+//! deleted. A file that is called so is taken for one of ours: people keep a `31.old`, and that is none. One keytool at a time
+//! does this to a key: who has its [`Claim`].
 
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::changes::Change;
@@ -109,6 +112,40 @@ impl Rotation {
     /// Where the old pair lies in the end, by a name that no rotation looks for. `stamp` tells it from others.
     pub fn aside(&self, stamp: &str) -> PathBuf {
         aside(&self.old, &with(&self.key, ".retired-"), stamp)
+    }
+}
+
+/// Keeps other keytools from a key for as long as it lives: a lock of the operating system on the private half, which ends with
+/// the process however that ends, and leaves nothing behind.
+#[derive(Debug, Default)]
+pub struct Claim {
+    held: Vec<File>,
+}
+
+impl Claim {
+    /// Of the key that lies there now; one that is not there has nothing to be kept from. None where another keytool has it.
+    pub fn take(private: &Path) -> Option<Claim> {
+        let mut claim = Claim::default();
+        claim.extend(private).then_some(claim)
+    }
+
+    /// The same for one more key: the one that is to take the other's place, before it does. False where another keytool has it.
+    pub fn extend(&mut self, private: &Path) -> bool {
+        let identity = |metadata: std::io::Result<std::fs::Metadata>| {
+            metadata.ok().map(|metadata| (metadata.dev(), metadata.ino()))
+        };
+        // What can't be opened, or locked, as on some shares, is not kept from anybody: whoever uses it says why.
+        while let Ok(file) = File::open(private) {
+            if let Err(TryLockError::WouldBlock) = file.try_lock() {
+                return false;
+            }
+            // Another one may have taken its place before it was locked.
+            if identity(file.metadata()) == identity(private.metadata()) {
+                self.held.push(file);
+                break;
+            }
+        }
+        true
     }
 }
 

@@ -254,6 +254,67 @@ fn one_bad_key_does_not_stop_the_others() {
 }
 
 #[test]
+fn an_entry_that_leads_nowhere_stops_no_other() {
+    let home = Home::new();
+    // Nobody listens at port 1.
+    let jump =
+        "Include config.d/pipeline.conf\nHost awsbox\n  HostName 127.0.0.1\n  Port 1\n  IdentityFile ~/.ssh/awsbox\n";
+    home.write(".ssh/config", jump, 0o600);
+    home.ok(&["add-pi", "31,34", "--offline"]);
+    home.write(".ssh/config", format!("{jump}Host raspberry?4\n  UserKnownHostsFile ~/%q\n"), 0o600);
+    let both = ["31", "34"];
+    for (command, more, exit, of_31) in [
+        ("add-pi", &["--password-stdin"][..], 3, "jump host 'awsbox' can't be used"),
+        ("add-pi", &["--dry-run"], 3, "jump host 'awsbox' can't be used"),
+        ("rotate", &["--dry-run"], 3, "make key ~/.ssh/raspberry31.keytool-new\n"),
+        ("rotate", &[], 3, "jump host 'awsbox' can't be used"),
+        ("fingerprint", &["--offline"], 3, "raspberry31 host none"),
+        ("remove-pi", &["--offline", "--dry-run"], 3, "raspberry31: remove entry raspberry31"),
+        ("grant", &["--expires", "1h", "--key", ".ssh/raspberry31.pub"], 3, "jump host 'awsbox' can't be used"),
+        ("check", &[], 3, "jump host 'awsbox' can't be used"),
+    ] {
+        let output = home.run(&[&[command], &both[..], more].concat());
+        let seen = home.seen(&output);
+        assert!(seen.contains(of_31) && seen.contains("the token %q has no value here"), "{command}: {seen}");
+        assert_eq!(output.status.code(), Some(exit), "{command}: {seen}");
+        // Alone, it is the whole command that can't be done.
+        if command != "check" && command != "grant" {
+            assert_eq!(home.run(&[&[command, "34"], more].concat()).status.code(), Some(78), "{command}");
+        }
+    }
+    let output = home.run(&["inventory", "--list"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["pis"]["hosts"], output.status.code()), (&serde_json::json!(["raspberry31"]), Some(0)), "{json}");
+    assert!(home.seen(&output).contains("warning: host 'raspberry34'"), "{json}");
+}
+
+#[test]
+fn who_finds_another_keytool_at_a_key_says_so_and_changes_nothing() {
+    let home = Home::new();
+    // Nobody listens at port 1.
+    home.write(".ssh/config", "Host awsbox\n  HostName 127.0.0.1\n  Port 1\n", 0o600);
+    home.ok(&["add-pi", "31,34", "--offline"]);
+    let files = home.files();
+    let key = File::open(home.path(".ssh/raspberry31")).unwrap();
+    key.lock().unwrap();
+    for args in [&["rotate", "31,34"][..], &["remove-pi", "31", "--offline"], &["remove-pi", "31"]] {
+        let output = home.run(args);
+        let seen = home.seen(&output);
+        let words = "another keytool is rotating or removing the key $HOME/.ssh/raspberry31";
+        assert!(output.status.code() == Some(3) && seen.contains(words), "{seen}");
+        // Whoever is at one is at no other.
+        assert_eq!(seen.contains("raspberry34: "), args[0] == "rotate", "{seen}");
+    }
+    assert_eq!(home.files(), files);
+    drop(key);
+    home.ok(&["remove-pi", "31", "--offline"]);
+    // Nor does it find itself there.
+    let shared = "Host raspberry8 raspberry9\n  HostName 127.0.0.1\n  Port 1\n  IdentityFile ~/.ssh/raspberry34\n";
+    home.write(".ssh/config", shared, 0o600);
+    home.ok(&["remove-pi", "8,9"]);
+}
+
+#[test]
 fn a_key_that_may_serve_elsewhere_is_neither_replaced_nor_shut_out() {
     let home = Home::new();
     let by_hand = "Host raspberry31 github\n  HostName 127.0.0.1\n  Port 1\n  IdentityFile ~/.ssh/shared\n\

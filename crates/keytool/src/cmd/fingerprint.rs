@@ -9,7 +9,7 @@ use program::failure::Failure;
 use ssh_key::PublicKey;
 
 use super::fleet::{self, Named};
-use super::{Context, failed, typed_ids};
+use super::{Context, typed_ids};
 use crate::key;
 use crate::known_hosts;
 use crate::onboard::row::{Problem, Row};
@@ -31,14 +31,14 @@ pub struct FingerprintArgs {
 
 pub fn run(context: &Context, args: &FingerprintArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
-    let Named { pis, strays } = Named::of(&registry, &typed_ids(&args.ids)?, Registry::known)?;
+    let mut named = Named::of(&registry, &typed_ids(&args.ids)?, Registry::known)?;
+    let targets = named.targets(&registry)?;
+    let Named { pis, strays } = named;
     let cancel = Cancel::new();
     let signal = fleet::listen(context, &cancel)?;
     let access = fleet::access(context, &registry, &cancel);
-    let mut asked = Vec::new();
-    for pi in &pis {
-        asked.push((fleet::target(&registry, pi)?, None, Row::new(None, pi.name.as_str())));
-    }
+    let mut asked: Vec<_> =
+        pis.iter().zip(targets).map(|(pi, target)| (target, None, Row::new(None, pi.name.as_str()))).collect();
     if !args.offline {
         fleet::each(&mut asked, context.setup.jobs, |(target, shown, row)| match access.host_keys(target, &()) {
             Ok(keys) => *shown = Some(keys),
@@ -48,7 +48,14 @@ pub fn run(context: &Context, args: &FingerprintArgs) -> Result<Exit, Failure> {
     let mut rows = Vec::new();
     for (pi, (target, shown, mut row)) in pis.iter().zip(asked) {
         own_key(context, args, pi, &mut row);
-        let pinned = known_hosts::pinned(&target.host).map_err(failed)?;
+        let pinned = match known_hosts::pinned(&target.host) {
+            Ok(pinned) => pinned,
+            Err(error) => {
+                row.problem = Some(Problem::of(&error));
+                rows.push(row);
+                continue;
+            }
+        };
         for key in &pinned {
             let word = match &shown {
                 Some(shown) if shown.contains(key) => "pinned, and shown now",

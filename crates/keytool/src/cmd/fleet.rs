@@ -87,6 +87,27 @@ impl Named {
             _ => Ok(named),
         }
     }
+
+    /// The way to each that has one; who has none is a stray from then on. Fails where none has one.
+    pub fn targets(&mut self, registry: &Registry) -> Result<Vec<Target>, Failure> {
+        let mut targets = Vec::new();
+        let mut first = None;
+        self.pis.retain(|pi| match target(registry, pi) {
+            Ok(target) => {
+                targets.push(target);
+                true
+            }
+            Err(error) => {
+                self.strays.push(stray(registry, pi.id, &error));
+                first.get_or_insert(error);
+                false
+            }
+        });
+        match first {
+            Some(error) if targets.is_empty() => Err(failed(error)),
+            _ => Ok(targets),
+        }
+    }
 }
 
 /// The row of a number that leads to no Pi.
@@ -97,16 +118,16 @@ fn stray(registry: &Registry, id: Id, error: &RegistryError) -> Row {
 }
 
 /// The way to a Pi: as an entry of the user's own says, else as ours says or is going to say.
-pub fn target(registry: &Registry, pi: &Pi) -> Result<Target, Failure> {
-    let host = registry.host(pi).map_err(failed)?;
+fn target(registry: &Registry, pi: &Pi) -> Result<Target, RegistryError> {
+    let host = registry.host(pi)?;
     let config = registry.ssh_config();
     let via = match pi.entry {
         Entry::HandWritten { .. } => {
-            let mut route = config.route(pi.name.as_str()).map_err(failed)?;
+            let mut route = config.route(pi.name.as_str())?;
             route.pop();
             route
         }
-        Entry::Ours | Entry::None => config.route(&registry.onboarding().jump).map_err(failed)?,
+        Entry::Ours | Entry::None => config.route(&registry.onboarding().jump)?,
     };
     Ok(Target { host, via })
 }
@@ -126,10 +147,15 @@ pub fn require_jump(registry: &Registry) -> Result<(), Failure> {
 
 /// The names under which known_hosts may have the machines of the fleet.
 pub fn known_names(registry: &Registry) -> Vec<Known> {
-    let known = |host: &HostParams, name| {
-        let files = host_key::known_hosts_files(host);
-        Known::Machine { host: host.alias.clone(), name, files }
-    };
+    let mut names = known_pis(registry);
+    for hop in registry.ssh_config().route(&registry.onboarding().jump).unwrap_or_default() {
+        names.push(known(&hop, host_key::lookup_name(&hop)));
+    }
+    names
+}
+
+/// The same without the jump host: it may be set up under a second name.
+pub fn known_pis(registry: &Registry) -> Vec<Known> {
     let mut names = Vec::new();
     for pi in registry.all().0 {
         // One whose entry says nothing that can be used is no reason to keep others out.
@@ -139,12 +165,13 @@ pub fn known_names(registry: &Registry) -> Vec<Known> {
         names.push(known(&host, format!("[localhost]:{}", pi.port)));
         names.push(known(&host, pi.name.to_string()));
     }
-    for hop in registry.ssh_config().route(&registry.onboarding().jump).unwrap_or_default() {
-        names.push(known(&hop, host_key::lookup_name(&hop)));
-    }
     let onboarding = registry.onboarding();
     names.push(Known::Numbered { pattern: onboarding.name.clone(), last: u16::MAX - onboarding.base_port });
     names
+}
+
+fn known(host: &HostParams, name: String) -> Known {
+    Known::Machine { host: host.alias.clone(), name, files: host_key::known_hosts_files(host) }
 }
 
 /// Begins to listen to signals: the first one sets `cancel`. Before that, while a person is asked, a signal ends the program at

@@ -9,7 +9,7 @@ use program::failure::Failure;
 use serde_json::{Map, Value, json};
 
 use super::{Context, failed};
-use crate::registry::{Entry, Pi, Registry};
+use crate::registry::{Entry, Pi, Registry, RegistryError};
 
 /// Options of `keytool inventory`.
 #[derive(Debug, Args)]
@@ -35,29 +35,36 @@ pub fn run(context: &Context, args: &InventoryArgs) -> Result<Exit, Failure> {
         Some(name) => pis
             .iter()
             .find(|pi| pi.name.as_str() == name)
-            .map_or(Ok(json!({})), |pi| variables(pi, &registry, context))?,
-        None => list(&pis, &registry, context)?,
+            .map_or(Ok(json!({})), |pi| variables(pi, &registry, context).map_err(failed))?,
+        None => list(&pis, &registry, context),
     };
     context.ui.json(&value)?;
     Ok(Exit::Done)
 }
 
-fn list(pis: &[Pi], registry: &Registry, context: &Context) -> Result<Value, Failure> {
-    let names: Vec<&str> = pis.iter().map(|pi| pi.name.as_str()).collect();
-    let hosts = pis.iter().map(|pi| Ok((pi.name.to_string(), variables(pi, registry, context)?)));
-    let hosts: Map<String, Value> = hosts.collect::<Result<_, Failure>>()?;
+/// Whoever can't be reached by its entry is not in it, and keeps no other out.
+fn list(pis: &[Pi], registry: &Registry, context: &Context) -> Value {
+    let mut hosts = Map::new();
+    for pi in pis {
+        match variables(pi, registry, context) {
+            Ok(variables) => {
+                hosts.insert(pi.name.to_string(), variables);
+            }
+            Err(error) => context.ui.streams.warning(&failed(error)),
+        }
+    }
+    let names: Vec<&String> = hosts.keys().collect();
     let jump = Some(&registry.onboarding().jump).filter(|jump| registry.entry(jump) != Entry::None);
-    Ok(json!({
+    json!({
         "_meta": { "hostvars": hosts },
         "all": { "children": ["pis", "jump"] },
         "pis": { "hosts": names },
         "jump": { "hosts": jump.into_iter().collect::<Vec<_>>() },
-    }))
+    })
 }
 
-fn variables(pi: &Pi, registry: &Registry, context: &Context) -> Result<Value, Failure> {
-    let mut variables =
-        json!({ "pipeline_id": pi.id.to_string(), "pipeline_port": registry.port_now(pi).map_err(failed)? });
+fn variables(pi: &Pi, registry: &Registry, context: &Context) -> Result<Value, RegistryError> {
+    let mut variables = json!({ "pipeline_id": pi.id.to_string(), "pipeline_port": registry.port_now(pi)? });
     // Ansible's ssh reads the usual file by itself.
     if context.places.ssh_config != context.places.ssh_dir.join("config") {
         variables["ansible_ssh_common_args"] = json!(format!("-F {}", context.places.ssh_config.display()));

@@ -9,7 +9,7 @@ use program::failure::Failure;
 
 use super::fleet::{self, Named};
 use super::person::{Asker, EntranceArgs};
-use super::{Context, typed_ids};
+use super::{Context, rotate, typed_ids};
 use crate::authorized_keys::{self, AuthorizedKeysError, Key};
 use crate::changes::Change;
 use crate::known_hosts;
@@ -42,11 +42,12 @@ pub struct RemovePiArgs {
 
 pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
-    let Named { pis, strays } = Named::of(&registry, &typed_ids(&args.ids)?, Registry::pi)?;
+    let mut named = Named::of(&registry, &typed_ids(&args.ids)?, Registry::pi)?;
+    let targets = named.targets(&registry)?;
+    let Named { pis, strays } = named;
     let cancel = Cancel::new();
     let mut cases = Vec::new();
-    for pi in &pis {
-        let target = fleet::target(&registry, pi)?;
+    for (pi, target) in pis.iter().zip(targets) {
         let machine = Machine { name: pi.name.clone(), target, key: pi.key.clone() };
         cases.push(Case::new(Some(pi.id.to_string()), machine));
     }
@@ -59,9 +60,11 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
         false => None,
     };
     let signal = fleet::listen(context, &cancel)?;
+    let _claims = (!args.dry_run).then(|| rotate::claims(&mut cases));
     if !args.offline {
         // Without a key nobody knows a line there that it could be about; and one that the user chose may have been let in before us.
-        let ours = cases.iter_mut().zip(&pis).filter(|(_, pi)| pi.key.exists() && !pi.entry.names_own_key());
+        let open = cases.iter_mut().zip(&pis).filter(|(case, _)| case.is_open());
+        let ours = open.filter(|(_, pi)| pi.key.exists() && !pi.entry.names_own_key());
         there(context, args, &registry, ours.map(|(case, _)| case).collect(), entrance.as_ref(), &cancel);
     }
     let stamp = rotation::stamp();
@@ -123,6 +126,7 @@ fn there(
     let batch = Batch {
         visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel },
         jobs: context.setup.jobs,
+        // Only what is pinned is removed there, and the copy of a card most of all.
         fleet: &[],
         listed: None,
     };

@@ -22,7 +22,7 @@ use crate::onboard::row::{Problem, Row, Step};
 use crate::onboard::trust::Verdict;
 use crate::onboard::visit::{Entrance, Machine, Visitor};
 use crate::registry::{Pi, Registry};
-use crate::rotation::{self, Rotation, Stage};
+use crate::rotation::{self, Claim, Rotation, Stage};
 use crate::ui::Ui;
 
 /// Options of `keytool rotate`.
@@ -44,11 +44,12 @@ pub struct RotateArgs {
 
 pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
-    let Named { pis, strays } = Named::of(&registry, &typed_ids(&args.ids)?, Registry::known)?;
+    let mut named = Named::of(&registry, &typed_ids(&args.ids)?, Registry::known)?;
+    let targets = named.targets(&registry)?;
+    let Named { pis, strays } = named;
     let rotations: Rotations = pis.iter().map(|pi| (pi.name.to_string(), Rotation::of(&pi.key))).collect();
     let mut cases = Vec::new();
-    for pi in &pis {
-        let target = fleet::target(&registry, pi)?;
+    for (pi, target) in pis.iter().zip(targets) {
         let machine = Machine { name: pi.name.clone(), target, key: pi.key.clone() };
         let mut case = Case::new(Some(pi.id.to_string()), machine);
         if let Err(problem) = is_ours(context, &registry, pi) {
@@ -61,6 +62,7 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
         let rows: Vec<Row> = cases.into_iter().map(|case| case.row).chain(strays).collect();
         return Ok(fleet::conclude(context, &rows, None));
     }
+    let mut claims = claims(&mut cases);
     let cancel = Cancel::new();
     let here = Here { ui: context.ui, editor: context.editor(false), rotations: &rotations, cancel: &cancel };
     let resumed: BTreeSet<&String> =
@@ -74,6 +76,7 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
     let batch = Batch {
         visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel: &cancel },
         jobs: context.setup.jobs,
+        // Only what is pinned is rotated, and a copied card needs its new key most.
         fleet: &[],
         listed: None,
     };
@@ -89,6 +92,10 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
         }
         Stage::Swap | Stage::Retire => Ok(Vec::new()),
     });
+    for case in cases.iter().filter(|case| case.is_open()) {
+        // Nobody else can have it: he would have been kept from the old one.
+        claims.entry(case.name().to_owned()).or_default().extend(&rotations[case.name()].new);
+    }
     batch.each(&mut cases, |case| {
         context.ui.step(&format!("{}: have the new key let in, and try it", case.name()));
         offer(&batch, case, &rotations[case.name()])
@@ -116,6 +123,25 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
         context.ui.streams.say(&format!("{}: {finished}new key {fingerprint}; the old one lies at {old}", row.host));
     }
     Ok(fleet::conclude(context, &rows, Some(&signal)))
+}
+
+/// Keeps other keytools from the keys until the end. Keeps those out that another one has.
+pub(super) fn claims(cases: &mut [Case]) -> BTreeMap<String, Claim> {
+    let mut claims = BTreeMap::new();
+    let mut ours = BTreeSet::new();
+    for case in cases.iter_mut().filter(|case| case.is_open()) {
+        // One that two of these machines share is not kept from ourselves.
+        if !case.machine.key.canonicalize().is_ok_and(|key| ours.insert(key)) {
+            continue;
+        }
+        match Claim::take(&case.machine.key) {
+            Some(claim) => {
+                claims.insert(case.name().to_owned(), claim);
+            }
+            None => case.fail(Problem::of(&OnboardError::Claimed(case.machine.key.clone()))),
+        }
+    }
+    claims
 }
 
 /// By alias.

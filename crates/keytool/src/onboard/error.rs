@@ -63,6 +63,9 @@ pub enum OnboardError {
     /// A key that was to be shut out.
     #[error("{} is the key in use, and was not shut out", .0.display())]
     InUse(PathBuf),
+    /// Another keytool is at it.
+    #[error("another keytool is rotating or removing the key {}", .0.display())]
+    Claimed(PathBuf),
     /// A key that was shut out, and is let in all the same.
     #[error("the old key {} is out of authorized_keys, but is still let in", .0.display())]
     StillLetIn(PathBuf),
@@ -97,6 +100,7 @@ impl Classified for OnboardError {
             OnboardError::Key(error) => error.class(),
             OnboardError::Visit(error) => error.class(),
             OnboardError::Declined | OnboardError::NotPinned(_) => Class::HostKey,
+            OnboardError::Claimed(_) => Class::Locked,
             OnboardError::NoKey(_)
             | OnboardError::Encrypted(_)
             | OnboardError::InUse(_)
@@ -147,6 +151,9 @@ impl Classified for OnboardError {
                 "it lies where an interrupted rotation leaves the old one: move {0} and {0}.pub away, and run it again",
                 path.display()
             )),
+            OnboardError::Claimed(_) => {
+                Some("wait until it ends: this one has changed nothing. Then 'keytool check' says what there is".into())
+            }
             OnboardError::NotPinned(_) => Some("'keytool add-pi' asks for it".into()),
             OnboardError::Declined => Some(
                 "compare with what 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' says on the machine itself"

@@ -131,6 +131,19 @@ fn keys_that_may_do_one_thing_and_keys_that_take_anothers_place() {
     assert!(private.len() > 8 && private.iter().all(|name| public.contains(&&format!("{name}.pub"))), "{names:?}");
     assert_eq!(public_key(&scene, "raspberry34.old"), first);
     assert_eq!(public_key(&scene, "raspberry34.new"), public_key(&scene, "raspberry31"));
+    // Two at once: one of them does it, and the other says who did, or comes after it.
+    let before = public_key(&scene, "raspberry34");
+    let rotate = || scene.keytool(&["rotate", "34"], "");
+    let both = std::thread::scope(|scope| [scope.spawn(rotate), scope.spawn(rotate)].map(|one| one.join().unwrap()));
+    assert!(both.iter().any(|ended| ended.output.status.success()), "{}{}", both[0].text(), both[1].text());
+    for ended in both.iter().filter(|ended| !ended.output.status.success()) {
+        let text = ended.text();
+        assert!(ended.output.status.code() == Some(3) && text.contains("another keytool is rotating"), "{text}");
+    }
+    let after = public_key(&scene, "raspberry34");
+    assert_ne!(before, after);
+    assert_eq!(authorized(plain), format!("{theirs}\n{after}"));
+    scene.ssh(&["raspberry34", "true"]).expect(0);
     // Wherever a copy lies: the key in use is never shut out.
     let (key, copy) = (scene.home(".ssh/raspberry34"), scene.home(".ssh/raspberry34.keytool-old"));
     fs::copy(&key, &copy).unwrap();

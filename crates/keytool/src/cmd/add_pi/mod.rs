@@ -63,7 +63,7 @@ struct Making {
 
 pub fn run(context: &Context, args: &AddPiArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
-    let named = Named::of(&registry, &typed_ids(&args.ids)?, Registry::pi)?;
+    let mut named = Named::of(&registry, &typed_ids(&args.ids)?, Registry::pi)?;
     let kind = args.kind.unwrap_or_else(|| KeyType::of_config(&registry.onboarding().key_type));
     let passphrase = match args.passphrase && !args.dry_run {
         true => Some(context.ui.new_secret("Passphrase of the new keys", "no --passphrase")?),
@@ -72,7 +72,7 @@ pub fn run(context: &Context, args: &AddPiArgs) -> Result<Exit, Failure> {
     let making = Making { kind, passphrase };
     let exit = match args.offline {
         true => offline(context, args, &registry, &named, &making)?,
-        false => online::run(context, args, &registry, &named, &making)?,
+        false => online::run(context, args, &registry, &mut named, &making)?,
     };
     remarks(context, args.restrict.as_deref(), &named.pis, &registry.entry(&registry.onboarding().jump));
     Ok(exit)

@@ -29,11 +29,12 @@ pub fn run(
     context: &Context,
     args: &AddPiArgs,
     registry: &Registry,
-    named: &Named,
+    named: &mut Named,
     making: &Making,
 ) -> Result<Exit, Failure> {
-    let pis = &named.pis;
     fleet::require_jump(registry)?;
+    let targets = named.targets(registry)?;
+    let (named, pis) = (&*named, &named.pis);
     let listed = args.fingerprints.as_deref().map(Fingerprints::load).transpose().map_err(failed)?;
     let known = fleet::known_names(registry);
     let cancel = Cancel::new();
@@ -47,8 +48,7 @@ pub fn run(
         listed: listed.as_ref(),
     };
     let mut cases = Vec::new();
-    for pi in pis {
-        let target = fleet::target(registry, pi)?;
+    for (pi, target) in pis.iter().zip(targets) {
         let mut case =
             Case::new(Some(pi.id.to_string()), Machine { name: pi.name.clone(), target, key: pi.key.clone() });
         if let Err(error) = key::load(&pi.key) {
