@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use pipeline_core::cancel::Cancel;
-use pipeline_core::config::Onboarding;
+use pipeline_core::config::{Config, Onboarding};
+use pipeline_core::error::one_line;
 use pipeline_core::path::DeviceName;
 use pipeline_core::ssh::{HostKey, Target};
 use pipeline_core::ssh_config::HostParams;
@@ -16,6 +17,7 @@ use super::person::{Asker, EntranceArgs};
 use super::{Context, failed, fleet};
 use crate::changes::Change;
 use crate::key::{KeyType, NewKey};
+use crate::known_hosts::Known as Pinned;
 use crate::local::{self, LocalError};
 use crate::names;
 use crate::onboard::batch::{Batch, Case};
@@ -96,9 +98,12 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
         comment: format!("pipeline {}", jump.alias),
         passphrase,
     };
+    // A tunnel's end taken for the jump host: every Pi's traffic would go through one of them.
+    let pis = fleet::known_pis(&registry);
     // What can't be written is told before anything is asked.
-    config().map_err(failed)?;
-    decide(context, &jump, &making(None), &[]).map_err(failed)?;
+    let unasked = context.editor(true);
+    unasked.perform(config).map_err(failed)?;
+    unasked.perform(|| decide(context, &jump, &making(None), &[], &pis)).map_err(failed)?;
 
     let cancel = Cancel::new();
     let access = fleet::access(context, &registry, &cancel);
@@ -106,7 +111,7 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     let batch = Batch {
         visitor: Visitor { access: &access, limit: context.setup.timeouts.idle, cancel: &cancel },
         jobs: 1,
-        fleet: &[],
+        fleet: &pis,
         listed: listed.as_ref(),
     };
     let machine = Machine { name: jump.alias.clone(), target: jump.target.clone(), key: jump.key.clone() };
@@ -114,8 +119,8 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     batch.look(&mut cases);
     let making = making(passphrase(context, args)?);
     let decide = |keys: Vec<HostKey>| {
-        let (jump, making) = (&jump, &making);
-        move || decide(context, jump, making, &keys)
+        let (jump, making, pis) = (&jump, &making, &pis);
+        move || decide(context, jump, making, &keys, pis)
     };
     let editor = context.editor(args.dry_run);
     let say = |words: &str| context.ui.streams.say(words);
@@ -245,7 +250,13 @@ fn passphrase(context: &Context, args: &InitArgs) -> Result<Option<Zeroizing<Str
 }
 
 /// Key, pinned host key and entry of the jump host.
-fn decide(context: &Context, jump: &Jump, making: &NewKey, keys: &[HostKey]) -> Result<Vec<Change>, LocalError> {
+fn decide(
+    context: &Context,
+    jump: &Jump,
+    making: &NewKey,
+    keys: &[HostKey],
+    pis: &[Pinned],
+) -> Result<Vec<Change>, LocalError> {
     let host = &jump.target.host;
     let wanted = local::Jump {
         alias: jump.alias.clone(),
@@ -254,7 +265,7 @@ fn decide(context: &Context, jump: &Jump, making: &NewKey, keys: &[HostKey]) -> 
         user: host.user.clone(),
         key: jump.key.clone(),
     };
-    let mut changes = local::pin(host, keys, &[], &context.places)?;
+    let mut changes = local::pin(host, keys, pis, &context.places)?;
     // The directories are in both.
     let entry = local::jump(&wanted, &jump.entry, making, &context.places)?;
     changes.extend(entry.into_iter().filter(|change| !change.is_dir()));
@@ -295,6 +306,9 @@ fn show(context: &Context, rows: &[Row], jump: &Jump) {
             "{} is ready: 'keytool tunnel 31' gives the first Pi its tunnel, 'keytool add-pi 31' takes it in",
             jump.alias
         ));
+        if let Err(error) = Config::load(&context.config_file, &context.surroundings) {
+            context.ui.streams.say(&format!("for 'pipeline sync' there is more to write: {}", one_line(&error)));
+        }
     }
 }
 

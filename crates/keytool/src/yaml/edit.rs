@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::scalar::scalar;
-use super::{EXAMPLES, Wanted, YamlError, flow, pairs};
+use super::{EXAMPLES, Wanted, YamlError, flow, hosts, pairs};
 
 /// The text with the values that are wanted.
 pub(super) fn edit(text: &str, wanted: &Wanted, file: &Path) -> Result<String, YamlError> {
@@ -15,6 +15,10 @@ pub(super) fn edit(text: &str, wanted: &Wanted, file: &Path) -> Result<String, Y
         if let Some(value) = value {
             decide(&mut lines, key, example, value, file)?;
         }
+    }
+    // However it is spelt: a second one would be an error.
+    if !lines.iter().any(|line| line.trim_start_matches(['"', '\'', '?', ' ']).starts_with("hosts")) {
+        append(&mut lines, &format!("hosts: [\"{}\"]", hosts(&wanted.onboarding)));
     }
     onboarding(&mut lines, wanted);
     Ok(lines.concat())

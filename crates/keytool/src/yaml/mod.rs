@@ -144,6 +144,11 @@ fn flow(onboarding: &Onboarding) -> String {
     format!("onboarding: {{ {} }}", pairs.join(", "))
 }
 
+/// The pattern that takes every Pi.
+fn hosts(onboarding: &Onboarding) -> String {
+    onboarding.name.replacen("{id}", "[1-999]", 1)
+}
+
 /// What stands in a new file, as a comment, for a key that is not decided yet.
 const EXAMPLES: [(&str, &str); 2] = [("source", "/home/pi/beephotos"), ("storage", "/mnt/san/shared/Shared")];
 
@@ -154,7 +159,7 @@ fn template(wanted: &Wanted) -> String {
         None => format!("#{key}: {example}"),
     };
     let Onboarding { jump, name, user, base_port, key_type } = &wanted.onboarding;
-    let hosts = name.replacen("{id}", "[1-999]", 1);
+    let hosts = hosts(&wanted.onboarding);
     let (jump, user) = (scalar(jump), scalar(user));
     format!(
         "# Configuration of the pipeline: one file for `pipeline` and `keytool`. Written by `keytool init`, and yours from now on;\n\

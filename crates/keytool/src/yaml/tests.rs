@@ -50,7 +50,9 @@ fn the_section_is_written_and_nothing_else() {
                  name: \"raspberry{{id}}\"\n    user: pi\n    base_port: 6000\n# end\n{THREE}"
             ),
         ),
-        (String::new(), format!("\n{SECTION}")),
+        // Of the keys that a run needs this one is known.
+        (String::new(), format!("hosts: [\"raspberry[1-999]\"]\n\n{SECTION}")),
+        ("\"hosts\": [pi1]\n".to_owned(), format!("\"hosts\": [pi1]\n\n{SECTION}")),
     ];
     for (before, after) in table {
         assert_eq!(edited(&before, &wanted()).unwrap(), after, "{before}");
@@ -69,7 +71,10 @@ fn what_is_decided_stays_and_what_is_not_is_filled_in() {
         assert_eq!(text, format!("{comment}{rest}source: \"/home/pi/bee photos\"\n\n{SECTION}"));
     }
     let text = edited("storage: null\n", &given).unwrap();
-    assert_eq!(text, format!("storage: /srv\nsource: \"/home/pi/bee photos\"\n\n{SECTION}"));
+    assert_eq!(
+        text,
+        format!("storage: /srv\nsource: \"/home/pi/bee photos\"\nhosts: [\"raspberry[1-999]\"]\n\n{SECTION}")
+    );
     assert_eq!(edited(THREE, &given).unwrap_err(), "~/p.yaml has another source: /data");
 }
 
