@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds pipeline-agent for every kind of device, `agents.sh [ARCH...]`, into dist/agents/pipeline-agent-ARCH; ARCH is what
-# `uname -m` says on the device. Beside them, THIRD-PARTY-LICENSES.txt says what is linked into them.
+# `uname -m` says on the device. Beside them, THIRD-PARTY-LICENSES.txt says what is linked into them and the other programs.
 #
 # The agents are static: they run on any Linux of that architecture, whatever its C library. They are linked with glibc by
 # Debian's cross compilers rather than with musl, because those bring a C compiler (zstd needs one), its headers and a linker
@@ -120,4 +120,4 @@ for arch; do
     find_std
     build_agent "$arch"
 done
-scripts/agent-licenses.sh dist/agents/THIRD-PARTY-LICENSES.txt "$notices" "${compilers[@]}"
+scripts/licenses.sh dist/agents/THIRD-PARTY-LICENSES.txt "$notices" "${compilers[@]}"
