@@ -1,6 +1,7 @@
 #!/bin/bash
 # Gets Debian packages of another architecture and unpacks them, `foreign-deb.sh ARCH DIR PACKAGE[=VERSION]...`. Nothing is
 # installed, and apt's settings stay as they are: it gets lists of its own for that architecture alone, below target/agents.
+# DIR/DEBIAN/symbols says which package brings which symbol of their libraries, where dpkg-shlibdeps looks for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 arch=$1 dir=$2
@@ -22,6 +23,8 @@ debs=$(mktemp -d -p "$apt")
 trap 'rm -rf "$debs"' EXIT
 (cd "$debs" && apt-get download -qq "$@" >/dev/null) ||
     { echo "foreign-deb: apt has no $* for $arch" >&2 && exit 1; }
+mkdir -p "$dir/DEBIAN"
 for deb in "$debs"/*.deb; do
     dpkg -x "$deb" "$dir"
-done
+    dpkg-deb --info "$deb" symbols 2>/dev/null || true
+done >"$dir/DEBIAN/symbols"
