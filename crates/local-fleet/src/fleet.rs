@@ -164,6 +164,12 @@ impl Fleet {
         Ok(command)
     }
 
+    /// From now on the collector's programs are those that speak the next protocol, as after an upgrade, or again those of this
+    /// version. Tests alone can have them: cargo builds them.
+    pub fn upgrade(&mut self, to_next_protocol: bool) {
+        self.programs = self.programs.of_next_protocol(to_next_protocol);
+    }
+
     /// The path of a program of this workspace.
     fn ours(&self, program: &str) -> Result<PathBuf> {
         if matches!(program, "pipeline" | "keytool") {

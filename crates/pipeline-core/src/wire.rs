@@ -13,7 +13,11 @@ pub use message::{FetchEnd, FileRef, RemoveEnd, Reply, Request};
 mod message;
 
 /// Version of the messages. Both halves must speak the same one; `pipeline` uploads the agent that fits.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = if cfg!(feature = "next-protocol") { CURRENT + 1 } else { CURRENT };
+const CURRENT: u16 = 3;
+
+#[cfg(all(feature = "next-protocol", not(debug_assertions)))]
+compile_error!("the feature next-protocol is for tests alone: it makes programs of a version that does not exist");
 
 /// The first bytes that an agent writes. What a shell's start-up files print is not this.
 pub const MAGIC: [u8; 8] = *b"pl-agent";

@@ -164,6 +164,10 @@ impl Connector {
             (Err(Greeting::Failed(error @ RemoteError::Garbled(_))), Origin::Bound) => {
                 Err(DeployError::Bound(crate::error::one_line(&error)).into())
             }
+            // The name tells contents apart: what refuses is what we have.
+            (Err(Greeting::Failed(RemoteError::Refused(words))), Origin::Found | Origin::Installed) => {
+                Err(DeployError::OtherVersion { words, dirs: agents.homes() }.into())
+            }
             (greeted, _) => greeted.map_err(SshError::from),
         }
     }

@@ -43,6 +43,19 @@ fn refuses_another_protocol_another_root_and_another_order() {
     }
 }
 
+/// Whatever a later version makes of its requests, what it is told must be which versions met.
+#[test]
+fn refuses_another_protocol_whatever_else_its_collector_says() {
+    let root = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(root.path());
+    // `Open` with two fields more, and in the same frame a request that nobody knows yet.
+    let open = (0_u8, PROTOCOL + 7, root.path().as_os_str().as_bytes(), "a later field", u64::MAX);
+    agent.requests.push(&open).unwrap();
+    agent.requests.push(&(200_u8, [255_u8; 40].as_slice())).unwrap();
+    agent.requests.flush().unwrap();
+    assert_eq!(agent.refusal(), format!("the collector speaks protocol {}, this agent {PROTOCOL}", PROTOCOL + 7));
+}
+
 #[test]
 fn refuses_more_removals_than_allowed_before_it_touches_the_first() {
     let root = tempfile::tempdir().unwrap();

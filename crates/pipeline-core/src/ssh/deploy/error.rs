@@ -46,6 +46,14 @@ pub enum DeployError {
     /// The key is bound to an agent that does not serve us; its words.
     #[error("the agent that the key is bound to does not serve us: {0}")]
     Bound(String),
+    /// One of our own agents was put there, or was there, and does not serve us; its words.
+    #[error("the agent that we put there does not serve us: {words}")]
+    OtherVersion {
+        /// What it said.
+        words: String,
+        /// Where ours are.
+        dirs: Vec<PathBuf>,
+    },
     /// The account has no home directory.
     #[error("the login has no home directory on the device")]
     Homeless,
@@ -133,6 +141,7 @@ impl DeployError {
             DeployError::Read { .. }
             | DeployError::WrongBinary { .. }
             | DeployError::Bound(_)
+            | DeployError::OtherVersion { .. }
             | DeployError::Damaged
             | DeployError::Silent
             | DeployError::Local(_)
@@ -185,6 +194,13 @@ impl Classified for DeployError {
                                       and give it --root with the configured source: `keytool add-pi` with --restrict \
                                       does both, by a login that may run commands"
                     .into()
+            }
+            DeployError::OtherVersion { dirs, .. } => {
+                let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+                format!(
+                    "put the agents that came with this `pipeline` into {}, or take `agent_dir` out",
+                    dirs.join(", ")
+                )
             }
             DeployError::Homeless => "give the login a home directory that it can write to".into(),
             DeployError::Unwritable(_) => {

@@ -126,6 +126,15 @@ impl Agents {
         Ok(self.found.get_or_init(|| found))
     }
 
+    /// Where those are that we found.
+    pub(super) fn homes(&self) -> Vec<PathBuf> {
+        let binaries = self.found.get().into_iter().flatten();
+        let mut dirs: Vec<PathBuf> = binaries.filter_map(|binary| Some(binary.path.parent()?.to_owned())).collect();
+        dirs.sort();
+        dirs.dedup();
+        dirs
+    }
+
     fn for_machine(&self, machine: &str) -> Result<&Binary, DeployError> {
         let arch = Arch::of_machine(machine);
         let binary = self.binaries()?.iter().find(|binary| Some(binary.arch) == arch);
