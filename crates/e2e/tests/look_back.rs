@@ -44,6 +44,8 @@ fn each_file_has_its_explanation() {
         scene.write(1, path, content.as_bytes());
     }
     scene.write(2, "hive.csv", b"of 2");
+    // A terminal would be told to turn the line.
+    scene.write(1, "photo\u{202e}gpj.exe", b"turned");
     std::os::unix::fs::symlink("day", source.join("link")).unwrap();
     scene.fleet.write(1, b"young.jpg", b"still written", SystemTime::now()).unwrap();
     scene.pipeline(&["sync", "raspberry1", "raspberry3"]).expect(0);
@@ -71,6 +73,10 @@ fn each_file_has_its_explanation() {
     ] {
         assert_eq!(explain(args).stdout, first.stdout);
     }
+    // As it was printed, whatever was in it.
+    let turned = explain(&["raspberry1", "photo\u{202e}gpj.exe"]);
+    says(&turned, &["photo\\u{202e}gpj.exe of raspberry1 was received at 2"]);
+    assert_eq!(explain(&["raspberry1", "photo\\u{202e}gpj.exe"]).stdout, turned.stdout);
     let mut from_there = scene.command();
     let from_there = run(from_there.args(["explain", "a.jpg"]).current_dir(storage.join("beephotos/day"))).expect(0);
     assert_eq!(from_there.stdout, first.stdout);
@@ -179,6 +185,9 @@ fn what_was_received_is_handed_on() {
     scene.write(1, "log.txt", b"line 1\n");
     scene.write(1, "100%25 = all\nof it ", b"awkward");
     scene.fleet.write(1, b"\xff\xfe.jpg", b"no text", SystemTime::UNIX_EPOCH).unwrap();
+    // As long as a name can be: what stands for it in a bag would be three times as long.
+    let longest = [&[0xe9; 251][..], b".jpg"].concat();
+    scene.fleet.write(1, &longest, b"latin 1", SystemTime::UNIX_EPOCH).unwrap();
     scene.write(2, "b.jpg", b"another Pi");
     scene.sync().expect(0);
     let between = run(Command::new("date").args(["--utc", "+%FT%T.%NZ"])).expect(0).stdout;
@@ -192,24 +201,29 @@ fn what_was_received_is_handed_on() {
     export(&["manifest", "raspberry1", "-o", list]).expect(0);
     export(&["manifest", "-o", list]).expect(2);
     export(&["manifest", "-o", scene.fleet.storage().join("raspberry1/list").to_str().unwrap()]).expect(2);
-    assert_eq!(fs::read(list).unwrap().iter().filter(|&&byte| byte == b'\n').count(), 5);
+    assert_eq!(fs::read(list).unwrap().iter().filter(|&&byte| byte == b'\n').count(), 6);
     let check = run(Command::new("sha256sum").args(["--check", "--quiet", list]).current_dir(scene.fleet.storage()));
     assert_eq!(check.expect(0).stdout, "");
 
     let made = bag("bag", &["raspberry1", "--info", "Contact-Name: Ada Lovelace"]).expect(0);
-    says(&made, &["5 files", "of 1 device"]);
+    says(&made, &["6 files", "of 1 device"]);
     let read = |name: &str| fs::read_to_string(at("bag").join(name)).unwrap();
     assert_eq!(fs::read(at("bag/data/raspberry1/day 1/a.jpg")).unwrap(), b"other content");
     assert_eq!(fs::read(at("bag/data/raspberry1/100=2525 =3D all=0Aof it=20")).unwrap(), b"awkward");
     assert_eq!(fs::read(at("bag/data/raspberry1/=FF=FE.jpg")).unwrap(), b"no text");
-    let bytes = 300_000 + 13 + 14 + 7 + 7;
+    let bytes = 300_000 + 13 + 14 + 7 + 7 + 7;
     let about = read("bag-info.txt");
     assert!(
-        about.contains("Contact-Name: Ada Lovelace\n") && about.contains(&format!("\nPayload-Oxum: {bytes}.5\n")),
+        about.contains("Contact-Name: Ada Lovelace\n") && about.contains(&format!("\nPayload-Oxum: {bytes}.6\n")),
         "{about}"
     );
     assert!(about.contains("\nExternal-Identifier: raspberry1\n"), "{about}");
-    assert!(read("files.csv").contains(",raspberry1,"), "{}", read("files.csv"));
+    let called = format!(",raspberry1,{},{}.jpg,7,", scene.fleet.pi(1).source().display(), "\\xe9".repeat(251));
+    let files = read("files.csv");
+    let row = files.lines().find(|row| row.contains(&called)).unwrap_or_else(|| panic!("{called}: {files}"));
+    let name = row.split(',').next().unwrap();
+    assert!(name.starts_with("data/raspberry1/=E9=E9") && name.ends_with(".jpg") && name.contains("=~"), "{name}");
+    assert_eq!(fs::read(at("bag").join(name)).unwrap(), b"latin 1");
     let check =
         run(Command::new("sha256sum").args(["--check", "--quiet", "manifest-sha256.txt"]).current_dir(at("bag")));
     check.expect(0);
@@ -223,6 +237,8 @@ fn what_was_received_is_handed_on() {
         }
     }
     bag("bag", &["raspberry1"]).expect(2);
+    let refused = bag("other", &["--info", "Payload-Oxum: 0.0"]).expect(2);
+    assert!(refused.stderr.contains("Payload-Oxum is written without being asked for"), "{refused}");
 
     // As it was at a time, though it has grown and changed since.
     bag("then", &["--until", between.trim(), "raspberry1"]).expect(0);
@@ -243,7 +259,7 @@ fn what_was_received_is_handed_on() {
 
     // Tables.
     let table = export(&["csv"]).expect(0);
-    assert_eq!(table.stdout.lines().count(), 1 + 7, "{table}");
+    assert_eq!(table.stdout.lines().count(), 1 + 8, "{table}");
     assert!(
         table.stdout.contains(",version") || table.stdout.contains(".pipeline/versions/raspberry1/day 1/a.jpg~"),
         "{table}"

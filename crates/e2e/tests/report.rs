@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use e2e::browser::Browser;
+use e2e::mounts::{Disk, among_own_mounts};
 use e2e::past::{Past, home};
 use e2e::run;
 use local_fleet::programs::Programs;
@@ -35,6 +36,32 @@ fn say_at_length(catalog: &Path) {
     let said = catalog.execute(&format!("UPDATE spell SET reason = ?1 WHERE id = ({newest})"), [&long]).unwrap();
     let named = catalog.execute("UPDATE source SET device = ?1 WHERE device = 'raspberry2'", [&long[..63]]).unwrap();
     assert_eq!((said, named), (1, 1));
+}
+
+#[test]
+fn a_disk_that_has_no_room_has_one_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = home(dir.path(), &Past { devices: 2, days: 3, readings_per_day: 1, runs_per_day: 4 });
+    let out = dir.path().join("out");
+    fs::create_dir(&out).unwrap();
+    among_own_mounts(|| {
+        let disk = Disk::mount(&out, 1 << 20);
+        let filler = disk.fill();
+        let refused = |args: &[&str]| {
+            let told = run(pipeline(&config).args(args).current_dir(&out)).expect(5);
+            assert!(told.stderr.contains("hint: make room there, or see why it is read-only"), "{told}");
+            let left: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()).collect();
+            assert_eq!(left, [filler.as_path()], "{told}");
+        };
+        refused(&["report", "--output", "page.html"]);
+        refused(&["export", "effort", "--output", "effort.csv"]);
+        disk.set_read_only(true);
+        refused(&["report", "--output", "page.html"]);
+        refused(&["export", "csv", "--output", "list.csv"]);
+        disk.set_read_only(false);
+        fs::remove_file(&filler).unwrap();
+        run(pipeline(&config).args(["report", "--output", "page.html"]).current_dir(&out)).expect(0);
+    });
 }
 
 #[test]

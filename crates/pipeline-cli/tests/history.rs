@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::os::fd::OwnedFd;
+
 use rusqlite::{Connection, params};
 use support::Home;
 
@@ -121,6 +123,87 @@ fn the_past_word_for_word() {
     );
     let every = home.run(&["history", "runs", "--json"]);
     assert_eq!(String::from_utf8_lossy(&every.stdout).lines().count(), 60);
+}
+
+#[test]
+fn a_table_fits_its_terminal() {
+    let home = past();
+    let lists = [
+        &["history"][..],
+        &["history", "runs", "--all", "--last", "2"],
+        &["history", "devices"],
+        &["history", "visits"],
+        &["history", "files"],
+    ];
+    let narrow = |args: &[&str]| {
+        let output = home.command(args).env("COLUMNS", "80").output().unwrap();
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        let widest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(widest.chars().count() <= 80, "{widest}");
+        format!("$ pipeline {}\n{}", args.join(" "), home.seen(&output))
+    };
+    insta::assert_snapshot!("narrow", lists.map(narrow).join("\n"));
+}
+
+#[test]
+fn where_no_time_was_named_none_is_spoken_of() {
+    let home = Home::new();
+    home.good_config();
+    assert!(home.run(&["init"]).status.success());
+    golden(
+        "nothing",
+        &home,
+        &[
+            &["history"],
+            &["history", "--since", "1d"],
+            &["history", "devices"],
+            &["history", "visits", "--until", "2026-11-01"],
+            &["history", "files"],
+            &["history", "files", "--path", "*.jpg"],
+            &["export", "bag", "-o", "bag"],
+            &["export", "bag", "-o", "bag", "--since", "1d"],
+        ],
+    );
+}
+
+#[test]
+fn whoever_looks_back_needs_no_openssh_config() {
+    let home = past();
+    home.config("hosts: ['raspberry[2-99]', raspberry1]\nsource: /d\nstorage: ~/storage\nstate_dir: ~/state\n");
+    std::fs::remove_dir_all(home.path(".ssh")).unwrap();
+    for args in [&["history", "devices"][..], &["export", "csv"], &["export", "effort"], &["explain", "raspberry10"]] {
+        let output = home.run(args);
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", home.seen(&output));
+    }
+    let report = home.run(&["report", "-o", "page.html", "--since", "2026-11-20"]);
+    insta::assert_snapshot!("without_ssh_config", home.seen(&report));
+    let page = std::fs::read_to_string(home.path("page.html")).unwrap();
+    let fleet = page.split("The fleet now").nth(1).and_then(|rest| rest.split("</section>").next()).unwrap();
+    let names: Vec<&str> =
+        fleet.split("<th scope=\"row\">").skip(1).map(|row| row.split('<').next().unwrap()).collect();
+    assert_eq!(names, ["raspberry10", "raspberry2", "raspberry1"], "the worst first, and last who was never visited");
+    assert!(!fleet.contains("Retired"), "{fleet}");
+}
+
+#[test]
+fn rows_that_nobody_reads_to_the_end_are_no_error_and_those_of_a_full_disk_are() {
+    let home = past();
+    // More than a buffer holds, so that it is noticed in the middle.
+    let lists = [
+        &["history", "runs", "--csv"][..],
+        &["history", "runs", "--json"],
+        &["history", "files", "--csv"],
+        &["export", "csv"],
+    ];
+    for args in lists {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let left = home.command(args).stdout(OwnedFd::from(writer)).output().unwrap();
+        assert_eq!((left.status.code(), left.stderr.len()), (Some(0), 0), "{args:?}: {}", home.seen(&left));
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let full = home.command(args).stdout(full).output().unwrap();
+        assert_eq!(full.status.code(), Some(5), "{args:?}: {}", home.seen(&full));
+    }
 }
 
 #[test]

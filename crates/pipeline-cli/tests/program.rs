@@ -146,21 +146,36 @@ fn a_second_run_meets_the_lock() {
 fn a_reader_that_leaves_is_no_error() {
     let home = Home::new();
     home.good_config();
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let output = home.command(&["init"]).stdout(OwnedFd::from(writer)).output().unwrap();
-    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{}", home.seen(&output));
+    for args in [
+        &["init"][..],
+        &["export", "csv"],
+        &["export", "effort"],
+        &["report", "-o", "-"],
+        &["report", "-o", "/dev/stdout"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = home.command(args).stdout(OwnedFd::from(writer)).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{args:?}: {}", home.seen(&output));
+    }
 }
 
 #[test]
 fn output_that_can_not_be_written_is_an_error() {
     let home = Home::new();
     home.good_config();
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let output = home.command(&["init"]).stdout(full).output().unwrap();
+    // A catalog is needed first, for all but the first.
+    for args in [&["init"][..], &["export", "csv"], &["export", "effort"], &["report", "-o", "-"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = home.command(args).stdout(full).output().unwrap();
+        let seen = home.seen(&output);
+        assert_eq!(output.status.code(), Some(5), "{args:?}: {seen}");
+        assert!(seen.contains("error: can't write to standard output: no space left on device"), "{args:?}: {seen}");
+    }
+    let output = home.run(&["report", "-o", "/dev/full"]);
     let seen = home.seen(&output);
-    assert_eq!(output.status.code(), Some(1), "{seen}");
-    assert!(seen.contains("error: can't write to standard output: no space left on device"), "{seen}");
+    assert_eq!(output.status.code(), Some(5), "{seen}");
+    assert!(seen.contains("can't write /dev/full: no space left on device\nhint: make room there"), "{seen}");
 }
 
 #[test]

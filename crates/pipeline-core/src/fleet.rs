@@ -134,6 +134,28 @@ pub fn resolve(config: &Config, ssh_config: &SshConfig) -> Result<Vec<Device>, F
     if devices.is_empty() { Err(FleetError::Empty) } else { Ok(devices) }
 }
 
+/// The devices that `hosts` names as far as can be told without the OpenSSH config: names that stand alone, and of ranges and wildcards what
+/// is known from elsewhere.
+pub fn remembered<'a>(config: &Config, known: impl IntoIterator<Item = &'a DeviceName>) -> Vec<Device> {
+    let known: Vec<&DeviceName> = known.into_iter().collect();
+    let left_out = |name: &DeviceName| config.hosts.iter().any(|host| host.is_negated() && host.matches(name.as_str()));
+    let mut seen = HashSet::new();
+    let mut devices = Vec::new();
+    for host in config.hosts.iter().filter(|host| !host.is_negated()) {
+        let names: Vec<&DeviceName> = match host.names() {
+            Some([name]) => vec![name],
+            Some(names) => names.iter().filter(|name| known.contains(name)).collect(),
+            None => known.iter().copied().filter(|name| host.matches(name.as_str())).collect(),
+        };
+        for name in names {
+            if !left_out(name) && seen.insert(name.clone()) {
+                devices.push(Device { settings: config.device(name), name: name.clone() });
+            }
+        }
+    }
+    devices
+}
+
 /// Those of a fleet that patterns from the command line name, in the order of the fleet. No pattern: all.
 ///
 /// A plain name must be there. A range or wildcard takes what is there of it, but something. Patterns behind `!` alone leave
@@ -214,6 +236,22 @@ mod tests {
         ];
         for (hosts, expected) in table {
             assert_eq!(names(&resolve(&config(hosts), &ssh_config).unwrap()), expected, "{hosts}");
+        }
+    }
+
+    #[test]
+    fn without_an_openssh_config_the_fleet_is_what_is_known_of_it() {
+        let known =
+            ["raspberry7", "raspberry10", "raspberry2", "cam-1", "old"].map(|name| DeviceName::new(name).unwrap());
+        let table: [(&str, &[&str]); 5] = [
+            ("[raspberry1, raspberry2]", &["raspberry1", "raspberry2"]),
+            ("['raspberry[1-9]', raspberry2]", &["raspberry2", "raspberry7"]),
+            ("['raspberry*', '!raspberry7']", &["raspberry10", "raspberry2"]),
+            ("['zebra[1-3]']", &[]),
+            ("['zebra*', 'cam-[1-2]']", &["cam-1"]),
+        ];
+        for (hosts, expected) in table {
+            assert_eq!(names(&remembered(&config(hosts), &known)), expected, "{hosts}");
         }
     }
 

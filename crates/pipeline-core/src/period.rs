@@ -46,6 +46,11 @@ impl Classified for PeriodError {
 }
 
 impl Period {
+    /// Whether it is all of time: nobody has named one.
+    pub fn is_unbounded(&self) -> bool {
+        self.from_ns.is_none() && self.until_ns.is_none()
+    }
+
     /// Reads `--since` and `--until`: a duration back from now (`7d`, `1h30m`), a time with its offset (RFC 3339), or a local time or
     /// date in `zone`.
     pub fn parse(

@@ -1,8 +1,9 @@
 //! Why the program ends without having done its work: what, where, what to do next, and the exit code.
 
 use std::error::Error;
+use std::io;
 
-use pipeline_core::error::{Classified, describe, one_line};
+use pipeline_core::error::{Class, Classified, describe, one_line};
 use pipeline_core::event::StopReason;
 
 use crate::exit::Exit;
@@ -22,6 +23,14 @@ impl Failure {
     /// Of an error of the core, whose class decides the exit code.
     pub fn of(error: &(dyn Classified + 'static)) -> Failure {
         Failure { exit: Exit::of_class(error.class()), what: one_line(error), hint: error.hint() }
+    }
+
+    /// Of standard output that can't be written: a disk that is full or read-only is as bad behind it as anywhere.
+    pub fn of_output(error: &io::Error) -> Failure {
+        let full = Class::of_state_dir(error) == Class::Storage;
+        let exit = if full { Exit::Storage } else { Exit::Unexpected };
+        let hint = full.then(|| "make room on the disk that it leads to, or see why it is read-only".into());
+        Failure { hint, ..Failure::because(exit, "can't write to standard output", error) }
     }
 
     /// Of an error that has no class, after the words that say what was being done.

@@ -48,8 +48,9 @@ pub fn run(
         exit = exit.worse(Exit::Unexpected);
     }
     if let Some(error) = tell.lost_output() {
-        tell.error(&Failure::because(Exit::Unexpected, "can't write to standard output", &error));
-        exit = exit.worse(Exit::Unexpected);
+        let lost = Failure::of_output(&error);
+        tell.error(&lost);
+        exit = exit.worse(lost.exit);
     }
     Ended { exit, failure: told }
 }

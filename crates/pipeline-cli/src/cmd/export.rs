@@ -17,7 +17,7 @@ use program::exit::Exit;
 use program::failure::Failure;
 use program::words::{bytes, count, printable};
 
-use super::Context;
+use super::{Context, write_error};
 use crate::cli::{BagArgs, ExportCommand, ListArgs, Selected};
 
 pub fn run(context: &Context, command: &ExportCommand) -> Result<Exit, Failure> {
@@ -54,17 +54,17 @@ fn manifest(context: &Context, config: &Config, args: &ListArgs) -> Result<Exit,
     let Some(listed) = out.ended(listed)? else { return Ok(Exit::Done) };
     let mut words = vec![format!("listed {} ({})", count(listed.files, "file"), bytes(listed.bytes))];
     if listed.grown > 0 {
-        words.push(format!("{} left out that have grown since that time", listed.grown));
+        let has = if listed.grown == 1 { "has" } else { "have" };
+        words.push(format!("left out {} that {has} grown since that time", count(listed.grown, "file")));
     }
     if listed.dropped > 0 {
-        words.push(format!("{} left out that are kept no longer", listed.dropped));
+        words.push(format!("left out {}", dropped(listed.dropped, &filter.period)));
     }
     out.close(context, &words.join("; "))
 }
 
 fn bag(context: &Context, config: &Config, args: &BagArgs) -> Result<Exit, Failure> {
-    let info = args.info.iter().map(|line| BagInfo::parse(line)).collect::<Result<Vec<_>, _>>();
-    let info = info.map_err(|error| failed(&error))?;
+    let info = BagInfo::parse(&args.info).map_err(|error| failed(&error))?;
     let filter = filter(&args.selected, &history(config)?)?;
     let observer = context.ui.listener(false, false);
     let cancel = Cancel::new();
@@ -78,9 +78,15 @@ fn bag(context: &Context, config: &Config, args: &BagArgs) -> Result<Exit, Failu
     let made = format!("{}: {} ({}) of {devices}", bag.path.display(), count(bag.files, "file"), bytes(bag.bytes));
     context.ui.say(&printable(&made));
     if bag.dropped > 0 {
-        context.ui.say(&format!("not in it: {} of that time that are kept no longer", count(bag.dropped, "content")));
+        context.ui.say(&format!("not in it: {}", dropped(bag.dropped, &filter.period)));
     }
     Ok(Exit::Done)
+}
+
+fn dropped(contents: u64, period: &Period) -> String {
+    let of_then = if period.is_unbounded() { "" } else { " of that time" };
+    let is = if contents == 1 { "is" } else { "are" };
+    format!("{}{of_then} that {is} kept no longer", count(contents, "content"))
 }
 
 fn csv(context: &Context, config: &Config, args: &ListArgs) -> Result<Exit, Failure> {
@@ -99,7 +105,7 @@ fn csv(context: &Context, config: &Config, args: &ListArgs) -> Result<Exit, Fail
             });
             listed.map_err(|error| Failure::of(&error))?;
         }
-        result.map_err(io::Error::from).and_then(|()| table.flush()).map(|()| rows)
+        result.map_err(write_error).and_then(|()| table.flush()).map(|()| rows)
     };
     let Some(rows) = out.ended(written)? else { return Ok(Exit::Done) };
     out.close(context, &count(rows, "row"))
@@ -164,7 +170,7 @@ fn effort(context: &Context, config: &Config, args: &ListArgs) -> Result<Exit, F
             }
             table.flush().map_err(::csv::Error::from)
         };
-        write().map_err(io::Error::from)
+        write().map_err(write_error)
     };
     let Some(()) = out.ended(written)? else { return Ok(Exit::Done) };
     out.close(context, &count(efforts.len() as u64, "row"))
@@ -187,12 +193,12 @@ pub fn failed(error: &ExportError) -> Failure {
     let typed = matches!(
         error,
         ExportError::NoDevice { .. }
-            | ExportError::Nothing
+            | ExportError::Nothing { .. }
             | ExportError::Exists(_)
             | ExportError::InStorage(_)
             | ExportError::InStateDir(_)
             | ExportError::NoPage(_)
-            | ExportError::Info(_)
+            | ExportError::Info { .. }
     );
     let failure = Failure::of(error as &(dyn Classified + 'static));
     if typed { Failure { exit: Exit::Usage, ..failure } } else { failure }
@@ -217,9 +223,7 @@ impl Out {
         match (written, self) {
             (Ok(written), _) => Ok(Some(written)),
             (Err(error), Out::Standard(_)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
-            (Err(error), Out::Standard(_)) => {
-                Err(Failure::because(Exit::Unexpected, "can't write to standard output", &error))
-            }
+            (Err(error), Out::Standard(_)) => Err(Failure::of_output(&error)),
             (Err(error), Out::File(file)) => Err(failed(&file.failed(error))),
         }
     }

@@ -1,6 +1,7 @@
 //! Commands: one file for each, arguments to one call into the core to an exit code. What all of them need is here.
 
 use std::cell::OnceCell;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -70,6 +71,14 @@ pub fn main() -> Exit {
         monitors.tell(ended.exit, ended.failure.as_ref(), ui);
     }
     ended.exit
+}
+
+/// Why a table could not be written: the stream's own error, by whose kind a reader that left and a full disk are known.
+fn write_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        kind => io::Error::other(format!("{kind:?}")),
+    }
 }
 
 /// What the first signal makes us do.

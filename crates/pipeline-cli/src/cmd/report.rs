@@ -19,11 +19,16 @@ use crate::page;
 
 pub fn run(context: &Context, args: &ReportArgs) -> Result<Exit, Failure> {
     let (_, config) = context.config()?;
-    let fleet = context.fleet(&config, &context.ssh_config(&config)?)?;
+    let fleet = context.ssh_config(&config).and_then(|ssh_config| context.fleet(&config, &ssh_config));
+    let fleet = fleet.map_err(|failure| {
+        let hint = "the page has the devices that `hosts` names and the catalog knows, retired ones as well".to_owned();
+        context.ui.warning(&Failure { hint: Some(hint), ..failure });
+    });
     let zone = TimeZone::system();
     let period = Period::parse(args.since.as_deref(), None, Timestamp::now(), &zone)
         .map_err(|error| Failure { exit: Exit::Usage, ..Failure::of(&error) })?;
-    let report = report(&config, &fleet, period.from_ns, now_ns()).map_err(|error| Failure::of(&error))?;
+    let report =
+        report(&config, fleet.ok().as_deref(), period.from_ns, now_ns()).map_err(|error| Failure::of(&error))?;
     let page = page::render(&report, &zone);
     if args.output == Path::new("-") {
         context.ui.result(&page);

@@ -44,8 +44,8 @@ const COMFORTABLE_WIDTH: usize = 100;
 pub struct Ui {
     streams: Streams,
     draws: bool,
-    /// Columns of a page that no terminal shows.
-    columns: usize,
+    /// Columns of a page that no terminal shows, where the environment says how many.
+    columns: Option<usize>,
     terminal: OnceLock<Arc<Terminal>>,
 }
 
@@ -55,7 +55,7 @@ impl Ui {
         let streams = global.streams(environment);
         let draws = streams.err.is_terminal && !environment.dumb() && !global.quiet;
         let columns = environment.text("COLUMNS").and_then(|columns| columns.parse().ok());
-        Ui { streams, draws, columns: columns.unwrap_or(inspect::WIDTH), terminal: OnceLock::new() }
+        Ui { streams, draws, columns, terminal: OnceLock::new() }
     }
 
     /// The listener for a run.
@@ -174,8 +174,12 @@ impl Ui {
 
     fn look(&self) -> Look {
         let out = &self.streams.out;
-        let width = if out.is_terminal { console::Term::stdout().size().1.into() } else { self.columns };
-        Look { width, colors: out.colors, folds: out.is_terminal }
+        Look { width: self.table_width().unwrap_or(inspect::WIDTH), colors: out.colors, folds: out.is_terminal }
+    }
+
+    /// Columns that a table on standard output may have; none where nobody has said.
+    pub fn table_width(&self) -> Option<usize> {
+        if self.streams.out.is_terminal { Some(console::Term::stdout().size().1.into()) } else { self.columns }
     }
 
     /// Whether standard output has colours.

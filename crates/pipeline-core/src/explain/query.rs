@@ -268,7 +268,8 @@ fn readings(bytes: &[u8]) -> Vec<Vec<u8>> {
     readings
 }
 
-/// Undoes [`crate::path::write_escaped`]; none where nothing there can be from it.
+/// Undoes [`crate::path::write_escaped`], and what turns characters that a terminal takes for orders into `\u{202e}`; none where nothing
+/// there can be from it.
 fn unescaped(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -290,10 +291,24 @@ fn unescaped(bytes: &[u8]) -> Option<Vec<u8>> {
                 rest = after;
                 u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?
             }
+            b'u' => {
+                let (c, after) = unicode(rest)?;
+                rest = after;
+                plain.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
             _ => return None,
         });
     }
     Some(plain)
+}
+
+/// What is between the braces of `\u{202e}`, and what follows.
+fn unicode(bytes: &[u8]) -> Option<(char, &[u8])> {
+    let bytes = bytes.strip_prefix(b"{")?;
+    let (hex, after) = bytes.split_at_checked(bytes.iter().take(7).position(|&byte| byte == b'}')?)?;
+    let code = u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?;
+    Some((char::from_u32(code)?, after.strip_prefix(b"}")?))
 }
 
 /// A relative path without `.`, `//` and what `..` takes back; none where nothing is left, or it leads out.
@@ -340,6 +355,11 @@ mod tests {
     fn what_is_printed_can_be_typed() {
         let name = b"a\n\xff\\ b";
         assert_eq!(unescaped(shown(name).as_bytes()).as_deref(), Some(&name[..]));
+        // A terminal must not be told to turn the line.
+        assert_eq!(unescaped(b"photo\\u{202e}gpj\\\\").as_deref(), Some("photo\u{202e}gpj\\".as_bytes()));
+        for torn in ["\\u", "\\u{", "\\u{}", "\\u{202e", "\\u202e", "\\u{d800}", "\\u{00000041}"] {
+            assert_eq!(unescaped(torn.as_bytes()), None, "{torn}");
+        }
         assert_eq!(unescaped(b"a\\q"), None);
         assert_eq!(unescaped(b"a\\xf"), None);
     }

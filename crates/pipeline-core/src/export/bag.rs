@@ -11,6 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
+use super::about::{self, BagInfo};
 use super::destination::Destination;
 use super::names::payload;
 use super::{ExportError, PAGE, contents};
@@ -25,31 +26,6 @@ use crate::path::{DeviceName, write_escaped};
 use crate::run;
 
 const DECLARATION: &str = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
-
-/// What a person adds to `bag-info.txt`: label and text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BagInfo {
-    label: String,
-    text: String,
-}
-
-impl BagInfo {
-    /// Reads `Label: text`.
-    pub fn parse(line: &str) -> Result<BagInfo, ExportError> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        match line.split_once(':') {
-            Some((label, text))
-                if !label.is_empty()
-                    && label.chars().all(plain)
-                    && !text.trim().is_empty()
-                    && !text.contains(char::is_control) =>
-            {
-                Ok(BagInfo { label: label.to_owned(), text: text.trim().to_owned() })
-            }
-            _ => Err(ExportError::Info(line.to_owned())),
-        }
-    }
-}
 
 /// What was put into a bag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +57,7 @@ pub fn write_bag(
     let (devices, contents) = contents(&catalog, filter)?;
     let sums = contents.sums()?;
     if sums.files == 0 {
-        return Err(ExportError::Nothing);
+        return Err(ExportError::Nothing { in_a_time: !filter.period.is_unbounded() });
     }
     check_room(destination.dir(), &sums)?;
     observer.event(&Event::ExportStarted { files: sums.files, bytes: sums.bytes });
@@ -142,7 +118,7 @@ impl Filling<'_> {
         let dropped = self.contents.sums()?.dropped;
         let bag = Bag { path: PathBuf::new(), devices: devices.len(), files: count, bytes, dropped };
         let mut about = Tag::create(self.dir, "bag-info.txt")?;
-        for line in about_lines(&bag, devices, filter, info) {
+        for line in about::lines(&bag, devices, filter, info) {
             about.line(&line)?;
         }
         let mut declaration = Tag::create(self.dir, "bagit.txt")?;
@@ -217,26 +193,6 @@ impl Filling<'_> {
     }
 }
 
-fn about_lines(bag: &Bag, devices: &[DeviceName], filter: &Filter, info: &[BagInfo]) -> Vec<String> {
-    let names: Vec<&str> = devices.iter().map(DeviceName::as_str).collect();
-    let time = |ns: i64| utc(ns).to_string();
-    let period = match (filter.period.from_ns, filter.period.until_ns) {
-        (None, None) => "at any time".to_owned(),
-        (Some(from), None) => format!("from {} on", time(from)),
-        (None, Some(until)) => format!("before {}", time(until)),
-        (Some(from), Some(until)) => format!("from {} up to {}", time(from), time(until)),
-    };
-    let mut lines: Vec<String> = info.iter().map(|info| format!("{}: {}", info.label, info.text)).collect();
-    lines.extend([
-        format!("Bag-Software-Agent: pipeline {}", env!("CARGO_PKG_VERSION")),
-        format!("Bagging-Date: {}", Timestamp::now().strftime("%Y-%m-%d")),
-        format!("External-Description: Files received from {}, {period}", names.join(", ")),
-        format!("Payload-Oxum: {}.{}", bag.bytes, bag.files),
-    ]);
-    lines.extend(devices.iter().map(|device| format!("External-Identifier: {device}")));
-    lines
-}
-
 /// A line of `files.csv`.
 fn row(name: &str, content: &Content) -> String {
     let readable = |bytes: &[u8]| {
@@ -259,7 +215,7 @@ fn quoted(field: &str) -> String {
     if plain { field.to_owned() } else { format!("\"{}\"", field.replace('"', "\"\"")) }
 }
 
-fn utc(ns: i64) -> Timestamp {
+pub(super) fn utc(ns: i64) -> Timestamp {
     Timestamp::from_nanosecond(ns.into()).unwrap_or_default()
 }
 

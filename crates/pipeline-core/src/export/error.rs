@@ -27,8 +27,11 @@ pub enum ExportError {
         pattern: String,
     },
     /// There is nothing to put into it.
-    #[error("nothing that is still kept was received in that time")]
-    Nothing,
+    #[error("nothing that is still kept was received{}", if *.in_a_time { " in that time" } else { "" })]
+    Nothing {
+        /// Whether a time was named.
+        in_a_time: bool,
+    },
     /// Something has the name already.
     #[error("{} is there already", .0.display())]
     Exists(PathBuf),
@@ -72,8 +75,13 @@ pub enum ExportError {
         reason: String,
     },
     /// A line of `bag-info.txt` that is none.
-    #[error("'{0}' is no line of bag-info.txt")]
-    Info(String),
+    #[error("'{line}' is no line of bag-info.txt: {why}")]
+    Info {
+        /// As it was typed.
+        line: String,
+        /// Why not.
+        why: String,
+    },
     /// Somebody asked to stop.
     #[error("stopped before it was whole: nothing was left there")]
     Stopped,
@@ -97,12 +105,12 @@ impl Classified for ExportError {
             ExportError::Io { source, .. } => Class::of_state_dir(source),
             ExportError::Stopped => Class::Interrupted,
             ExportError::NoDevice { .. }
-            | ExportError::Nothing
+            | ExportError::Nothing { .. }
             | ExportError::Exists(_)
             | ExportError::InStorage(_)
             | ExportError::InStateDir(_)
             | ExportError::NoPage(_)
-            | ExportError::Info(_) => Class::Config,
+            | ExportError::Info { .. } => Class::Config,
         }
     }
 
@@ -112,17 +120,20 @@ impl Classified for ExportError {
             ExportError::Archive(error) => return error.hint(),
             ExportError::Catalog(error) => return error.hint(),
             ExportError::NoDevice { .. } => "devices are named as they were when their files came".into(),
-            ExportError::Nothing => "see what there is with `pipeline history`".into(),
+            ExportError::Nothing { .. } => "see what there is with `pipeline history`".into(),
             ExportError::Exists(_) => "nothing is overwritten: take another name".into(),
             ExportError::InStorage(_) => "nothing is added to the storage but what is received: write it elsewhere".into(),
             ExportError::InStateDir(_) => "only pipeline writes there: write it elsewhere".into(),
             ExportError::NoPage(_) => "only a page is overwritten: take another name".into(),
             ExportError::NoRoom { .. } => "make room, write it elsewhere, or take a shorter time".into(),
+            ExportError::Io { .. } if self.class() == Class::Storage => {
+                "make room there, or see why it is read-only; what was written is taken away again".into()
+            }
             ExportError::Io { .. } => {
                 "can the user that runs pipeline write there? A disk that was formatted elsewhere may not hold every name".into()
             }
             ExportError::Damaged { .. } => "nothing was exported; see what else differs with `pipeline verify`".into(),
-            ExportError::Info(_) => "a line is like 'Contact-Name: Ada Lovelace'".into(),
+            ExportError::Info { .. } => "a line is like 'Contact-Name: Ada Lovelace'".into(),
             ExportError::Stopped => "run it again".into(),
         })
     }

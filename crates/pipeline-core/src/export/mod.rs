@@ -4,6 +4,7 @@
 //! replaces nothing (a page: nothing but an earlier page), and is never in the storage. What is in a bag has the digests that the devices computed. Leaves to others:
 //! which times people mean ([`crate::period`]), and where standard output goes.
 
+mod about;
 mod bag;
 mod destination;
 mod effort;
@@ -17,7 +18,8 @@ use crate::catalog::{Catalog, Contents};
 use crate::clock::now_ns;
 use crate::path::DeviceName;
 
-pub use bag::{Bag, BagInfo, write_bag};
+pub use about::BagInfo;
+pub use bag::{Bag, write_bag};
 pub use destination::NewFile;
 pub use effort::{Effort, Known, efforts};
 pub use error::ExportError;

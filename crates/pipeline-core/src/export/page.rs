@@ -18,19 +18,23 @@ use crate::config::Config;
 
 /// Writes `page`, which begins with `opening`, to `path`: a name that is free, or that of a file that begins with it as well.
 pub fn write_page(path: &Path, page: &[u8], opening: &[u8], config: &Config) -> Result<(), ExportError> {
+    let found = match fs::metadata(path) {
+        Ok(found) => Some(found.file_type()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(ExportError::io("find", path)(error)),
+    };
+    // Into a pipe or a terminal there is only one way, and no other name: `/dev/stdout` may be one.
+    if found.is_some_and(|found| found.is_fifo() || found.is_char_device()) {
+        let written = File::options().write(true).open(path).and_then(|mut out| out.write_all(page));
+        return match written {
+            // Who reads there has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(ExportError::io("write", path)),
+        };
+    }
     // What a link points to is replaced, and the link stays.
     let real = if path.is_symlink() { path.canonicalize() } else { Ok(path.to_owned()) };
     let real = real.map_err(ExportError::io("find", path))?;
-    let found = match fs::metadata(&real) {
-        Ok(found) => Some(found.file_type()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(ExportError::io("find", &real)(error)),
-    };
-    // Into a pipe or a terminal there is only one way.
-    if found.is_some_and(|found| found.is_fifo() || found.is_char_device()) {
-        let written = File::options().write(true).open(&real).and_then(|mut out| out.write_all(page));
-        return written.map_err(ExportError::io("write", &real));
-    }
     let destination = Destination::at(&real, &config.storage)?;
     if lies_in(destination.dir(), &config.state_dir) {
         return Err(ExportError::InStateDir(real));

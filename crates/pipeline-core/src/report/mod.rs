@@ -17,6 +17,8 @@ pub use crate::catalog::history::End;
 pub use device::natural;
 pub use model::{Amount, DayState, Device, Failure, Outage, Report, Runs, Space, State, Sums, UseDay};
 
+use std::borrow::Cow;
+
 use crate::catalog::CatalogError;
 use crate::catalog::history::{DAY_NS, Day, History, StorageReading};
 use crate::config::Config;
@@ -64,14 +66,17 @@ impl Classified for ReportError {
 /// What there is to say, at the moment `at_ns`, of `fleet` and of the time since `since_ns`; without that, of the last
 /// [`DEFAULT_DAYS`], or what the catalog has of them.
 ///
-/// Devices that the catalog knows and `fleet` does not were taken out of the configuration: they count for sums, and come last.
+/// Devices that the catalog knows and `fleet` does not were taken out of the configuration: they count for sums, and come last. Where nobody
+/// can tell what the fleet is, it is [what is remembered of it](fleet::remembered).
 pub fn report(
     config: &Config,
-    fleet: &[fleet::Device],
+    fleet: Option<&[fleet::Device]>,
     since_ns: Option<i64>,
     at_ns: i64,
 ) -> Result<Report, ReportError> {
     let history = History::open(&config.state_dir)?;
+    let remembered = || fleet::remembered(config, history.sources().iter().map(|source| &source.device)).into();
+    let fleet: Cow<'_, [fleet::Device]> = fleet.map_or_else(remembered, Cow::Borrowed);
     let window = window(&history, since_ns, at_ns)?;
     let mut known = facts::gather(&history, &window)?;
     let hold = hold::read(&config.state_dir);

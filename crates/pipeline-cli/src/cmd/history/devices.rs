@@ -7,7 +7,7 @@ use program::failure::Failure;
 use program::words::bytes;
 
 use super::rows::{Device, SCHEMA, utc};
-use super::{List, Rows};
+use super::{List, Rows, nothing};
 use crate::cli::DevicesArgs;
 use crate::ui::grid::Column;
 
@@ -58,7 +58,7 @@ pub fn list(list: &List<'_>, args: &DevicesArgs) -> Result<(), Failure> {
         return out.end(written);
     }
     let table: Vec<_> = devices.iter().map(|told| cells(list, told)).collect();
-    list.table(&COLUMNS, &table, devices.is_empty().then_some("no visit in that time"));
+    list.table(&COLUMNS, &table, devices.is_empty().then(|| nothing("there was no visit", &filter.period)).as_deref());
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use pipeline_core::catalog::history::{FileRow, Filter, Kept, Order};
 use program::failure::Failure;
 use program::words::{bytes, printable};
 
-use super::{List, Rows, most, rows};
+use super::{List, Rows, most, nothing, rows};
 use crate::cli::FilesArgs;
 use crate::ui::grid::Column;
 
@@ -33,14 +33,15 @@ pub fn list(list: &List<'_>, args: &FilesArgs) -> Result<(), Failure> {
         (None, last) => {
             let (files, older) = newest(list, &filter, most(last))?;
             let remark = match (files.is_empty(), older) {
-                (true, _) => Some("no such file was received in that time"),
+                (true, _) if args.path.is_empty() => Some(nothing("no file was received", &filter.period)),
+                (true, _) => Some(nothing("no such file was received", &filter.period)),
                 (false, true) => {
-                    Some("older files are not shown: ask for more with --last, or for a time with --since")
+                    Some("older files are not shown: ask for more with --last, or for a time with --since".into())
                 }
                 (false, false) => None,
             };
             let table: Vec<_> = files.iter().map(|file| cells(list, file)).collect();
-            list.table(&COLUMNS, &table, remark);
+            list.table(&COLUMNS, &table, remark.as_deref());
             Ok(())
         }
     }

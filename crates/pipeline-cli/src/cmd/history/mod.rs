@@ -19,7 +19,7 @@ use program::failure::Failure;
 use program::words::printable;
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, write_error};
 use crate::cli::{Form, HistoryArgs, HistoryCommand, Selected};
 use crate::ui::grid::{Column, grid};
 
@@ -80,12 +80,17 @@ impl List<'_> {
     fn table(&self, columns: &[Column], rows: &[Vec<String>], remark: Option<&str>) {
         let ui = self.context.ui;
         if !rows.is_empty() {
-            ui.result(&grid(columns, rows, ui.colors()));
+            ui.result(&grid(columns, rows, ui.table_width(), ui.colors()));
         }
         if let Some(remark) = remark {
             ui.say(&printable(remark));
         }
     }
+}
+
+/// What is said where there is nothing to list.
+fn nothing(was: &str, period: &Period) -> String {
+    if period.is_unbounded() { was.to_owned() } else { format!("{was} in that time") }
 }
 
 /// How many rows a table has.
@@ -115,7 +120,7 @@ impl Rows {
                 serde_json::to_writer(&mut *out, row)?;
                 out.write_all(b"\n")
             }
-            Rows::Csv(out) => Ok(out.serialize(row)?),
+            Rows::Csv(out) => out.serialize(row).map_err(write_error),
         }
     }
 
@@ -126,9 +131,7 @@ impl Rows {
             Rows::Csv(out) => out.flush(),
         });
         match flushed {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::because(Exit::Unexpected, "can't write to standard output", &error))
-            }
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::of_output(&error)),
             _ => Ok(()),
         }
     }

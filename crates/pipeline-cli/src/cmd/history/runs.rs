@@ -9,7 +9,7 @@ use pipeline_core::catalog::history::{Order, RunRow, RunSums};
 use program::failure::Failure;
 use program::words::{bytes, count, duration};
 
-use super::{List, Rows, most, rows};
+use super::{List, Rows, most, nothing, rows};
 use crate::cli::RunsArgs;
 use crate::ui::grid::Column;
 
@@ -43,7 +43,7 @@ pub fn list(list: &List<'_>, args: &RunsArgs) -> Result<(), Failure> {
     });
     listed.map_err(|error| Failure::of(&error))?;
     let remark = match (lines.is_empty(), older) {
-        (true, _) => Some("no run in that time".to_owned()),
+        (true, _) => Some(nothing("there was no run", &period)),
         (false, true) => Some("older runs are not shown: ask for more with --last, or for a time with --since".into()),
         (false, false) => None,
     };

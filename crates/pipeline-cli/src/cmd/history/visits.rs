@@ -4,7 +4,7 @@ use pipeline_core::catalog::history::Spell;
 use program::failure::Failure;
 use program::words::count;
 
-use super::{List, Rows, most, rows};
+use super::{List, Rows, most, nothing, rows};
 use crate::cli::VisitsArgs;
 use crate::ui::grid::Column;
 
@@ -30,7 +30,7 @@ pub fn list(list: &List<'_>, args: &VisitsArgs) -> Result<(), Failure> {
         return out.end(written);
     }
     let remark = match (all, all - shown.len()) {
-        (0, _) => Some("no visit in that time".to_owned()),
+        (0, _) => Some(nothing("there was no visit", &filter.period)),
         (_, 0) => None,
         (_, older) => Some(format!("{older} older not shown: ask for more with --last, or for a HOST")),
     };

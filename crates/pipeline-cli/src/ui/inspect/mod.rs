@@ -72,7 +72,7 @@ pub fn page(report: &FleetReport, look: Look) -> Vec<String> {
 }
 
 /// Breaks a line between words; what follows the first is set in.
-fn folded(line: &str, width: usize) -> Vec<String> {
+pub(super) fn folded(line: &str, width: usize) -> Vec<String> {
     const INDENT: &str = "    ";
     let mut lines: Vec<String> = Vec::new();
     // Of two blanks at its beginning each ends an empty word.
