@@ -126,7 +126,10 @@ pub fn manifests_hold(fleet: &Fleet) -> BTreeSet<Vec<u8>> {
 }
 
 /// Reads a copy of the catalog: to open the real one would repair it, which is the next run's business.
-pub(crate) fn with_catalog<T>(fleet: &Fleet, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> T {
+///
+/// # Panics
+/// Where it can't be read.
+pub fn with_catalog<T>(fleet: &Fleet, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> T {
     let copied = || -> io::Result<tempfile::TempDir> {
         let copy = tempfile::tempdir()?;
         for name in ["catalog.db", "catalog.db-wal"] {

@@ -92,6 +92,7 @@ mod tests {
             ("meta", "key, value"),
             ("run", "id, started_ns, ifnull(finished_ns, '-'), program"),
             ("sighting", "source, hex(path), size, mtime_ns, ctime_ns, dev, ino, first_ns"),
+            ("verify_round", "id, begun_ns, hex(up_to), runs, parts, ifnull(finished_ns, '-')"),
         ];
         tables.iter().flat_map(|(table, columns)| of(table, columns)).collect()
     }
@@ -101,7 +102,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = old(dir.path());
         let before = rows_that_decide(&Connection::open(&file).unwrap());
-        assert_eq!(before.len(), 29 + 4 + 2 + 4 + 1);
+        assert_eq!(before.len(), 29 + 4 + 2 + 4 + 1 + 1);
         let catalog = Catalog::open(dir.path()).unwrap();
         let conn = connect(&file).unwrap();
         assert_eq!((layout(&conn).unwrap(), rows_that_decide(&conn)), (LAYOUT, before));

@@ -99,6 +99,7 @@ CREATE TABLE verify_round (
     parts       INTEGER NOT NULL,
     finished_ns INTEGER
 ) STRICT;
+INSERT INTO verify_round VALUES(1,1795334697000000000,X'726173706265727279322f6c6f672e747874',2,1,NULL);
 CREATE INDEX file_by_path ON file (source, path);
 CREATE INDEX file_by_archive_path ON file (archive_path);
 CREATE INDEX file_on_device ON file (source) WHERE removed_ns IS NULL;
