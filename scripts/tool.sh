@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs one of the lint tools, `tool.sh NAME ARGUMENT...`, from target/tools; builds it there first when it is missing.
+# Runs a tool of the project, `tool.sh NAME ARGUMENT...`, from target/tools; builds it there first when it is missing.
 # The versions are fixed so that lint says the same everywhere, and are the newest that the workspace's Rust can build.
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,6 +8,7 @@ shift
 case $name in
 cargo-deny) version=0.20.2 ;;
 cargo-machete) version=0.9.2 ;;
+cargo-deb) version=3.8.0 ;;
 *)
     echo "tool: $name is not known" >&2
     exit 2
