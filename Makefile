@@ -16,10 +16,10 @@ RUNS = $(BUILT)
 TEST_THREADS = 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo fleet test lint bench agents test-agents audit clean
+.PHONY: help setup build install demo fleet test lint bench agents test-agents deb test-package audit clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the system packages that are missing (apt), check the Rust version
 	@scripts/setup.sh
@@ -73,6 +73,12 @@ agents: setup ## Build the static agents for every kind of device into dist/agen
 
 test-agents: setup ## Build the agents, and test them on ARM machines that qemu pretends to be
 	@scripts/test-agents.sh
+
+deb: setup ## Build the Debian packages into dist, for amd64 and arm64 or those that ARCH names
+	@scripts/package.sh $(ARCH)
+
+test-package: setup ## Build them twice; install, upgrade, use, remove and purge in a fresh Debian (root, network)
+	@scripts/test-package.sh
 
 audit: setup ## Look the dependencies up in the RustSec database (needs the network)
 	@scripts/tool.sh cargo-deny check advisories
