@@ -56,10 +56,12 @@ fleet: setup ## Keep a jump host and four Pis up on loopback, to play with; Ctrl
 	target/release/local-fleet up
 
 test: setup ## Build, then run every test, the end-to-end ones on real SSH servers included
-	@scripts/setup.sh busybox:busybox rdiff:rdiff ansible-inventory:ansible-core perl:perl-base unshare:util-linux
+	@scripts/setup.sh busybox:busybox rdiff:rdiff ansible-inventory:ansible-core perl:perl-base unshare:util-linux pip3:python3-pip
+	@scripts/checkers.sh fetch
 	cargo build -p pipeline-cli -p keytool
 	cargo build -p pipeline-agent
 	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace
+	@scripts/checkers.sh tell
 
 lint: setup ## Format, clippy, docs, who may depend on whom, licences, unused dependencies
 	@scripts/lint.sh
