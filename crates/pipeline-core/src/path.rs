@@ -175,9 +175,50 @@ impl fmt::Display for DeviceName {
     }
 }
 
+/// What sorts names as people count: `raspberry2` before `raspberry10`. Numbers in a name go by their value, whatever zeros are in front.
+pub fn by_number(name: &str) -> impl Ord + use<> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let (text, from_digits) = rest.split_at(rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len()));
+        let digits = from_digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(from_digits.len());
+        let value = from_digits[..digits].trim_start_matches('0');
+        // Of two numbers the one with more digits is greater.
+        parts.push((text.to_owned(), value.len(), value.to_owned()));
+        rest = &from_digits[digits..];
+    }
+    (parts, name.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_in_names_are_numbers() {
+        let sorted = [
+            "1",
+            "9",
+            "a",
+            "pi",
+            "pi1",
+            "pi09",
+            "pi9",
+            "pi10",
+            "pi10a",
+            "pi10b2",
+            "pi10b10",
+            "pi18446744073709551617",
+            "pi-9-b",
+            "pi-10-a",
+            "q",
+        ];
+        for (i, one) in sorted.iter().enumerate() {
+            for (j, other) in sorted.iter().enumerate() {
+                assert_eq!(by_number(one).cmp(&by_number(other)), i.cmp(&j), "{one} {other}");
+            }
+        }
+    }
 
     #[test]
     fn refuses_what_could_leave_the_root() {

@@ -4,11 +4,9 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use pipeline_core::cancel::Cancel;
-use pipeline_core::catalog::history::{FileRow, Filter, History, Order};
-use pipeline_core::config::{Config, HostPattern};
+use pipeline_core::catalog::history::{FileRow, History, Order};
+use pipeline_core::config::Config;
 use pipeline_core::error::Classified;
 use pipeline_core::export::{self, BagInfo, ExportError, NewFile};
 use pipeline_core::path::write_escaped;
@@ -17,8 +15,10 @@ use program::exit::Exit;
 use program::failure::Failure;
 use program::words::{bytes, count, printable};
 
+use super::history::utc;
+use super::selection::filter;
 use super::{Context, write_error};
-use crate::cli::{BagArgs, ExportCommand, ListArgs, Selected};
+use crate::cli::{BagArgs, ExportCommand, ListArgs};
 
 pub fn run(context: &Context, command: &ExportCommand) -> Result<Exit, Failure> {
     let (_, config) = context.config()?;
@@ -30,25 +30,12 @@ pub fn run(context: &Context, command: &ExportCommand) -> Result<Exit, Failure> 
     }
 }
 
-/// Which rows are meant.
-fn filter(selected: &Selected, history: &History) -> Result<Filter, Failure> {
-    let hosts = selected.hosts.iter().map(|text| HostPattern::parse(text)).collect::<Result<Vec<_>, _>>();
-    let devices = hosts.map_err(|error| Failure { exit: Exit::Usage, what: error.to_string(), hint: None })?;
-    if let Some(stranger) = history.stranger(&devices) {
-        return Err(failed(&ExportError::NoDevice { pattern: stranger.to_string() }));
-    }
-    let (since, until) = (selected.since.as_deref(), selected.until.as_deref());
-    let period = Period::parse(since, until, Timestamp::now(), &TimeZone::system());
-    let period = period.map_err(|error| Failure { exit: Exit::Usage, ..Failure::of(&error) })?;
-    Ok(Filter { devices, period, paths: None })
-}
-
 fn history(config: &Config) -> Result<History, Failure> {
     History::open(&config.state_dir).map_err(|error| Failure::of(&error))
 }
 
 fn manifest(context: &Context, config: &Config, args: &ListArgs) -> Result<Exit, Failure> {
-    let filter = filter(&args.selected, &history(config)?)?;
+    let filter = filter(&history(config)?, &args.selected, &[])?;
     let mut out = Out::open(args.output.as_deref(), &config.storage)?;
     let listed = export::write_manifest(config, &filter, &mut out).map_err(|error| failed(&error))?;
     let Some(listed) = out.ended(listed)? else { return Ok(Exit::Done) };
@@ -65,7 +52,7 @@ fn manifest(context: &Context, config: &Config, args: &ListArgs) -> Result<Exit,
 
 fn bag(context: &Context, config: &Config, args: &BagArgs) -> Result<Exit, Failure> {
     let info = BagInfo::parse(&args.info).map_err(|error| failed(&error))?;
-    let filter = filter(&args.selected, &history(config)?)?;
+    let filter = filter(&history(config)?, &args.selected, &[])?;
     let observer = context.ui.listener(false, false);
     let cancel = Cancel::new();
     let signal = context.listen(&cancel, &observer)?;
@@ -91,7 +78,7 @@ fn dropped(contents: u64, period: &Period) -> String {
 
 fn csv(context: &Context, config: &Config, args: &ListArgs) -> Result<Exit, Failure> {
     let history = history(config)?;
-    let filter = filter(&args.selected, &history)?;
+    let filter = filter(&history, &args.selected, &[])?;
     let mut out = Out::open(args.output.as_deref(), &config.storage)?;
     let written = {
         let mut table = ::csv::Writer::from_writer(&mut out);
@@ -157,7 +144,7 @@ fn record(history: &History, file: &FileRow) -> [String; 17] {
 
 fn effort(context: &Context, config: &Config, args: &ListArgs) -> Result<Exit, Failure> {
     let history = history(config)?;
-    let filter = filter(&args.selected, &history)?;
+    let filter = filter(&history, &args.selected, &[])?;
     let efforts = export::recording(&history, &filter).map_err(|error| failed(&error))?;
     let mut out = Out::open(args.output.as_deref(), &config.storage)?;
     let written = {
@@ -176,11 +163,6 @@ fn effort(context: &Context, config: &Config, args: &ListArgs) -> Result<Exit, F
     out.close(context, &count(efforts.len() as u64, "row"))
 }
 
-/// In UTC, to the millisecond.
-fn utc(ns: i64) -> String {
-    format!("{:.3}", Timestamp::from_nanosecond(ns.into()).unwrap_or_default())
-}
-
 fn readable(path: &[u8]) -> String {
     let mut text = String::new();
     // A String takes everything.
@@ -192,8 +174,7 @@ fn readable(path: &[u8]) -> String {
 pub fn failed(error: &ExportError) -> Failure {
     let typed = matches!(
         error,
-        ExportError::NoDevice { .. }
-            | ExportError::Nothing { .. }
+        ExportError::Nothing { .. }
             | ExportError::Exists(_)
             | ExportError::InStorage(_)
             | ExportError::InStateDir(_)

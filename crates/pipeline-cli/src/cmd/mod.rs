@@ -32,6 +32,7 @@ mod init;
 mod inspect;
 mod manual;
 mod report;
+mod selection;
 mod sync;
 mod verify;
 

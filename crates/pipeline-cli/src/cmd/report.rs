@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pipeline_core::clock::now_ns;
 use pipeline_core::export::write_page;
-use pipeline_core::period::Period;
 use pipeline_core::report::report;
 use program::exit::Exit;
 use program::failure::Failure;
@@ -14,6 +12,7 @@ use program::words::printable;
 
 use super::Context;
 use super::export::failed;
+use super::selection::period;
 use crate::cli::ReportArgs;
 use crate::page;
 
@@ -25,8 +24,7 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<Exit, Failure> {
         context.ui.warning(&Failure { hint: Some(hint), ..failure });
     });
     let zone = TimeZone::system();
-    let period = Period::parse(args.since.as_deref(), None, Timestamp::now(), &zone)
-        .map_err(|error| Failure { exit: Exit::Usage, ..Failure::of(&error) })?;
+    let period = period(args.since.as_deref(), None)?;
     let report =
         report(&config, fleet.ok().as_deref(), period.from_ns, now_ns()).map_err(|error| Failure::of(&error))?;
     let page = page::render(&report, &zone);

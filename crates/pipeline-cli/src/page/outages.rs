@@ -1,7 +1,8 @@
 //! When devices did not answer, and what failed where they did.
 
 use maud::{Markup, html};
-use pipeline_core::report::{DayState, End, Failure, Outage, Report, natural};
+use pipeline_core::path::by_number;
+use pipeline_core::report::{DayState, End, Failure, Outage, Report};
 use program::words::printable;
 
 use super::chart;
@@ -14,7 +15,7 @@ const NAMES: usize = 6;
 /// A row for each device, and the outages as a table.
 pub fn calendar(report: &Report, times: &Times) -> Markup {
     let mut devices: Vec<_> = report.devices.iter().collect();
-    devices.sort_by_key(|device| natural(&device.name));
+    devices.sort_by_key(|device| by_number(&device.name));
     let rows: Vec<(&str, &[DayState])> =
         devices.iter().map(|device| (device.name.as_str(), device.calendar.as_slice())).collect();
     let known = report.devices.iter().filter_map(|device| device.answered);

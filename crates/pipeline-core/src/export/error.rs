@@ -20,12 +20,6 @@ pub enum ExportError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// A pattern that fits nothing.
-    #[error("the catalog knows no device '{pattern}'")]
-    NoDevice {
-        /// As it was typed.
-        pattern: String,
-    },
     /// There is nothing to put into it.
     #[error("nothing that is still kept was received{}", if *.in_a_time { " in that time" } else { "" })]
     Nothing {
@@ -104,8 +98,7 @@ impl Classified for ExportError {
             ExportError::NoRoom { .. } => Class::Storage,
             ExportError::Io { source, .. } => Class::of_state_dir(source),
             ExportError::Stopped => Class::Interrupted,
-            ExportError::NoDevice { .. }
-            | ExportError::Nothing { .. }
+            ExportError::Nothing { .. }
             | ExportError::Exists(_)
             | ExportError::InStorage(_)
             | ExportError::InStateDir(_)
@@ -119,7 +112,6 @@ impl Classified for ExportError {
             ExportError::Run(error) => return error.hint(),
             ExportError::Archive(error) => return error.hint(),
             ExportError::Catalog(error) => return error.hint(),
-            ExportError::NoDevice { .. } => "devices are named as they were when their files came".into(),
             ExportError::Nothing { .. } => "see what there is with `pipeline history`".into(),
             ExportError::Exists(_) => "nothing is overwritten: take another name".into(),
             ExportError::InStorage(_) => "nothing is added to the storage but what is received: write it elsewhere".into(),

@@ -10,6 +10,7 @@ use crate::catalog::history::{self, Day};
 use crate::config::DeviceSettings;
 use crate::forecast::is_drained;
 use crate::inspect::Remembered;
+use crate::path::by_number;
 
 /// What there is to say of one device. One without settings is not in the configuration any more.
 pub fn device(name: &str, settings: Option<&DeviceSettings>, facts: &Facts, window: &Window, held: bool) -> Device {
@@ -136,11 +137,5 @@ pub fn urgency(device: &Device) -> impl Ord + use<> {
         State::Retired => 4,
     };
     let full_in = device.card.full_in.unwrap_or(Duration::MAX);
-    (device.state == State::Retired, Reverse(worst), state, full_in, natural(&device.name))
-}
-
-/// `raspberry2` before `raspberry10`.
-pub fn natural(name: &str) -> (String, u64, String) {
-    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    (stem.to_owned(), name[stem.len()..].parse().unwrap_or(0), name.to_owned())
+    (device.state == State::Retired, Reverse(worst), state, full_in, by_number(&device.name))
 }

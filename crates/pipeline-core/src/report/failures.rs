@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::{Failure, natural};
+use super::Failure;
 use crate::catalog::history::{Spell, State};
+use crate::path::by_number;
 
 /// The failures of many sources, those that last first, then the most recent. `lasting` says whether a spell is how its source is now.
 pub fn failures<'a>(spells: impl Iterator<Item = (&'a Spell, bool)>) -> Vec<Failure> {
@@ -36,8 +37,8 @@ pub fn failures<'a>(spells: impl Iterator<Item = (&'a Spell, bool)>) -> Vec<Fail
     }
     let mut failures: Vec<Failure> = kinds.into_values().collect();
     for failure in &mut failures {
-        failure.devices.sort_by_key(|name| natural(name));
-        failure.lasting.sort_by_key(|name| natural(name));
+        failure.devices.sort_by_key(|name| by_number(name));
+        failure.lasting.sort_by_key(|name| by_number(name));
     }
     failures.sort_by_key(|failure| (failure.lasting.is_empty(), Reverse(failure.last_ns)));
     failures

@@ -14,7 +14,6 @@ mod outages;
 mod tests;
 
 pub use crate::catalog::history::End;
-pub use device::natural;
 pub use model::{Amount, DayState, Device, Failure, Outage, Report, Runs, Space, State, Sums, UseDay};
 
 use std::borrow::Cow;

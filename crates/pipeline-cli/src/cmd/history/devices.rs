@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use pipeline_core::catalog::history::{Day, Spell, State};
+use pipeline_core::path::by_number;
 use program::failure::Failure;
 use program::words::bytes;
 
 use super::rows::{Device, SCHEMA, utc};
 use super::{List, Rows, nothing};
 use crate::cli::DevicesArgs;
+use crate::cmd::selection;
 use crate::ui::grid::Column;
 
 const COLUMNS: [Column; 8] = [
@@ -32,7 +34,7 @@ struct Told {
 }
 
 pub fn list(list: &List<'_>, args: &DevicesArgs) -> Result<(), Failure> {
-    let filter = list.filter(&args.selected, &[])?;
+    let filter = selection::filter(&list.history, &args.selected, &[])?;
     let failed = |error| Failure::of(&error);
     let days = list.history.days(&filter).map_err(failed)?;
     let spells = list.history.spells(&filter).map_err(failed)?;
@@ -137,30 +139,4 @@ fn cells(list: &List<'_>, told: &Told) -> Vec<String> {
         list.local_or_none(told.success_ns),
         state,
     ]
-}
-
-/// raspberry2 comes before raspberry10.
-fn by_number(name: &str) -> Vec<(String, u64)> {
-    let mut parts = Vec::new();
-    let mut rest = name;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let (text, numbers) = rest.split_at(digits);
-        let end = numbers.find(|c: char| !c.is_ascii_digit()).unwrap_or(numbers.len());
-        parts.push((text.to_owned(), numbers[..end].parse().unwrap_or_default()));
-        rest = &numbers[end..];
-    }
-    parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::by_number;
-
-    #[test]
-    fn devices_are_in_the_order_of_their_numbers() {
-        let mut names = ["pi10", "pi2", "cam-3b", "pi", "cam-3a", "pi2.b"];
-        names.sort_by_cached_key(|name| by_number(name));
-        assert_eq!(names, ["cam-3a", "cam-3b", "pi", "pi2", "pi2.b", "pi10"]);
-    }
 }

@@ -10,6 +10,7 @@ use program::words::{bytes, printable};
 
 use super::{List, Rows, most, nothing, rows};
 use crate::cli::FilesArgs;
+use crate::cmd::selection;
 use crate::ui::grid::Column;
 
 const COLUMNS: [Column; 6] = [
@@ -22,7 +23,7 @@ const COLUMNS: [Column; 6] = [
 ];
 
 pub fn list(list: &List<'_>, args: &FilesArgs) -> Result<(), Failure> {
-    let filter = list.filter(&args.selected, &args.path)?;
+    let filter = selection::filter(&list.history, &args.selected, &args.path)?;
     match (Rows::of(args.form), args.last.last) {
         (Some(out), None) => all(list, &filter, out),
         (Some(mut out), Some(last)) => {

@@ -6,13 +6,13 @@ mod rows;
 mod runs;
 mod visits;
 
+pub use rows::utc;
+
 use std::io::{self, Write};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use pipeline_core::catalog::history::{Filter, History};
-use pipeline_core::config::{Globs, HostPattern};
-use pipeline_core::error::Classified;
+use pipeline_core::catalog::history::History;
 use pipeline_core::period::Period;
 use program::exit::Exit;
 use program::failure::Failure;
@@ -20,7 +20,7 @@ use program::words::printable;
 use serde::Serialize;
 
 use super::{Context, write_error};
-use crate::cli::{Form, HistoryArgs, HistoryCommand, Selected};
+use crate::cli::{Form, HistoryArgs, HistoryCommand};
 use crate::ui::grid::{Column, grid};
 
 /// Rows of a table where nobody says how many.
@@ -29,7 +29,7 @@ const ROWS: usize = 40;
 pub fn run(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
     let (_, config) = context.config()?;
     let history = History::open(&config.state_dir).map_err(|error| Failure::of(&error))?;
-    let list = List { context, history, zone: TimeZone::system(), now: Timestamp::now() };
+    let list = List { context, history, zone: TimeZone::system() };
     match &args.command {
         None => runs::list(&list, &args.runs)?,
         Some(HistoryCommand::Runs(args)) => runs::list(&list, args)?,
@@ -45,27 +45,9 @@ struct List<'a> {
     context: &'a Context,
     history: History,
     zone: TimeZone,
-    now: Timestamp,
 }
 
 impl List<'_> {
-    fn period(&self, since: Option<&str>, until: Option<&str>) -> Result<Period, Failure> {
-        Period::parse(since, until, self.now, &self.zone).map_err(|error| typed(&error))
-    }
-
-    fn filter(&self, selected: &Selected, paths: &[String]) -> Result<Filter, Failure> {
-        let devices = selected.hosts.iter().map(|text| HostPattern::parse(text)).collect::<Result<Vec<_>, _>>();
-        let devices = devices.map_err(|error| Failure { exit: Exit::Usage, what: error.to_string(), hint: None })?;
-        if let Some(stranger) = self.history.stranger(&devices) {
-            let what = format!("'{stranger}' matches no device of the catalog");
-            let hint = Some("a device is known from its first visit on, by the name that it had then".into());
-            return Err(Failure { exit: Exit::Usage, what, hint });
-        }
-        let paths = if paths.is_empty() { None } else { Some(Globs::new(paths).map_err(|error| typed(&error))?) };
-        let period = self.period(selected.since.as_deref(), selected.until.as_deref())?;
-        Ok(Filter { devices, period, paths })
-    }
-
     /// A moment as a person reads it: local time.
     fn local(&self, ns: i64) -> String {
         let time = Timestamp::from_nanosecond(ns.into()).unwrap_or_default();
@@ -135,9 +117,4 @@ impl Rows {
             _ => Ok(()),
         }
     }
-}
-
-/// What was typed is wrong, not what is configured.
-fn typed(error: &(dyn Classified + 'static)) -> Failure {
-    Failure { exit: Exit::Usage, ..Failure::of(error) }
 }

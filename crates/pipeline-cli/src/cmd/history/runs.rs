@@ -11,6 +11,7 @@ use program::words::{bytes, count, duration};
 
 use super::{List, Rows, most, nothing, rows};
 use crate::cli::RunsArgs;
+use crate::cmd::selection;
 use crate::ui::grid::Column;
 
 const COLUMNS: [Column; 7] = [
@@ -24,7 +25,7 @@ const COLUMNS: [Column; 7] = [
 ];
 
 pub fn list(list: &List<'_>, args: &RunsArgs) -> Result<(), Failure> {
-    let period = list.period(args.since.as_deref(), args.until.as_deref())?;
+    let period = selection::period(args.since.as_deref(), args.until.as_deref())?;
     if let Some(out) = Rows::of(args.form) {
         return written(list, args, out, &period);
     }

@@ -6,6 +6,7 @@ use program::words::count;
 
 use super::{List, Rows, most, nothing, rows};
 use crate::cli::VisitsArgs;
+use crate::cmd::selection;
 use crate::ui::grid::Column;
 
 const COLUMNS: [Column; 6] = [
@@ -18,7 +19,7 @@ const COLUMNS: [Column; 6] = [
 ];
 
 pub fn list(list: &List<'_>, args: &VisitsArgs) -> Result<(), Failure> {
-    let filter = list.filter(&args.selected, &[])?;
+    let filter = selection::filter(&list.history, &args.selected, &[])?;
     let mut spells = list.history.spells(&filter).map_err(|error| Failure::of(&error))?;
     spells.sort_by_key(|spell| spell.began_ns);
     let all = spells.len();
