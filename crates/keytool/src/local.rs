@@ -86,7 +86,7 @@ pub fn jump(jump: &Jump, known: &Entry, new: &NewKey, places: &Places) -> Result
         owned.set(&ssh_config::Entry::of_jump(alias, hostname, *port, user, &identity_file)?);
     }
     changes.extend(owned.change(places));
-    changes.extend(ssh_config::include(places)?);
+    changes.extend(ssh_config::include(&ssh_config::included(places)?, places)?);
     Ok(changes)
 }
 
@@ -108,7 +108,7 @@ pub fn pis(
         owned.set(&ssh_config::Entry::of_pi(pi, onboarding, &identity_file(&pi.key, places))?);
     }
     changes.extend(owned.change(places));
-    changes.extend(ssh_config::include(places)?);
+    changes.extend(ssh_config::include(&ssh_config::included(places)?, places)?);
     Ok(changes)
 }
 

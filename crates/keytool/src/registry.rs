@@ -181,13 +181,17 @@ pub struct Registry {
     places: Places,
     ssh_config: SshConfig,
     ours: BTreeSet<String>,
+    is_included: bool,
 }
 
 impl Registry {
-    /// Looks at what is there.
+    /// Looks at what is there. The line that includes our entries may be missing, because we were interrupted before it was written or
+    /// because somebody took it out: they count all the same, as they will when it is written again.
     pub fn new(onboarding: &Onboarding, places: &Places, ssh_config: SshConfig) -> Result<Registry, RegistryError> {
         let ours = Owned::load(places)?.aliases().map(str::to_owned).collect();
-        Ok(Registry { onboarding: onboarding.clone(), places: places.clone(), ssh_config, ours })
+        let is_included = ssh_config.includes(&places.owned);
+        let ssh_config = if is_included { ssh_config } else { ssh_config.with_first(&places.owned)? };
+        Ok(Registry { onboarding: onboarding.clone(), places: places.clone(), ssh_config, ours, is_included })
     }
 
     /// How Pis are named, reached and logged in to.
@@ -195,7 +199,12 @@ impl Registry {
         &self.onboarding
     }
 
-    /// What the OpenSSH config said when it was read.
+    /// Whether `ssh` reads our entries.
+    pub fn is_included(&self) -> bool {
+        self.is_included
+    }
+
+    /// What the OpenSSH config said when it was read, with our entries.
     pub fn ssh_config(&self) -> &SshConfig {
         &self.ssh_config
     }

@@ -139,6 +139,64 @@ fn another_config_than_the_usual_one_gets_the_line() {
 }
 
 #[test]
+fn the_line_is_there_where_ssh_reads_our_entries_and_nowhere_else() {
+    for (line, does) in [
+        ("Include config.d/*.conf", true),
+        ("Include */pipeline.conf", true),
+        ("Include ~/.ssh/config.d/p*", true),
+        ("Include *.conf", false),
+        ("Include known*", false),
+        ("Include */*/pipeline.conf", false),
+    ] {
+        let home = Home::new();
+        let config = format!("{line}\nHost other\n  Port 7\n");
+        home.write(".ssh/config", &config, 0o600);
+        home.ok(&["add-pi", "31", "--offline"]);
+        assert!(home.ssh_g("raspberry31").contains("port 5031\n"), "{line}");
+        assert_eq!(home.read(".ssh/config") == config, does, "{line}");
+    }
+    // A relative path in the machine's own file means /etc/ssh.
+    let (home, elsewhere) = (Home::new(), tempfile::tempdir().unwrap());
+    let config = elsewhere.path().join("ssh_config");
+    home.write("p.yaml", format!("ssh_config: {}\n", config.display()), 0o600);
+    for _ in 0..2 {
+        home.ok(&["add-pi", "31", "--offline", "--config", "p.yaml"]);
+        let line = format!("Include {}\n", home.path(".ssh/config.d/pipeline.conf").display());
+        assert_eq!(fs::read_to_string(&config).unwrap(), line);
+    }
+    let mut ssh = Command::new("ssh");
+    ssh.arg("-GF").arg(&config).arg("raspberry31");
+    assert!(good(ssh).contains("port 5031\n"));
+}
+
+#[test]
+fn entries_whose_line_got_lost_are_ours_still() {
+    let home = Home::new();
+    home.ok(&["add-pi", "31", "--offline"]);
+    home.write(".ssh/config", "Host other\n  Port 7\n", 0o600);
+    let said = home.ok(&["list", "31"]);
+    let problem = "~/.ssh/config does not include its entry: 'keytool add-pi 31' adds the line";
+    assert!(said.contains(" 5031 ") && said.contains(problem), "{said}");
+    let said = home.ok(&["add-pi", "31", "--offline"]);
+    assert_eq!(said, "put 'Include config.d/pipeline.conf' at the top of ~/.ssh/config\n");
+    assert!(!home.ok(&["list", "31"]).contains("does not include"));
+    // A set-up that was killed before that line was written: nothing is asked again, and what the entry says stays, even where the
+    // alias is a name of its own. Nobody listens at port 1.
+    for alias in ["nosuchname", "localhost"] {
+        let home = Home::new();
+        let entry = format!(
+            "Host {alias}\n    HostName 127.0.0.1\n    Port 1\n    User bee\n    IdentityFile ~/.ssh/{alias}\n    IdentitiesOnly yes\n"
+        );
+        home.write(".ssh/config.d/pipeline.conf", entry, 0o600);
+        let output = home.run(&["init", "--alias", alias, "--dry-run"]);
+        let seen = home.seen(&output);
+        assert_eq!(output.status.code(), Some(4), "{seen}");
+        assert!(seen.contains("127.0.0.1:1") && seen.contains("put 'Include config.d/pipeline.conf'"), "{seen}");
+        assert!(!seen.contains("update entry"), "{seen}");
+    }
+}
+
+#[test]
 fn ansible_reads_the_inventory() {
     let home = Home::new();
     home.write(".ssh/config", "Host awsbox\n  HostName x\nHost raspberry7\n  HostName y\n", 0o600);

@@ -93,7 +93,17 @@ pub fn look(registry: &Registry, pi: &Pi, places: &Places, now: SystemTime) -> L
         Ok((port, known_hosts::pinned(&host).map_err(|error| one_line(&error))?))
     };
     match known() {
-        Ok((port, host_keys)) => row(pi, port, &host_keys, places, now),
+        Ok((port, host_keys)) => {
+            let mut row = row(pi, port, &host_keys, places, now);
+            if pi.entry == Entry::Ours && !registry.is_included() {
+                let config = places.show(&places.ssh_config);
+                row.problem.get_or_insert(format!(
+                    "{config} does not include its entry: 'keytool add-pi {}' adds the line",
+                    pi.id
+                ));
+            }
+            row
+        }
         Err(what) => Local { problem: Some(places.show_in(&what)), ..row(pi, pi.port, &[], places, now) },
     }
 }

@@ -95,14 +95,16 @@ impl Context {
         Ok(Context { ui, surroundings, config_file, setup, places })
     }
 
-    /// The OpenSSH config as it is now; an empty one where there is none yet.
+    /// The OpenSSH config as it is now, with our entries.
     pub fn ssh_config(&self) -> Result<SshConfig, Failure> {
-        SshConfig::load_if_there(&self.setup.ssh_config, &self.surroundings).map_err(|error| Failure::of(&error))
+        Ok(self.registry()?.ssh_config().clone())
     }
 
     /// The Pis as they are now.
     pub fn registry(&self) -> Result<Registry, Failure> {
-        Registry::new(&self.setup.onboarding, &self.places, self.ssh_config()?).map_err(|error| Failure::of(&error))
+        let ssh_config = SshConfig::load_if_there(&self.setup.ssh_config, &self.surroundings);
+        let ssh_config = ssh_config.map_err(|error| Failure::of(&error))?;
+        Registry::new(&self.setup.onboarding, &self.places, ssh_config).map_err(|error| Failure::of(&error))
     }
 
     /// Makes changes to local files, or tells them.

@@ -9,7 +9,7 @@ mod include;
 mod owned;
 
 pub use error::EntryError;
-pub use include::include;
+pub use include::{include, included};
 pub use owned::Owned;
 
 use pipeline_core::config::Onboarding;

@@ -103,6 +103,31 @@ impl SshConfig {
         Ok(SshConfig { file: file.to_owned(), files, notes: reader.notes, surroundings: surroundings.clone() })
     }
 
+    /// The same as it will be once a first line includes this file; one that is not there changes nothing.
+    pub fn with_first(mut self, file: &Path) -> Result<SshConfig, SshConfigError> {
+        let mut reader = Reader { surroundings: &self.surroundings, kind: Kind::User, notes: Vec::new() };
+        let lines = match reader.read(file, 1) {
+            Err(SshConfigError::Read { path, source }) if path == file && source.kind() == ErrorKind::NotFound => {
+                return Ok(self);
+            }
+            read => read?,
+        };
+        self.notes.extend(reader.notes);
+        let first = Line { file: self.file.as_path().into(), number: 1, step: Step::Include(vec![lines]) };
+        match self.files.first_mut() {
+            Some(of_user) => of_user.insert(0, first),
+            None => self.files.push(vec![first]),
+        }
+        Ok(self)
+    }
+
+    /// Whether a line that holds for every host includes this file, at whatever depth. One that says nothing is never included.
+    pub fn includes(&self, file: &Path) -> bool {
+        let real = file.canonicalize().ok();
+        let is_it = |found: &Path| found == file || (real.is_some() && found.canonicalize().ok() == real);
+        self.files.iter().any(|lines| includes(lines, &is_it))
+    }
+
     /// The file that was read.
     pub fn file(&self) -> &Path {
         &self.file
@@ -135,6 +160,20 @@ impl SshConfig {
     pub fn names(&self, alias: &str) -> bool {
         self.files.iter().any(|file| named(file, alias))
     }
+}
+
+/// Looks before the first `Host` or `Match`.
+fn includes(lines: &[Line], is_it: &dyn Fn(&Path) -> bool) -> bool {
+    let for_all = lines.iter().map_while(|line| match &line.step {
+        Step::Host(_) | Step::Match(_) => None,
+        step => Some(step),
+    });
+    for_all.into_iter().any(|step| match step {
+        Step::Include(files) => {
+            files.iter().any(|file| file.first().is_some_and(|line| is_it(&line.file)) || includes(file, is_it))
+        }
+        _ => false,
+    })
 }
 
 /// Collects concrete names; `true` beside those inside a block, whose own condition must hold too.

@@ -202,3 +202,30 @@ fn which_aliases_there_are() {
         assert_eq!(config.names(alias), expected, "{alias}");
     }
 }
+
+#[test]
+fn what_is_not_included_can_be_read_as_if_it_were() {
+    let entries = "Host pi1\n  Port 5001\n";
+    for (config, included, port) in [
+        ("Include ours\n", true, 5001),
+        ("Include mine\nHost pi1\n  Port 7\n", true, 5001),
+        ("Include *\n", true, 5001),
+        ("Host x\n  Include ours\n", false, 22),
+        ("Match all\n  Include ours\n", false, 5001),
+        ("Host pi1\n  Port 7\n", false, 7),
+        ("", false, 22),
+    ] {
+        let home = Home::new(&[("config", config), (".ssh/ours", entries), (".ssh/mine", "Include ours\n")]);
+        let ours = home.path(".ssh/ours");
+        let found = home.load().unwrap();
+        assert_eq!(found.includes(&ours), included, "{config}");
+        assert_eq!(found.resolve("pi1").unwrap().port, port, "{config}");
+        let with = found.with_first(&ours).unwrap();
+        assert!(with.includes(&ours) && with.resolve("pi1").unwrap().port == 5001, "{config}");
+    }
+    let home = Home::new(&[("config", "Host pi1\n  Port 7\n"), (".ssh/ours", entries)]);
+    let nowhere = home.load().unwrap().with_first(&home.path(".ssh/nothing")).unwrap();
+    assert_eq!(nowhere.resolve("pi1").unwrap().port, 7);
+    let missing = SshConfig::load_if_there(&home.path("missing"), &home.surroundings()).unwrap();
+    assert_eq!(missing.with_first(&home.path(".ssh/ours")).unwrap().resolve("pi1").unwrap().port, 5001);
+}
