@@ -134,8 +134,12 @@ fn one_of_each_trouble() {
     among_own_mounts(|| {
         let (scene, _disks) = troubled();
         let (before, known) = (everything(&scene), readings(&scene));
+        // A visit may wait for a minute. Whoever looks does not wait so long for the one that hangs.
+        scene.reconfigure("timeouts: { connect: 5s, idle: 10s }", "timeouts: { connect: 60s, idle: 60s }");
         let ended = scene.pipeline(&["inspect", "--json"]).expect(3);
         let fleet = report(&ended);
+        let waited_ms = device(&fleet, HUNG)["elapsed_ms"].as_u64().unwrap();
+        assert!(waited_ms < 60_000, "{waited_ms}");
         assert_eq!(fleet["needs_a_person"], true, "{ended}");
 
         let well = device(&fleet, WELL);
@@ -144,6 +148,7 @@ fn one_of_each_trouble() {
         let reading = &well["reading"];
         for (field, value) in [
             ("total_bytes", 16 * MIB),
+            ("used_bytes", 16 * MIB - reading["free_bytes"].as_u64().unwrap()),
             ("data_files", 3),
             ("data_bytes", 600_000),
             ("waiting_files", 2),
@@ -168,7 +173,7 @@ fn one_of_each_trouble() {
 
         let full = device(&fleet, FULL);
         assert_concerned(full, "critical", "card_full");
-        assert_eq!(full["reading"]["free_bytes"], 0);
+        assert_eq!((&full["reading"]["free_bytes"], &full["reading"]["used_percent"]), (&0.into(), &100.into()));
         assert_concerned(device(&fleet, SILENT), "warning", "silent");
         let silent_s = device(&fleet, SILENT)["silent_s"].as_i64().unwrap();
         assert!((3 * 86_400..3 * 86_400 + 3600).contains(&silent_s), "{silent_s}");
@@ -236,6 +241,45 @@ fn as_people_see_it(scene: &Scene) {
     let held = scene.pipeline(&["inspect", "raspberry1"]).expect(0);
     assert!(held.stdout.contains("removals are on hold since ") && held.stdout.contains(": card swap"), "{held}");
     scene.pipeline(&["inspect", "nobody"]).expect(2);
+}
+
+/// The state directory as whoever sees it that may read it and not write to it: another user than the one that syncs, or anybody once
+/// the disk has turned read-only.
+#[test]
+fn who_may_only_read_sees_the_fleet_and_its_past() {
+    among_own_mounts(|| {
+        let scene = Scene::bare(Fleet::builder().pis(1));
+        let state = Disk::mount(&scene.fleet.state_dir(), 16 * MIB);
+        scene.pipeline(&["init"]).expect(0);
+        scene.write(1, "a.jpg", b"one");
+        scene.sync().expect(0);
+        state.set_read_only(true);
+        let before = snapshot(&scene.fleet.state_dir()).unwrap();
+
+        let look = report(&scene.pipeline(&["inspect", "--json"]).expect(0));
+        assert_eq!(look["devices"][0]["state"], "ready", "{look:#}");
+        assert_eq!(
+            (&look["concerns"][0]["severity"], &look["concerns"][0]["kind"]),
+            (&"note".into(), &"catalog".into())
+        );
+        let page = scene.pipeline(&["inspect"]).expect(0);
+        assert!(page.stdout.contains("- this look was not kept: the catalog can only be read from here\n"), "{page}");
+        for history in ["runs", "devices", "visits", "files"] {
+            let told = scene.pipeline(&["history", history, "--json"]).expect(0);
+            assert!(!told.stdout.is_empty() && told.stderr.is_empty(), "{told}");
+        }
+        let why = scene.pipeline(&["explain", "raspberry1", "a.jpg"]).expect(0);
+        assert!(why.stdout.contains("7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"), "{why}");
+        let listed = scene.pipeline(&["export", "manifest"]).expect(0);
+        assert!(listed.stdout.contains("raspberry1/a.jpg"), "{listed}");
+        let written = scene.pipeline(&["report", "-o", "-"]).expect(0);
+        assert!(written.stdout.contains("raspberry1"), "{written}");
+        // Who syncs says what is wrong, and receives nothing that could not be written down.
+        scene.write(1, "b.jpg", b"two");
+        let refused = scene.sync().expect(5);
+        assert_eq!(scene.offered().len(), 1, "{refused}");
+        assert_eq!(snapshot(&scene.fleet.state_dir()).unwrap(), before);
+    });
 }
 
 #[test]

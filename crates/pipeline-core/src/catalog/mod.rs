@@ -9,6 +9,7 @@ mod contents;
 mod draft;
 pub mod history;
 mod journal;
+mod log;
 mod migrate;
 mod noted;
 mod places;
@@ -68,6 +69,14 @@ pub enum CatalogError {
         /// The id in the marker.
         found: String,
     },
+    /// It may be there, and not for us.
+    #[error("can't read the catalog {}", .file.display())]
+    Unreadable {
+        /// The catalog.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The state directory can't be used.
     #[error("can't use the state directory {}", .dir.display())]
     StateDir {
@@ -114,7 +123,9 @@ impl Classified for CatalogError {
     fn class(&self) -> Class {
         match self {
             CatalogError::Missing(_) | CatalogError::Exists(_) | CatalogError::Version { .. } => Class::Config,
-            CatalogError::StateDir { source, .. } => Class::of_state_dir(source),
+            CatalogError::StateDir { source, .. } | CatalogError::Unreadable { source, .. } => {
+                Class::of_state_dir(source)
+            }
             CatalogError::Shared { .. } => Class::Internal,
             CatalogError::OtherStorage { .. } | CatalogError::Sqlite { .. } | CatalogError::Damaged { .. } => {
                 Class::Storage
@@ -135,9 +146,16 @@ impl Classified for CatalogError {
             CatalogError::OtherStorage { .. } => {
                 "is the right share mounted? A new storage needs a `state_dir` of its own".into()
             }
+            CatalogError::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                "run it as the user that runs `pipeline sync`; to look, it is enough to be in that user's group".into()
+            }
             CatalogError::StateDir { .. } if self.class() == Class::Storage => STATE_DISK_HINT.into(),
-            CatalogError::StateDir { .. } => {
+            CatalogError::StateDir { .. } | CatalogError::Unreadable { .. } => {
                 "make the directory and give it to the user that runs pipeline, or set `state_dir`".into()
+            }
+            CatalogError::Sqlite { .. } if self.is_read_only() => {
+                "only the user that runs `pipeline sync` writes to it; others may read it once that user's next run has ended"
+                    .into()
             }
             CatalogError::Sqlite { .. } => {
                 "is the disk that holds `state_dir` full? Nothing was removed that is not catalogued".into()
@@ -204,9 +222,12 @@ impl Catalog {
     /// Opens the catalog in `state_dir`. One of an older layout is brought to the newest.
     pub fn open(state_dir: &Path) -> Result<Catalog, CatalogError> {
         let file = state_dir.join(FILE_NAME);
-        if !file.exists() {
-            return Err(CatalogError::Missing(state_dir.to_owned()));
-        }
+        match std::fs::File::open(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(CatalogError::Missing(state_dir.to_owned()));
+            }
+            opened => opened.map_err(|source| CatalogError::Unreadable { file: file.clone(), source })?,
+        };
         let mut conn = connect(&file)?;
         let sql = |source| CatalogError::Sqlite { file: file.clone(), doing: "opening it", source };
         if migrate::layout(&conn).map_err(sql)? == 0 {
@@ -304,6 +325,7 @@ fn connect(file: &Path) -> Result<Connection, CatalogError> {
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
              PRAGMA temp_store = FILE; PRAGMA cache_size = -512;",
         )?;
+        log::keep(&conn)?;
         Ok(conn)
     };
     open().map_err(|source| CatalogError::Sqlite { file: file.to_owned(), doing: "opening it", source })

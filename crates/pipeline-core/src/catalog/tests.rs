@@ -276,3 +276,28 @@ fn a_time_that_no_number_holds_keeps_nothing_from_being_listed() {
     let days = history.recorded_days(source).unwrap();
     assert_eq!(days.into_iter().collect::<Vec<_>>(), [0, i64::MAX / history::DAY_NS]);
 }
+
+#[test]
+fn what_can_not_be_looked_into_is_not_taken_for_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(Catalog::open(dir.path()), Err(CatalogError::Missing(_))));
+    // Root may look into any directory, but not below a file.
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = Catalog::open(&file).unwrap_err();
+    assert!(matches!(error, CatalogError::Unreadable { .. }), "{error:?}");
+    assert_eq!(error.class(), Class::Config);
+}
+
+#[test]
+fn the_log_stays_emptied_so_that_who_may_only_read_needs_to_make_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::create(dir.path(), "id").unwrap();
+    catalog.begin_run().unwrap();
+    let log = std::fs::metadata(dir.path().join("catalog.db-wal")).unwrap();
+    assert_eq!(log.len(), 0);
+    // All that was written is in the catalog itself.
+    std::fs::remove_file(dir.path().join("catalog.db-wal")).unwrap();
+    let conn = rusqlite::Connection::open(dir.path().join(FILE_NAME)).unwrap();
+    assert_eq!(conn.query_row("SELECT count(*) FROM run", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+}

@@ -235,7 +235,8 @@ impl Facts<'_> {
 
     fn clock(&self) -> Option<Concern> {
         let offset_ns = self.reading?.clock_offset_ns?;
-        let off = Duration::from_nanos(offset_ns.unsigned_abs());
+        // To the second: three days and a millisecond less are three days.
+        let off = Duration::from_secs(offset_ns.unsigned_abs().saturating_add(500_000_000) / 1_000_000_000);
         let text = format!("its clock is {} {}", span(off), if offset_ns < 0 { "behind" } else { "ahead" });
         let hint = "`timedatectl` there says whether the network sets it; without a network it needs a clock module";
         (off > CLOCK_WARNING).then(|| concern(Warning, Kind::Clock, text, Some(hint)))

@@ -53,7 +53,9 @@ impl Scene {
         };
         let config = Config::parse(&yaml, Path::new("p.yaml"), &surroundings).unwrap();
         run::init(&config).unwrap();
-        fs::remove_file(state.join("catalog.db")).unwrap();
+        for lost in ["catalog.db", "catalog.db-wal", "catalog.db-shm"] {
+            fs::remove_file(state.join(lost)).unwrap();
+        }
         Scene { dir, config }
     }
 

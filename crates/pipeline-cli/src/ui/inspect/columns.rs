@@ -158,7 +158,7 @@ fn until(kept: &KeptUntil, at_ns: i64) -> String {
 
 /// Right to the second is right enough.
 fn clock(offset_ns: i64) -> String {
-    let offset = Duration::from_nanos(offset_ns.unsigned_abs());
+    let offset = Duration::from_secs(offset_ns.unsigned_abs().saturating_add(500_000_000) / 1_000_000_000);
     match offset.as_secs() {
         0 => "right".into(),
         _ if offset_ns < 0 => format!("-{}", brief(offset)),

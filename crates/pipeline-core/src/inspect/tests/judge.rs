@@ -177,6 +177,9 @@ fn a_device_that_is_not_well() {
     let clock = |seconds: i64| Reading { clock_offset_ns: Some(seconds * 1_000_000_000), ..card(10) };
     assert_eq!((ready(&clock(300)), ready(&clock(-300))), (vec![], vec![]));
     assert_eq!(ready(&clock(301)), [(Warning, Kind::Clock)]);
+    let days = Reading { clock_offset_ns: Some(-3 * 86_400 * 1_000_000_000 + 1), ..card(10) };
+    let said = judged(&State::Ready, Some(&days), |_| {});
+    assert_eq!(said[0].text, "its clock is 3 d behind", "to the second");
     assert_eq!(ready(&Reading { clock_offset_ns: Some(i64::MIN), ..card(10) }), [(Warning, Kind::Clock)]);
     let throttled = |bits| Reading { throttled: Some(bits), ..card(10) };
     assert_eq!(ready(&throttled(0x5_0005)), [(Warning, Kind::UnderVoltage), (Note, Kind::Throttled)]);
