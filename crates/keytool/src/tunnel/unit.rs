@@ -53,6 +53,7 @@ ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
 PrivateDevices=yes
+PrivateMounts=yes
 NoNewPrivileges=yes
 CapabilityBoundingSet=
 AmbientCapabilities=
@@ -73,6 +74,17 @@ RemoveIPC=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
+
+# What stays open, and why:
+# - PrivateNetwork=, AF_INET, AF_INET6: the tunnel is a connection to the jump host, and one to this Pi's sshd.
+# - IPAddressDeny=: the jump host is known by its name, and its address may change. Where it is fixed, a drop-in with
+#   IPAddressDeny=any and IPAddressAllow= (jump host, name servers, localhost) shuts out the rest.
+# - AF_UNIX: the journal, and name services that answer on a socket.
+# - PrivateUsers=, RootDirectory=: ssh looks its own user up, and needs its libraries.
+# - ProcSubset=: the C and cryptographic libraries ask how the system is (/proc/filesystems, /proc/sys/crypto).
+# - @privileged, @resources: older versions of ssh call setresuid with what they are already, and end where that is refused. Without
+#   capabilities, these calls give nothing that the user does not have.
+# - DeviceAllow=: what is listed comes with ProtectClock=, and PrivateDevices= hides it.
 
 [Install]
 WantedBy=multi-user.target
