@@ -142,8 +142,15 @@ get openssh-server
 install -D -m 755 -t "$root/opt/demo" target/release/local-fleet
 ln -s /usr/bin/pipeline "$root/opt/demo/pipeline"
 ln -s "/usr/lib/pipeline/agents/pipeline-agent-$(uname -m)" "$root/opt/demo/pipeline-agent"
-as_user /opt/demo/local-fleet demo >"$work/demo.log" 2>&1 || fail "the demo failed: $(tail -n 20 "$work/demo.log")"
+# Its Pis are sshds for whoever starts it, and need a shell, which the user pipeline has not.
+inside useradd --create-home --shell /bin/bash somebody
+inside runuser --login somebody --command "/opt/demo/local-fleet demo" >"$work/demo.log" 2>&1 || fail "the demo failed: $(tail -n 20 "$work/demo.log")"
 grep '✓' "$work/demo.log"
+for machine in x86_64 aarch64 armv7l; do
+    grep -q "agents for [^;]*$machine" "$work/demo.log" || fail "the installed program finds no agent for $machine"
+done
+agent=$(sha256sum "$root/usr/lib/pipeline/agents/pipeline-agent-$(uname -m)")
+grep -q "agent installed: pipeline-agent-.*${agent:0:12}" "$work/demo.log" || fail "the devices have not got the installed agent"
 rm -r "$root/opt/demo"
 
 step "remove"
