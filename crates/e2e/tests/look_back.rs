@@ -190,6 +190,8 @@ fn what_was_received_is_handed_on() {
     // As long as a name can be: what stands for it in a bag would be three times as long.
     let longest = [&[0xe9; 251][..], b".jpg"].concat();
     scene.fleet.write(1, &longest, b"latin 1", SystemTime::UNIX_EPOCH).unwrap();
+    let deep = [vec!["d".repeat(240); 5].join("/").as_str(), "deep.txt"].join("/");
+    scene.write(1, &deep, b"deep");
     scene.write(2, "b.jpg", b"another Pi");
     scene.sync().expect(0);
     let between = run(Command::new("date").args(["--utc", "+%FT%T.%NZ"])).expect(0).stdout;
@@ -203,20 +205,20 @@ fn what_was_received_is_handed_on() {
     export(&["manifest", "raspberry1", "-o", list]).expect(0);
     export(&["manifest", "-o", list]).expect(2);
     export(&["manifest", "-o", scene.fleet.storage().join("raspberry1/list").to_str().unwrap()]).expect(2);
-    assert_eq!(fs::read(list).unwrap().iter().filter(|&&byte| byte == b'\n').count(), 6);
+    assert_eq!(fs::read(list).unwrap().iter().filter(|&&byte| byte == b'\n').count(), 7);
     let check = run(Command::new("sha256sum").args(["--check", "--quiet", list]).current_dir(scene.fleet.storage()));
     assert_eq!(check.expect(0).stdout, "");
 
     let made = bag("bag", &["raspberry1", "--info", "Contact-Name: Ada Lovelace"]).expect(0);
-    says(&made, &["6 files", "of 1 device"]);
+    says(&made, &["7 files", "of 1 device"]);
     let read = |name: &str| fs::read_to_string(at("bag").join(name)).unwrap();
     assert_eq!(fs::read(at("bag/data/raspberry1/day 1/a.jpg")).unwrap(), b"other content");
     assert_eq!(fs::read(at("bag/data/raspberry1/100=2525 =3D all=0Aof it=20")).unwrap(), b"awkward");
     assert_eq!(fs::read(at("bag/data/raspberry1/=FF=FE.jpg")).unwrap(), b"no text");
-    let bytes = 300_000 + 13 + 14 + 7 + 7 + 7;
+    let bytes = 300_000 + 13 + 14 + 7 + 7 + 7 + 4;
     let about = read("bag-info.txt");
     assert!(
-        about.contains("Contact-Name: Ada Lovelace\n") && about.contains(&format!("\nPayload-Oxum: {bytes}.6\n")),
+        about.contains("Contact-Name: Ada Lovelace\n") && about.contains(&format!("\nPayload-Oxum: {bytes}.7\n")),
         "{about}"
     );
     assert!(about.contains("\nExternal-Identifier: raspberry1\n"), "{about}");
@@ -226,6 +228,9 @@ fn what_was_received_is_handed_on() {
     let name = row.split(',').next().unwrap();
     assert!(name.starts_with("data/raspberry1/=E9=E9") && name.ends_with(".jpg") && name.contains("=~"), "{name}");
     assert_eq!(fs::read(at("bag").join(name)).unwrap(), b"latin 1");
+    let row = files.lines().find(|row| row.contains(&format!(",{deep},4,"))).unwrap_or_else(|| panic!("{files}"));
+    assert!(row.starts_with("data/raspberry1/=~") && row.contains("/deep.txt,raspberry1,"), "{row}");
+    assert_eq!(fs::read(at("bag").join(row.split(',').next().unwrap())).unwrap(), b"deep");
     let check =
         run(Command::new("sha256sum").args(["--check", "--quiet", "manifest-sha256.txt"]).current_dir(at("bag")));
     check.expect(0);
@@ -261,7 +266,7 @@ fn what_was_received_is_handed_on() {
 
     // Tables.
     let table = export(&["csv"]).expect(0);
-    assert_eq!(table.stdout.lines().count(), 1 + 8, "{table}");
+    assert_eq!(table.stdout.lines().count(), 1 + 9, "{table}");
     assert!(
         table.stdout.contains(",version") || table.stdout.contains(".pipeline/versions/raspberry1/day 1/a.jpg~"),
         "{table}"

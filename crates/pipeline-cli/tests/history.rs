@@ -194,6 +194,7 @@ fn rows_that_nobody_reads_to_the_end_are_no_error_and_those_of_a_full_disk_are()
         &["history", "runs", "--json"],
         &["history", "files", "--csv"],
         &["export", "csv"],
+        &["export", "manifest"],
     ];
     for args in lists {
         let (reader, writer) = std::io::pipe().unwrap();

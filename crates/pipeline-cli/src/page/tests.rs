@@ -30,14 +30,11 @@ fn made() -> Report {
         days: (0..365).map(|n| sums((n * 7919 % 31 + 5) << 30, n % 9)).collect(),
         archived: Amount { files: 4_200_000, bytes: 9 << 40 },
         storage: space(14, first_day, last_day, false),
-        outages: vec![Outage {
-            device: "raspberry3".into(),
-            began_ns: i64::from(last_day - 9) * DAY_NS,
-            ended_ns: i64::from(last_day) * DAY_NS + DAY_NS / 3,
-            end: End::Now,
-            lasted: Duration::from_secs(9 * 86_400 + 28_800),
-            reason: Some("the jump host can't connect to it: connection refused".into()),
-        }],
+        outages: vec![
+            outage("raspberry3", last_day - 9, i64::from(last_day) * DAY_NS + DAY_NS / 3, End::Now),
+            outage("raspberry7", last_day - 40, i64::from(last_day - 38) * DAY_NS, End::Change),
+            outage("raspberry9", last_day - 20, i64::from(last_day - 19) * DAY_NS, End::Pause),
+        ],
         more_outages: 12,
         failures: vec![Failure {
             class: "host_key".into(),
@@ -56,6 +53,18 @@ fn made() -> Report {
             stopped: vec![("the storage is full".into(), 4)],
             last_ns: Some(i64::from(last_day) * DAY_NS + DAY_NS / 3 - 60_000_000_000),
         },
+    }
+}
+
+fn outage(device: &str, began_day: i32, ended_ns: i64, end: End) -> Outage {
+    let began_ns = i64::from(began_day) * DAY_NS;
+    Outage {
+        device: device.into(),
+        began_ns,
+        ended_ns,
+        end,
+        lasted: Duration::from_nanos((ended_ns - began_ns).unsigned_abs()),
+        reason: Some("the jump host can't connect to it: connection refused".into()),
     }
 }
 
@@ -173,6 +182,15 @@ fn each_picture_has_a_name_and_its_numbers() {
     // Cards, days, outages, transfers, and two of the storage.
     assert_eq!(page.matches("<details>").count(), 6);
     assert!(!page.contains("no picture"));
+}
+
+#[test]
+fn an_outage_ends_with_an_answer_or_when_nobody_looked_any_more_or_not_yet() {
+    let page = render(&made(), &TimeZone::UTC);
+    let list = page.rsplit("The longest outages").next().and_then(|rest| rest.split("</table>").next()).unwrap();
+    let ends: Vec<&str> = list.split("<td class=\"\">").skip(1).map(|cell| cell.split('<').next().unwrap()).collect();
+    let ends: Vec<&str> = ends.chunks(4).map(|row| row[1]).collect();
+    assert_eq!(ends, ["now", "26 Aug 2025, 00:00", "14 Sep 2025, 00:00, then nobody looked"]);
 }
 
 #[test]
