@@ -89,3 +89,35 @@ fn prometheus_understands_the_rules_and_the_dashboard() {
     fs::write(&file, text).unwrap();
     promtool(&["check", "rules", file.to_str().unwrap()], None);
 }
+
+/// What Grafana's model of a dashboard demands: <https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/>.
+#[test]
+fn the_dashboard_is_as_grafana_wants_it() {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    assert!(dashboard["schemaVersion"].as_u64().is_some() && dashboard["title"].is_string());
+    // Written into it, an id would be taken for that of another dashboard.
+    assert!(dashboard.get("id").is_none_or(Value::is_null));
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let variables: BTreeSet<&str> = variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
+    let source: Value = serde_json::json!({ "type": "prometheus", "uid": "${datasource}" });
+
+    let panels = dashboard["panels"].as_array().unwrap();
+    let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
+    for panel in panels {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel:#}");
+        assert!(panel["type"].is_string() && panel["title"].is_string(), "{panel:#}");
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+        assert!(w > 0 && h > 0 && x + w <= 24, "{panel:#}");
+        let apart = (x..x + w).all(|x| (y..y + h).all(|y| cells.insert((x, y))));
+        assert!(apart, "it lies over another: {panel:#}");
+        let targets = panel["targets"].as_array().unwrap();
+        let names: BTreeSet<&str> = targets.iter().map(|target| target["refId"].as_str().unwrap()).collect();
+        assert!(!targets.is_empty() && names.len() == targets.len(), "{panel:#}");
+        assert!(targets.iter().chain([panel]).all(|asked| asked["datasource"] == source), "{panel:#}");
+    }
+    // Each variable that is used is there, but for those that Grafana has itself.
+    let used = DASHBOARD.split('$').skip(1).map(|rest| rest.trim_start_matches('{'));
+    let used = used.map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap());
+    let used: BTreeSet<&str> = used.filter(|name| !name.starts_with("__")).collect();
+    assert_eq!(used, variables);
+}
