@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::look::Found;
 use super::view::{Concern, Kind, Severity, State};
 use super::words::{percent_used, span};
-use crate::catalog::history::Reading;
+use crate::catalog::history::{Reading, Spell};
 use crate::check::WithoutAgent;
 use crate::error::Class;
 use crate::health::Health;
@@ -42,6 +42,8 @@ pub(super) struct Facts<'a> {
     pub(super) now_ns: i64,
     pub(super) alert_after: Option<Duration>,
     pub(super) state: &'a State,
+    /// How its last visits ended, where that is not what `state` says.
+    pub(super) visited: Option<&'a Spell>,
     /// How it is now; none where it did not answer.
     pub(super) reading: Option<&'a Reading>,
     pub(super) found: Option<&'a Found>,
@@ -70,6 +72,7 @@ pub(super) enum Stays {
 pub(super) fn concerns(facts: &Facts<'_>) -> Vec<Concern> {
     let all = [
         facts.state(),
+        facts.safety_stop(),
         facts.unreadable(),
         facts.card(),
         facts.inodes(),
@@ -156,6 +159,13 @@ impl Facts<'_> {
             }
         };
         Some(Concern { severity, kind, text, hint: hint.clone() })
+    }
+
+    /// Of digests that do not agree a look learns nothing, and they do not mend by themselves.
+    fn safety_stop(&self) -> Option<Concern> {
+        let spell = self.visited.filter(|spell| spell.class == Some(Class::Integrity))?;
+        let text = format!("its last visit failed: {}", spell.reason.as_deref().unwrap_or("digests do not agree"));
+        Some(concern(Critical, Kind::Failed, text, spell.hint.as_deref()))
     }
 
     fn unreadable(&self) -> Option<Concern> {

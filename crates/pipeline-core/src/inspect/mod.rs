@@ -184,6 +184,8 @@ struct Known {
     card: Past,
     /// When it was first tried.
     first_try_ns: Option<i64>,
+    /// How its last visits ended.
+    spell: Option<history::Spell>,
 }
 
 impl Known {
@@ -195,9 +197,10 @@ impl Known {
         };
         let card = Past::of_card(history, source, at_ns)?;
         let first_try_ns = history.first_try_ns(source)?.filter(|ns| history::is_past(*ns, at_ns));
+        let spell = history.last_spell(source)?;
         let source = source.as_of(at_ns);
         let newest_ns = source.newest_ns.or(card.received_ns(at_ns));
-        Ok(Known { source: Some(Source { newest_ns, ..source }), card, first_try_ns })
+        Ok(Known { source: Some(Source { newest_ns, ..source }), card, first_try_ns, spell })
     }
 
     /// How it was when it last answered. A visit writes less of it down than a look, but something each hour.
@@ -247,6 +250,7 @@ impl Beheld<'_> {
             now_ns: self.at_ns,
             alert_after: settings.alert_after,
             state: &look.state,
+            visited: known.spell.as_ref(),
             reading: look.reading.as_ref(),
             found: look.found.as_ref(),
             health: &look.health,

@@ -54,6 +54,7 @@ impl Remembered<'_> {
             now_ns: self.now_ns,
             alert_after: self.settings.alert_after,
             state: &state,
+            visited: None,
             reading,
             found: None,
             health: &health,

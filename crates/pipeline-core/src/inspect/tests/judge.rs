@@ -2,6 +2,7 @@
 
 use super::super::judge::{Facts, Stays, concerns};
 use super::*;
+use crate::catalog::history::{self, Spell};
 use crate::check::WithoutAgent;
 use crate::health::Health;
 use Severity::{Critical, Note, Warning};
@@ -37,6 +38,7 @@ fn judged<'a>(state: &'a State, reading: Option<&'a Reading>, change: impl FnOnc
         now_ns: NOW,
         alert_after: Some(DAY),
         state,
+        visited: None,
         reading,
         found: None,
         health: &HEALTHY,
@@ -205,4 +207,31 @@ fn a_device_that_is_not_well() {
     let without = WithoutAgent { reason: "/home is mounted noexec".into(), hint: None };
     let concerns = judged(&State::Ready, Some(&card(10)), |facts| facts.without_agent = Some(&without));
     assert_eq!(kinds(&concerns), [(Note, Kind::WithoutAgent)]);
+}
+
+#[test]
+fn digests_that_do_not_agree_are_told_until_a_visit_goes_well() {
+    let spell = |class: Option<Class>| Spell {
+        source: 1,
+        device: DeviceName::new("pi1").unwrap(),
+        state: if class.is_some() { history::State::Failed } else { history::State::Reached },
+        class,
+        reason: class.map(|_| "stored files are not what was stored".into()),
+        hint: class.map(|_| "restore them".into()),
+        began_ns: NOW,
+        last_ns: NOW,
+        visits: 1,
+        others: 0,
+    };
+    let said = |class| {
+        let spell = spell(class);
+        let reading = card(10);
+        judged(&State::Ready, Some(&reading), |facts| facts.visited = Some(&spell))
+    };
+    let concerns = said(Some(Class::Integrity));
+    assert_eq!(kinds(&concerns), [(Critical, Kind::Failed)]);
+    assert_eq!(concerns[0].text, "its last visit failed: stored files are not what was stored");
+    assert_eq!(concerns[0].hint.as_deref(), Some("restore them"));
+    // A look sees the others by itself, or they mend by themselves.
+    assert_eq!((said(None), said(Some(Class::Transient))), (vec![], vec![]));
 }
