@@ -12,6 +12,8 @@
 //! Leaves to others: what the lines are for, and whether sshd looks at this file at all; a login tells.
 
 mod error;
+#[cfg(test)]
+mod killed_tests;
 mod model;
 #[cfg(test)]
 mod model_tests;

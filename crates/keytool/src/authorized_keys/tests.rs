@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use pipeline_core::error::Classified;
-use tempfile::TempDir;
 
 use super::*;
 use crate::shell::tests::{Local, shells};
@@ -15,13 +13,13 @@ use crate::shell::tests::{Local, shells};
 const OURS: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0kt/FwBgh/P55Xn63t1yKc6G332TZpyanZM2lRXOLS pipeline raspberry31";
 /// Three keys with options and comments, a Windows line and no line break at the end.
-const FOREIGN: &str = "# of the house\n\
+pub(super) const FOREIGN: &str = "# of the house\n\
     from=\"10.0.0.0/8\",command=\"echo \\\"hi, you\\\"\"  ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHrdV4yNWBkQ7zJdC0qyv4kn6Eqzqpz9giqA8VEUqjRF bob's key\r\n\
     \n\
     restrict,port-forwarding ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHrdV4yNWBkQ7zJdC0qyv4kn6Eqzqpz9giqA8VEUqjRG x  y\n\
     ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHrdV4yNWBkQ7zJdC0qyv4kn6Eqzqpz9giqA8VEUqjRH 'quoted' $(reboot)";
 
-fn ours() -> Entry {
+pub(super) fn ours() -> Entry {
     let (key, comment) = Key::parse(OURS).unwrap();
     Entry::plain(key, &comment)
 }
@@ -41,18 +39,18 @@ fn with_each_shell(check: impl Fn(&Local, &Path)) {
 }
 
 /// A home with a file in it.
-fn write(home: &Path, content: &str) -> PathBuf {
+pub(super) fn write(home: &Path, content: &str) -> PathBuf {
     fs::create_dir_all(home.join(".ssh")).unwrap();
     let file = home.join(".ssh/authorized_keys");
     fs::write(&file, content).unwrap();
     file
 }
 
-fn mode(path: impl AsRef<Path>) -> u32 {
+pub(super) fn mode(path: impl AsRef<Path>) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-fn names(dir: &Path) -> BTreeSet<String> {
+pub(super) fn names(dir: &Path) -> BTreeSet<String> {
     fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
@@ -185,70 +183,4 @@ fn a_full_disk_and_one_that_takes_nothing_leave_all_as_it_was() {
     assert!(matches!(&error, AuthorizedKeysError::Unwritable(words) if words.contains("Read-only")), "{error}");
     assert_eq!(fs::read_to_string(&file).unwrap(), FOREIGN);
     assert_eq!(names(&home.path().join(".ssh")), ["authorized_keys".to_owned()].into());
-}
-
-/// dash with tools each of which counts its start, and one of which is not reached: everything is killed before it.
-fn killed_before(step: usize, home: &Path, dir: &TempDir) -> Local {
-    let (bin, count) = (dir.path().join("bin"), dir.path().join("count"));
-    fs::write(&count, "0\n").unwrap();
-    fs::create_dir_all(&bin).unwrap();
-    for tool in
-        ["cat", "chmod", "cmp", "flock", "head", "id", "mkdir", "mv", "readlink", "rm", "stat", "sync", "tail", "wc"]
-    {
-        let real = ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(tool)).into_iter().find(|path| path.exists());
-        let (Some(real), count) = (real, count.display()) else { continue };
-        let script = format!(
-            "#!/bin/sh\nread n < {count}\nn=$((n + 1))\necho $n > {count}\n\
-             [ $n -eq {step} ] && kill -9 0\nexec {} \"$@\"\n",
-            real.display()
-        );
-        fs::write(bin.join(tool), script).unwrap();
-        fs::set_permissions(bin.join(tool), PermissionsExt::from_mode(0o755)).unwrap();
-    }
-    Local { shell: vec!["/bin/dash".into()], home: home.to_owned(), path: bin.to_str().unwrap().to_owned() }
-}
-
-#[test]
-fn killed_before_any_step_the_file_is_whole_and_the_next_run_ends_the_work() {
-    let dir = tempfile::tempdir().unwrap();
-    let tools = tempfile::tempdir().unwrap();
-    for old in [None, Some(FOREIGN)] {
-        let before = AuthorizedKeys::new(old.unwrap_or_default().into());
-        let after = before.ensure(&ours());
-        let mut kills = 0;
-        for step in 1.. {
-            let home = tempfile::tempdir_in(dir.path()).unwrap();
-            let file = home.path().join(".ssh/authorized_keys");
-            if let Some(old) = old {
-                write(home.path(), old);
-            }
-            let shell = killed_before(step, home.path(), &tools);
-            let (o, n) = (before.as_bytes().len().to_string(), after.as_bytes().len().to_string());
-            let absent: &[u8] = if old.is_none() { b"1" } else { b"" };
-            let variables = [("a", absent), ("o", o.as_bytes()), ("n", n.as_bytes())];
-            let command = pipeline_core::shell::command(&variables, include_str!("swap.sh"));
-            let mut process = shell.command(&command).process_group(0).spawn().unwrap();
-            let input = [before.as_bytes(), after.as_bytes()].concat();
-            // One that was killed reads nothing.
-            let _killed = std::io::Write::write_all(&mut process.stdin.take().unwrap(), &input);
-            let output = process.wait_with_output().unwrap();
-            let found = fs::read(&file).ok();
-            assert!(found.as_deref() == old.map(str::as_bytes) || found.as_deref() == Some(after.as_bytes()), "{step}");
-            if output.status.success() {
-                assert_eq!(String::from_utf8(output.stdout).unwrap(), "=keytool= done\n");
-                break;
-            }
-            kills += 1;
-
-            let again = shells(home.path(), &tempfile::tempdir().unwrap().keep()).remove(0);
-            add(&again).unwrap();
-            assert_eq!(fs::read(&file).unwrap(), after.as_bytes(), "{step}");
-            assert_eq!(
-                (mode(home.path().join(".ssh")) & 0o077, mode(&file) & 0o022),
-                (if old.is_some() { 0o055 } else { 0 }, 0)
-            );
-            assert_eq!(names(&home.path().join(".ssh")), ["authorized_keys".to_owned()].into(), "{step}");
-        }
-        assert!(kills > 10, "{kills}");
-    }
 }
