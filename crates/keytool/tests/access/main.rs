@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod granting;
+mod killed;
 mod scene;
+#[path = "../support/mod.rs"]
+mod support;
 mod tunnelling;

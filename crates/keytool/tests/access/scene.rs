@@ -75,11 +75,18 @@ impl Scene {
         String::from_utf8(output.stdout).unwrap().split(' ').nth(1).unwrap().to_owned()
     }
 
-    pub fn keytool(&self, args: &[&str], input: &str) -> Output {
+    /// The program in the collector's home, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("keytool"));
         let here = self.fleet.command("keytool").unwrap();
         command.env_clear().envs(here.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args);
+        command
+    }
+
+    pub fn keytool(&self, args: &[&str], input: &str) -> Output {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // One that does not read is a result as well.
         child.stdin.take().unwrap().write_all(input.as_bytes()).ok();

@@ -8,5 +8,6 @@ mod support;
 
 mod killed;
 mod life;
+mod relayed;
 mod scene;
 mod taking_in;
