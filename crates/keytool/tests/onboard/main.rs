@@ -8,6 +8,7 @@ mod support;
 
 mod killed;
 mod life;
+mod pinning;
 mod relayed;
 mod scene;
 mod taking_in;
