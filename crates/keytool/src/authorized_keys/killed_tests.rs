@@ -121,7 +121,8 @@ fn plain(home: &Path) -> Local {
 fn tunnel() -> Tunnel {
     let host_keys = vec![HostKey::parse(KEY).unwrap()];
     let (alias, user) = ("awsbox".into(), "tunnel".into());
-    Tunnel::new("raspberry31", 5031, 22, Jump { alias, hostname: "127.0.0.1".into(), port: 1, user, host_keys }).unwrap()
+    Tunnel::new("raspberry31", 5031, 22, Jump { alias, hostname: "127.0.0.1".into(), port: 1, user, host_keys })
+        .unwrap()
 }
 
 fn key(text: &str) -> Key {

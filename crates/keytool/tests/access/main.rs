@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod granting;
+mod installed;
 mod killed;
 mod scene;
 #[path = "../support/mod.rs"]

@@ -10,8 +10,9 @@ use local_fleet::Fleet;
 use crate::scene::{FOREIGN, PI_PASSWORD, Scene};
 
 /// Stand-ins for what only a real Pi has. `sudo` asks for the password of the login, and `DESTDIR` keeps the script from
-/// changing this computer: a real `sudo` would not let that through.
-fn stand_ins(root: &Path) -> String {
+/// changing this computer: a real `sudo` would not let that through. `id` and `chown` are root's. The rest is real, `systemctl` too
+/// where there is one.
+pub fn stand_ins(root: &Path) -> String {
     let (bin, card) = (root.join("bin"), root.join("card"));
     for dir in [&bin, &card.join("etc")] {
         fs::create_dir_all(dir).unwrap();
@@ -25,12 +26,18 @@ fn stand_ins(root: &Path) -> String {
          ROOT=yes exec \"$@\"\n"
     );
     let id = "[ -z \"$ROOT\" ] && exec /usr/bin/id \"$@\"; echo 0\n".to_owned();
-    for (name, text) in [("sudo", sudo), ("id", id), ("chown", String::new()), ("systemctl", String::new())] {
+    let systemctl = if has_systemd() { "exec /usr/bin/systemctl \"$@\"\n" } else { "" }.to_owned();
+    for (name, text) in [("sudo", sudo), ("id", id), ("chown", String::new()), ("systemctl", systemctl)] {
         let file = bin.join(name);
         fs::write(&file, format!("#!/bin/sh\n{text}")).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     }
     format!("SetEnv PATH={}:/usr/bin:/bin DESTDIR={}\n", bin.display(), card.display())
+}
+
+/// Whether the programs of systemd are there, whatever runs as the first process.
+pub fn has_systemd() -> bool {
+    ["systemctl", "systemd-analyze"].iter().all(|name| Path::new("/usr/bin").join(name).exists())
 }
 
 #[test]

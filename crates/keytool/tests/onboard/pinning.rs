@@ -35,7 +35,8 @@ fn nowhere_to_pin_it_and_two_names_for_one_machine() {
     assert!(!fs::read_to_string(&entries).unwrap().contains("raspberry31"));
 
     // Two of us at once, who each have taken one machine for another Pi: both have judged it before either pins it.
-    let copy = format!("Host raspberry36\n  HostName localhost\n  Port {}\n  User pi\n  ProxyJump awsbox\n", one.port());
+    let copy =
+        format!("Host raspberry36\n  HostName localhost\n  Port {}\n  User pi\n  ProxyJump awsbox\n", one.port());
     let key = "  HostKeyAlias raspberry36\n  IdentityFile ~/.ssh/raspberry36\n  IdentitiesOnly yes\n";
     fs::write(&config, format!("{plain}{copy}{key}")).unwrap();
     let mut both = ["31", "36"].map(|id| (id, scene.at_terminal(&["add-pi".to_owned(), id.to_owned()])));
