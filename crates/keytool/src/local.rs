@@ -16,6 +16,7 @@ use crate::key::{self, KeyError, KeyType, NewKey};
 use crate::known_hosts::{self, Known, KnownHostsError};
 use crate::places::Places;
 use crate::registry::{Entry, Pi};
+use crate::rotation::Removal;
 use crate::ssh_config::{self, EntryError, Owned};
 
 /// Why it can't be decided, or made.
@@ -102,6 +103,8 @@ pub fn pis(
     for pi in pis {
         let comment = format!("pipeline {}", pi.name);
         changes.extend(key::ensure(&pi.key, &NewKey { kind, comment, passphrase: passphrase.cloned() }, places)?);
+        // Who takes it in again does not want it removed any more.
+        changes.extend(Removal::of(&pi.key).end(places));
     }
     let mut owned = Owned::load(places)?;
     for pi in pis.iter().filter(|pi| !matches!(pi.entry, Entry::HandWritten { .. })) {

@@ -15,7 +15,7 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::changes::Change;
+use crate::changes::{Change, ChangeError, Original};
 use crate::key::{self, Key, KeyError, public_path};
 use crate::places::Places;
 
@@ -112,6 +112,38 @@ impl Rotation {
     /// Where the old pair lies in the end, by a name that no rotation looks for. `stamp` tells it from others.
     pub fn aside(&self, stamp: &str) -> PathBuf {
         aside(&self.old, &with(&self.key, ".retired-"), stamp)
+    }
+}
+
+/// The note that the lines of a key are being taken out on its machine. It is there before they go: afterwards the key lets nobody
+/// in who could see whether they are gone, so whoever is killed in between could not know. It says which keys it is about.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    note: PathBuf,
+}
+
+impl Removal {
+    /// Of the pair whose private half is `key`.
+    pub fn of(key: &Path) -> Removal {
+        Removal { note: with(key, ".keytool-removing") }
+    }
+
+    /// Whether it has begun with this key, which was let in then.
+    pub fn has_begun(&self, key: &ssh_key::PublicKey) -> bool {
+        let noted = std::fs::read_to_string(&self.note).unwrap_or_default();
+        noted.lines().any(|line| line == key::fingerprint(key))
+    }
+
+    /// Notes that it begins, with these keys.
+    pub fn begin(&self, keys: &[ssh_key::PublicKey], places: &Places) -> Result<Option<Change>, ChangeError> {
+        let text: String = keys.iter().map(|key| format!("{}\n", key::fingerprint(key))).collect();
+        let words = format!("note in {} that it is being removed", places.show(&self.note));
+        Ok(Change::replace(Original::read(&self.note)?, 0o600, text.into_bytes(), words))
+    }
+
+    /// It has ended, or has not begun after all.
+    pub fn end(&self, places: &Places) -> Option<Change> {
+        Change::drop_note(&self.note, places)
     }
 }
 

@@ -44,6 +44,7 @@ enum Act {
     Replace { original: Original, mode: u32, content: Vec<u8> },
     MoveAside { from: PathBuf, to: PathBuf },
     Supersede { new: PathBuf, path: PathBuf, old: PathBuf },
+    Drop { path: PathBuf },
 }
 
 /// Makes content when it is needed: a key costs time, and a dry run must not make one.
@@ -96,6 +97,12 @@ impl Change {
         Change { words, act: Act::Supersede { new: new.to_owned(), path: path.to_owned(), old: old.to_owned() } }
     }
 
+    /// A note of our own is over; none where there is none. Nothing else is ever deleted.
+    pub fn drop_note(path: &Path, places: &Places) -> Option<Change> {
+        let words = format!("remove the note {}", places.show(path));
+        path.exists().then(|| Change { words, act: Act::Drop { path: path.to_owned() } })
+    }
+
     fn make(&self) -> Result<(), ChangeError> {
         match &self.act {
             Act::MakeDir { path, mode } => write::make_dir(path, *mode),
@@ -107,6 +114,7 @@ impl Change {
             Act::Replace { original, mode, content } => write::replace(original, *mode, content),
             Act::MoveAside { from, to } => write::move_aside(from, to),
             Act::Supersede { new, path, old } => write::supersede(new, path, old),
+            Act::Drop { path } => write::drop_note(path),
         }
     }
 

@@ -46,7 +46,7 @@ pub(super) fn look(change: &Change) -> Result<(), ChangeError> {
         Act::MakeDir { path, .. } | Act::Create { path, .. } | Act::CreateLater { path, .. } => (path.as_path(), false),
         Act::Replace { original, .. } => (original.target(), original.identity().is_some()),
         Act::MoveAside { from, .. } => (from.as_path(), false),
-        Act::Supersede { path, .. } => (path.as_path(), false),
+        Act::Supersede { path, .. } | Act::Drop { path } => (path.as_path(), false),
     };
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if let Err(errno @ (Errno::ACCESS | Errno::ROFS)) =

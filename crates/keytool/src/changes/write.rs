@@ -100,6 +100,16 @@ pub(super) fn supersede(new: &Path, path: &Path, old: &Path) -> Result<(), Chang
     sync_dir_of(path).map_err(failed)
 }
 
+/// Removes a file; one that is gone will do.
+pub(super) fn drop_note(path: &Path) -> Result<(), ChangeError> {
+    let failed = |source| ChangeError::Write { path: path.to_owned(), source };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    sync_dir_of(path).map_err(failed)
+}
+
 /// Hidden, in the same directory, and always the same: what an interrupted keytool left is taken for the next try. The lock
 /// keeps others away.
 fn beside(path: &Path) -> PathBuf {

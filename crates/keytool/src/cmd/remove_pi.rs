@@ -12,6 +12,7 @@ use super::person::{Asker, EntranceArgs};
 use super::{Context, rotate, typed_ids};
 use crate::authorized_keys::{self, AuthorizedKeysError, Key};
 use crate::changes::Change;
+use crate::key::KeyError;
 use crate::known_hosts;
 use crate::local::LocalError;
 use crate::onboard::OnboardError;
@@ -20,7 +21,7 @@ use crate::onboard::row::{Problem, Row, Step};
 use crate::onboard::trust::Verdict;
 use crate::onboard::visit::{Entrance, Machine, Visitor};
 use crate::registry::{Entry, Pi, Registry};
-use crate::rotation::{self, Rotation};
+use crate::rotation::{self, Removal, Rotation};
 use crate::ssh_config::Owned;
 
 /// Options of `keytool remove-pi`.
@@ -131,12 +132,18 @@ fn there(
         listed: None,
     };
     batch.each(&mut cases, |case| {
-        let removed = remove_line(&batch, case, entrance, args.dry_run);
+        let removed = remove_line(context, &batch, case, entrance, args.dry_run);
         match removed {
             Ok(Line::Removed) => {
                 case.row.installed = Step::Done;
                 let done = if args.dry_run { "remove the public key" } else { "removed the public key" };
                 case.row.notes.push(format!("{done} from ~/.ssh/authorized_keys there"));
+            }
+            Ok(Line::Gone) => {
+                case.row.installed = Step::Kept;
+                let gone =
+                    "the public key is out of ~/.ssh/authorized_keys there: a removal that was interrupted did that";
+                case.row.notes.push(gone.into());
             }
             Ok(Line::None) => {}
             Ok(Line::Unseen) => case.row.installed = Step::Failed,
@@ -156,7 +163,7 @@ fn must_be_told(error: &OnboardError) -> bool {
     match error {
         OnboardError::LineStays | OnboardError::StillLetIn(_) => true,
         OnboardError::Install(AuthorizedKeysError::Ssh(_)) => error.class() == Class::Interrupted,
-        OnboardError::Install(_) => true,
+        OnboardError::Install(_) | OnboardError::Key(_) => true,
         error => error.class() == Class::Interrupted,
     }
 }
@@ -178,12 +185,15 @@ fn unseen(pi: &Pi) -> Problem {
 /// What became of our lines.
 enum Line {
     Removed,
+    /// One of us has removed them, who did not come to his end.
+    Gone,
     None,
     /// Nobody could look.
     Unseen,
 }
 
 fn remove_line(
+    context: &Context,
     batch: &Batch<'_>,
     case: &Case,
     entrance: Option<&Entrance>,
@@ -192,25 +202,38 @@ fn remove_line(
     let shown = batch.visitor.shown(&case.machine)?;
     let verdict = batch.visitor.judge(&case.machine, &shown, &[], None)?;
     let own_login = batch.visitor.with_own_key(&case.machine, &verdict)?;
+    let keys = Rotation::of(&case.machine.key).generations()?;
+    let removal = Removal::of(&case.machine.key);
     let login = match (own_login, entrance, &verdict) {
         (Some(login), ..) if login.facts.is_some() => login,
         // Nobody but the pinned machine is sent anything.
         (_, Some(entrance), Verdict::Pinned(_)) => batch.visitor.enter(&case.machine, &verdict, entrance)?,
         (Some(_), ..) => return Err(OnboardError::LineStays),
+        (None, _, Verdict::Pinned(_)) if keys.first().is_some_and(|key| removal.has_begun(key)) => {
+            return Ok(Line::Gone);
+        }
         (None, _, Verdict::Pinned(_)) => return Ok(Line::Unseen),
         // What is not pinned was never let do anything, or its pin went after its line.
         (None, ..) => return Ok(Line::None),
     };
-    let own: Vec<Key> = Rotation::of(&case.machine.key)
-        .generations()?
-        .iter()
-        .filter_map(|public| Some(Key::parse(&public.to_openssh().ok()?)?.0))
-        .collect();
+    let own: Vec<Key> = keys.iter().filter_map(|public| Some(Key::parse(&public.to_openssh().ok()?)?.0)).collect();
     if dry_run {
         let found = authorized_keys::read(&login.remote)?.entries().iter().any(|entry| own.contains(&entry.key));
         return Ok(if found { Line::Removed } else { Line::None });
     }
-    let removed = authorized_keys::edit(&login.remote, |keys| keys.without(|entry| own.contains(&entry.key)))?;
+    let (editor, places) = (context.editor(false), &context.places);
+    if login.own_key {
+        editor.perform(|| Ok(removal.begin(&keys, places)?.into_iter().collect())).map_err(KeyError::Change)?;
+    }
+    let removed = match authorized_keys::edit(&login.remote, |keys| keys.without(|entry| own.contains(&entry.key))) {
+        Ok(removed) => removed,
+        // Whether it came through is not known.
+        Err(error @ AuthorizedKeysError::Ssh(_)) => return Err(error.into()),
+        Err(error) => {
+            editor.perform(|| Ok(removal.end(places).into_iter().collect())).map_err(KeyError::Change)?;
+            return Err(error.into());
+        }
+    };
     // sshd may look into more files than that one.
     match batch.visitor.with_own_key(&case.machine, &verdict)? {
         Some(_) => Err(OnboardError::StillLetIn(case.machine.key.clone())),
@@ -233,5 +256,7 @@ fn decide(context: &Context, case: &Case, pi: &Pi, shared: bool, stamp: &str) ->
     if !pi.entry.names_own_key() && !shared {
         changes.extend(Rotation::of(&pi.key).set_all_aside(stamp, places));
     }
+    // Until here it is what tells a removal that was interrupted.
+    changes.extend(Removal::of(&pi.key).end(places));
     Ok(changes)
 }

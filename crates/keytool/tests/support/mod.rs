@@ -127,6 +127,7 @@ pub fn strace(program: &Command, call: &str, happens: &str, count: u32) -> Comma
     // One of them is there on every machine.
     let calls = match call {
         "mkdir" => "?mkdir,mkdirat",
+        "unlink" => "?unlink,unlinkat",
         "rename" => "?rename,?renameat",
         call => call,
     };
