@@ -17,8 +17,9 @@ pub(super) struct Lock {
     _file: File,
 }
 
-/// Writing a few small files takes far less, even on a slow share; a process that was stopped must not stop us for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Writing a few small files takes far less, but a dozen of us may be waiting for a slow share; a process that was stopped must not
+/// stop us for ever.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Lock {
     /// Waits for the lock. The directory it lies in must be there.
