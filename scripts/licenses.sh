@@ -82,6 +82,10 @@ if [ -n "$std" ]; then
 elif [ -f "$page" ]; then
     sed -e 's/<[^>]*>//g' -e 's/[[:space:]]*$//' -e 's/&lt;/</g; s/&gt;/>/g; s/&quot;/"/g; s/&#x27;/'"'"'/g; s/&#x2F;/\//g; s/&amp;/\&/g' "$page" |
         cat -s >"$work/std"
+elif package=$(dpkg-query -S "$(readlink -f "$(command -v rustc)")" 2>/dev/null | cut -d : -f 1) &&
+    [ -f "/usr/share/doc/$package/copyright" ]; then
+    # Debian's own, installed.
+    cp "/usr/share/doc/$package/copyright" "$work/std"
 else
     fail "$(rustc --version) brings no copyright notices of its standard library"
 fi
