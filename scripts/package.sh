@@ -5,7 +5,7 @@
 # mapped away, and all times are that of the commit (SOURCE_DATE_EPOCH).
 #
 # PACKAGE_MAINTAINER ("Name <address>") is who publishes; the default is nobody's address, and says so.
-# PACKAGE_VERSION is that of the workspace and a revision; another is for the test of an upgrade.
+# PACKAGE_VERSION is that of the workspace with revision 1.
 # PACKAGE_AGENTS=built takes the agents in dist/agents as they are.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,6 +14,8 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 build=$PWD/target/package
 tree=$build/tree
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
+# For all targets at once: were the linker of build scripts and macros another for each architecture, all would be built anew each time.
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 maintainer=${PACKAGE_MAINTAINER:-The fleet pipeline authors <set-PACKAGE_MAINTAINER@example.invalid>}
 version=${PACKAGE_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)-1}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
@@ -60,7 +62,7 @@ build_programs() {
     done
     # CARGO_ENCODED_RUSTFLAGS and RUSTFLAGS would replace the target's flags.
     env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS \
-        "CARGO_TARGET_${upper}_RUSTFLAGS=${rust[*]}" "CARGO_TARGET_${upper}_LINKER=$gcc" "CC_$lower=$gcc" "CFLAGS_$lower=${c[*]}" \
+        "CARGO_TARGET_${upper}_RUSTFLAGS=${rust[*]}" "CC_$lower=$gcc" "CFLAGS_$lower=${c[*]}" \
         PKG_CONFIG_ALLOW_CROSS=1 "PKG_CONFIG_LIBDIR=$libraries/usr/lib/$multiarch/pkgconfig" "PKG_CONFIG_SYSROOT_DIR=$libraries" \
         CARGO_PROFILE_RELEASE_STRIP=symbols \
         cargo build --release --locked -p pipeline-cli -p keytool --target "$target" --target-dir "$build"
