@@ -34,8 +34,6 @@ step "the packages"
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 scripts/package.sh amd64 arm64
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)-1
-PACKAGE_VERSION=0.0.1-1 PACKAGE_AGENTS=built scripts/package.sh "$arch"
-mv "dist/pipeline_0.0.1-1_$arch.deb" "$work/old.deb"
 cargo build --release --locked --quiet -p local-fleet
 
 if [ "${REPRODUCE:-yes}" = yes ]; then
@@ -69,11 +67,16 @@ debootstrap --variant=minbase "$suite" "$root" >"$work/debootstrap.log" || fail 
 echo "127.0.0.1 localhost" >"$root/etc/hosts"
 mount -t proc proc "$root/proc"
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts "$root/dev/pts"
-mv "$work/old.deb" "$root/tmp/old.deb"
 cp "dist/pipeline_${version}_$arch.deb" "$root/tmp/new.deb"
+# One of before, with another example.
+dpkg-deb --raw-extract "$root/tmp/new.deb" "$work/old"
+sed -i "s/^Version: .*/Version: 0.0.1-1/" "$work/old/DEBIAN/control"
+echo "# of before" >>"$work/old/etc/pipeline/pipeline.yaml.example"
+dpkg-deb --root-owner-group -Znone --build "$work/old" "$root/tmp/old.deb" >/dev/null
 inside() { chroot "$root" "$@"; }
 as_user() { inside runuser -u pipeline -- env --chdir=/var/lib/pipeline HOME=/var/lib/pipeline "$@"; }
-get() { inside apt-get install -qq -y --no-install-recommends "$@" </dev/null >>"$work/apt.log" 2>&1 || fail "apt: $(tail -n 5 "$work/apt.log")"; }
+# As upgrades without a person do it: where somebody has changed a conffile, that one stays.
+get() { inside apt-get install -qq -y --no-install-recommends -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@" </dev/null >>"$work/apt.log" 2>&1 || fail "apt: $(tail -n 5 "$work/apt.log")"; }
 timers="pipeline-sync.timer pipeline-verify.timer"
 
 step "install"
@@ -129,6 +132,7 @@ get /tmp/new.deb
 kept "the upgrade"
 [ "$(layout)" = 1 ] || fail "the upgrade itself has changed the catalog"
 grep -q '^# mine$' "$root/etc/pipeline/pipeline.yaml.example" || fail "the upgrade has overwritten a changed conffile"
+cmp "$root/etc/pipeline/pipeline.yaml.example.dpkg-dist" examples/pipeline.yaml || fail "the upgrade has not put the new example beside it"
 [ "$(inside systemctl is-enabled $timers | tr '\n' ' ')" = "enabled disabled " ] || fail "the upgrade has enabled or disabled a timer"
 
 step "the first command"
@@ -162,7 +166,7 @@ step "purge"
 said=$(inside apt-get purge -qq -y pipeline 2>&1)
 grep '^pipeline: ' <<<"$said" || fail "the purge does not say what it keeps: $said"
 kept "the purge"
-[ ! -e "$root/etc/pipeline/pipeline.yaml.example" ] || fail "the purge has left the example"
+[ "$(ls "$root/etc/pipeline")" = pipeline.yaml ] || fail "the purge has left an example: $(ls "$root/etc/pipeline")"
 left=$(find "$root/etc/systemd" "$root/var/lib/systemd" -name 'pipeline-*')
 [ -z "$left" ] || fail "the purge has left $left"
 echo "test-package: all well"
