@@ -111,12 +111,16 @@ fn an_entry_that_was_written_by_hand_is_respected() {
     let home = Home::new();
     let config = "Host raspberry31\n  HostName 10.0.0.31\n  User bee\n  IdentityFile ~/.ssh/mine\n\
                   Host raspberry32 raspberry33\n  HostName 10.0.0.32\n\
+                  Match originalhost raspberry36\n  HostName 10.0.0.36\n  IdentityFile ~/.ssh/mine\n\
                   Host raspberry*\n  ForwardAgent yes\n";
     home.write(".ssh/config", config, 0o600);
     let before = ["raspberry31", "raspberry33"].map(|alias| home.ssh_g(alias));
     let output = home.run(&["add-pi", "31-34", "--offline"]);
     insta::assert_snapshot!("entries_by_hand", home.seen(&output));
     assert_eq!(["raspberry31", "raspberry33"].map(|alias| home.ssh_g(alias)), before);
+    let said = home.ok(&["add-pi", "36", "--offline"]);
+    assert!(said.contains("raspberry36 has an entry of your own in ~/.ssh/config:8"), "{said}");
+    assert!(home.ssh_g("raspberry36").contains("hostname 10.0.0.36\n"));
     assert!(home.path(".ssh/mine").exists() && !home.path(".ssh/raspberry31").exists());
     assert!(home.ssh_g("raspberry34").contains("hostname localhost\n"));
     insta::assert_snapshot!("entries_by_hand_printed", home.ok(&["ssh-config", "31-35"]));

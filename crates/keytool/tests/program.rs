@@ -174,6 +174,23 @@ fn errors_say_what_is_wrong_and_what_to_do() {
     let init = ["init", "--host", "127.0.0.1", "--port", "1", "--user", "a b", "--password-stdin"];
     golden("error_login_of_two_words", &home, &init, 78);
     assert!(!home.path(".ssh/config.d").exists() && !home.path(".ssh/raspberry31").exists());
+    // What can't be is told by the option that gave it: there is no file yet.
+    for (option, value, words) in [
+        ("--pi-name", "x", "an alias with {id} in it"),
+        ("--pi-name", "a\"{id}", "an alias with {id} in it"),
+        ("--pi-user", "a b", "a login on the devices"),
+        ("--base-port", "7", "--base-port: "),
+        ("--source", "photos", "the full path of a directory on the device"),
+        ("--storage", "", "the full path of a directory on this machine"),
+    ] {
+        let output = home.run(&["init", "--host", "127.0.0.1", "--port", "1", "--user", "bee", option, value]);
+        let seen = home.seen(&output);
+        assert!(output.status.code() == Some(2) && seen.contains(&format!("error: {option}: ")), "{seen}");
+        assert!(seen.contains(words) && !seen.contains(".yaml"), "{seen}");
+    }
+    home.write("none.yaml", "onboarding: { jump: None }\n", 0o600);
+    let output = home.run(&["list", "--config", "none.yaml"]);
+    assert!(home.seen(&output).contains("none.yaml:1:21: onboarding.jump: "), "{}", home.seen(&output));
 }
 
 #[test]
@@ -230,6 +247,11 @@ fn one_bad_key_does_not_stop_the_others() {
         assert!(output.status.code() == Some(3) && seen.matches("error: ").count() == 1, "{seen}");
         assert!(String::from_utf8_lossy(&output.stdout).contains("raspberry34"), "{seen}");
     }
+    // One that has no entry has its row there.
+    let output = home.run(&["list", "34", "99", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["pis"][1]["id"], output.status.code()), (&"99".into(), Some(3)), "{json}");
+    assert!(json["pis"][1]["problem"].as_str().unwrap().contains("'keytool add-pi 99'"), "{json}");
     for command in ["list", "check"] {
         let output = home.run(&[command, "34", "60536", "--json"]);
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -398,15 +420,32 @@ fn a_signal_ends_it_and_leaves_the_terminal_as_it_was() {
 fn what_is_not_known_is_asked_for() {
     let home = Home::new();
     // Nobody listens there.
-    let mut terminal = Terminal::start(home.command(&["init", "--port", "1"]));
+    let mut terminal = Terminal::start(home.command(&["init"]));
+    terminal.wait_for("What the OpenSSH config is to call the jump host [awsbox]: ");
+    terminal.type_seen("raspberry31");
+    terminal.wait_for("it is the name of a Pi");
+    terminal.wait_for("[awsbox]: ");
+    terminal.type_seen("");
     terminal.wait_for("Name or address of the jump host: ");
     terminal.type_seen("");
     terminal.wait_for("Name or address of the jump host: ");
     terminal.type_seen(" 127.0.0.1 ");
+    terminal.wait_for("Its port [22]: ");
+    terminal.type_seen("70000");
+    terminal.wait_for("'70000' is not a port");
+    terminal.wait_for("Its port [22]: ");
+    terminal.type_seen("1");
     terminal.wait_for("The login there [");
     terminal.type_seen("");
     let (status, shown) = terminal.end();
     assert!(status.code() == Some(4) && shown.contains("127.0.0.1:1"), "{shown}");
+    // Ctrl-D is no answer.
+    let mut terminal = Terminal::start(home.command(&["init", "--alias", "awsbox"]));
+    terminal.wait_for("Name or address of the jump host: ");
+    terminal.type_end();
+    let (status, shown) = terminal.end();
+    assert!(status.code() == Some(2) && shown.contains("no answer came: Name or address"), "{shown}");
+    assert!(shown.contains("give --host"), "{shown}");
     assert!(!home.path(".ssh").exists());
 }
 

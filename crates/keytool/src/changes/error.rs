@@ -105,13 +105,14 @@ impl Classified for ChangeError {
                 _ => "keytool must be allowed to write there: run it as the user that owns these files".into(),
             }),
             ChangeError::Fixed { path, obstacle, words } => {
-                let path = path.display();
+                let own = shell_word(&format!("{}.own", path.display()));
+                let path = shell_word(&path.display().to_string());
                 let way = match obstacle {
                     Obstacle::Immutable => format!("'sudo chattr -i {path}' takes the mark away"),
                     Obstacle::AppendOnly => format!("'sudo chattr -a {path}' takes the mark away"),
                     Obstacle::Mounted => "mount the directory that it lies in, not the file".into(),
                     Obstacle::Linked => format!(
-                        "'cp -p {path} {path}.own && mv {path}.own {path}' makes it a file of its own; a symbolic link would be followed"
+                        "'cp -p {path} {own} && mv {own} {path}' makes it a file of its own; a symbolic link would be followed"
                     ),
                 };
                 Some(format!("{way}; or do by hand what was to be done: {words}"))
@@ -128,5 +129,30 @@ impl Classified for ChangeError {
             ChangeError::Make { .. } => None,
             ChangeError::Locked { .. } => Some("wait until it ends; the lock goes with its process".into()),
         }
+    }
+}
+
+/// As a person can paste it.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
+    match text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_in_a_hint_can_be_pasted() {
+        let hint = |path: &str| {
+            let words = "write it".into();
+            ChangeError::Fixed { path: path.into(), obstacle: Obstacle::Linked, words }.hint().unwrap()
+        };
+        assert!(hint("/x/config").contains("cp -p /x/config /x/config.own && mv /x/config.own /x/config'"));
+        let quoted = hint("/x y/o'neil");
+        assert!(quoted.contains(r"cp -p '/x y/o'\''neil' '/x y/o'\''neil.own' && mv"), "{quoted}");
     }
 }

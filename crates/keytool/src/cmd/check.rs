@@ -119,6 +119,13 @@ fn there(pi: &Pi, connector: &Connector, settings: Option<DeviceSettings>, found
     };
     match &error {
         SshError::HostKey { .. } => (found.reachable, found.host_key) = (Some(true), Some(false)),
+        // Nobody was there to unlock it.
+        SshError::Auth { host, .. } if found.local.is_encrypted() && *host == pi.name.as_str() => {
+            (found.reachable, found.host_key) = (Some(true), Some(true));
+            let key = OnboardError::Locked(pi.key.clone());
+            found.failure.get_or_insert_with(|| Problem::of(&key));
+            return;
+        }
         SshError::Auth { .. } => {
             (found.reachable, found.host_key, found.login) = (Some(true), Some(true), Some(false));
         }
@@ -153,7 +160,10 @@ impl Found {
             self.local.entry().unwrap_or("-").to_owned(),
             host_key.to_owned(),
             word(self.reachable, "yes", "no"),
-            word(self.login, "works", "refused"),
+            match self.login {
+                None if self.reachable == Some(true) && self.local.is_encrypted() => "not tried".to_owned(),
+                login => word(login, "works", "refused"),
+            },
         ]
     }
 }

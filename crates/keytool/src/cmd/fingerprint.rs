@@ -72,11 +72,19 @@ pub fn run(context: &Context, args: &FingerprintArgs) -> Result<Exit, Failure> {
         // One kind may be pinned and another not; none in common is another machine, or one that was set up anew.
         let differs = shown.is_some_and(|shown| !pinned.is_empty() && !shown.iter().any(|key| pinned.contains(key)));
         if differs {
+            // What remove-pi leaves would keep it out all the same.
+            let staying = known_hosts::staying(&target.host).unwrap_or_default();
+            let places: Vec<String> =
+                staying.iter().map(|place| format!("{}:{}", context.places.show(&place.file), place.line)).collect();
+            let by_hand = match places.is_empty() {
+                true => String::new(),
+                false => format!("take its name out of {} by hand, and ", places.join(" and ")),
+            };
             row.problem = Some(Problem {
                 class: Class::HostKey,
                 what: format!("{} shows none of the host keys that are pinned for it", pi.name),
                 hint: Some(format!(
-                    "either it was set up anew or another machine answers in its place; once you know, 'keytool remove-pi {0}' \
+                    "either it was set up anew or another machine answers in its place; once you know, {by_hand}'keytool remove-pi {0}' \
                      and 'keytool add-pi {0}' take it in again",
                     pi.id
                 )),

@@ -16,9 +16,11 @@ use program::failure::Failure;
 use program::run::Tell as _;
 use program::signals::{self, Received};
 use program::streams::Streams;
+use program::words::printable;
 
 use super::{Context, failed};
 use crate::known_hosts::Known;
+use crate::onboard::batch::Case;
 use crate::onboard::row::{Problem, Row, outcomes};
 use crate::registry::{Entry, Id, Pi, Registry, RegistryError};
 
@@ -110,6 +112,11 @@ impl Named {
     }
 }
 
+/// The row of a Pi that was named and has no entry.
+pub fn unknown(registry: &Registry, pi: &Pi) -> Row {
+    stray(registry, pi.id, &RegistryError::Unknown { name: pi.name.clone() })
+}
+
 /// The row of a number that leads to no Pi.
 fn stray(registry: &Registry, id: Id, error: &RegistryError) -> Row {
     let mut row = Row::new(Some(id.to_string()), &registry.called(id));
@@ -191,6 +198,19 @@ impl Observer for Farewell {
     }
 }
 
+/// Tells, before a password is asked for, which keys are in the way of seeing that none is needed.
+pub fn tell_locked(context: &Context, cases: &[Case], needs: impl Fn(&Case) -> bool) {
+    for case in cases.iter().filter(|case| case.is_open() && case.is_locked() && needs(case)) {
+        let key = context.places.show(&case.machine.key);
+        let words = format!(
+            "{}: whether its key is let in already can't be seen: it has a passphrase, and no ssh-agent holds it ('ssh-add {key}' \
+             before this, and it can)",
+            case.name()
+        );
+        context.ui.streams.err.output.line(&printable(&words));
+    }
+}
+
 /// Tells what kept machines out, and what the command comes to. What kept several of them out, as a jump host does, is told once.
 pub fn conclude(context: &Context, rows: &[Row], signal: Option<&Received>) -> Exit {
     for (row, what) in problems(rows) {
@@ -210,11 +230,17 @@ fn problems(rows: &[Row]) -> Vec<(&Row, String)> {
             None => found.push((row, &problem.what, 1)),
         }
     }
-    let words = |row: &Row, what: &str, count| match count == 1 && !what.contains(&row.host) {
+    let words = |row: &Row, what: &str, count| match count == 1 && !names(what, &row.host) {
         true => format!("{}: {what}", row.host),
         false => what.to_owned(),
     };
     found.into_iter().map(|(row, what, count)| (row, words(row, what, count))).collect()
+}
+
+/// Whether words are about this machine, and not about one whose name only begins or ends alike.
+fn names(words: &str, host: &str) -> bool {
+    let of_a_name = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    words.split(|c| !of_a_name(c)).any(|word| word.trim_end_matches('.') == host)
 }
 
 /// What the command comes to. A machine that was named and is away was not served: other than in a sync, that is no success.
@@ -280,9 +306,11 @@ mod tests {
             row("pi3", None),
             row("pi4", Some("jump host is down")),
             row("pi5", Some("host 'pi5' does not let us in")),
+            row("pi6", Some("its key is that of pi61, at pi-6.pi6")),
         ];
         let told: Vec<String> = problems(&rows).into_iter().map(|(_, words)| words).collect();
-        assert_eq!(told, ["pi1: no tunnel at 5001", "jump host is down", "host 'pi5' does not let us in"]);
+        let of_6 = "pi6: its key is that of pi61, at pi-6.pi6";
+        assert_eq!(told, ["pi1: no tunnel at 5001", "jump host is down", "host 'pi5' does not let us in", of_6]);
     }
 
     #[test]

@@ -242,10 +242,8 @@ pub fn take(context: &Context, args: &RevokeArgs) -> Result<Exit, Failure> {
 fn visits(context: &Context, given: &EntranceArgs, pis: &[Pi]) -> Result<(Visits, Received), Failure> {
     let entrance = match given.password_stdin || given.identity.is_some() {
         true => {
-            let user = &context.setup.onboarding.user;
-            let asker = Asker { ui: context.ui, given, user, yes: false, instead: "" };
             let names: Vec<&str> = pis.iter().map(|pi| pi.name.as_str()).collect();
-            Some(asker.entrance(&names)?)
+            Some(Asker::new(context.ui, given, false, "").entrance(&context.setup.onboarding.user, &names)?)
         }
         false => None,
     };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use pipeline_core::cancel::Cancel;
-use pipeline_core::config::{Config, Onboarding};
+use pipeline_core::config::{Config, ConfigError, Onboarding};
 use pipeline_core::error::one_line;
 use pipeline_core::path::DeviceName;
 use pipeline_core::ssh::{HostKey, Target};
@@ -34,13 +34,13 @@ pub struct InitArgs {
     /// Name or address of the jump host; asked for where it is not known
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Its port [default: 22]
+    /// Its port; asked for on a terminal [default: 22]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// The login there; asked for where it is not known
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// What the OpenSSH config calls it [default: `jump` of the configuration, else awsbox]
+    /// What the OpenSSH config calls it; asked for on a terminal [default: `jump` of the configuration, else awsbox]
     #[arg(long, value_name = "NAME", value_parser = alias)]
     pub alias: Option<DeviceName>,
     /// The private key for it [default: ~/.ssh/ and the alias]
@@ -91,6 +91,7 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
     let jump = jump(context, args, &registry)?;
     let wanted = wanted(args, registry.onboarding(), &jump);
+    refuse(&wanted, context)?;
     let file = context.config_file.clone();
     let config = || yaml::ensure(&file, &wanted, &context.surroundings, &context.places);
     let making = |passphrase| NewKey {
@@ -128,10 +129,10 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     if args.dry_run {
         return preview(context, &cases, &jump, decide(Vec::new()), config);
     }
-    let user = &jump.target.host.user;
-    let asker = Asker { ui: context.ui, given: &args.entrance, user, yes: true, instead: "--fingerprint SHA256:…" };
+    let asker = Asker::new(context.ui, &args.entrance, true, "--fingerprint SHA256:…");
     // Nobody has vouched for the machine yet: it gets no password before.
     batch.confirm(&mut cases, &asker)?;
+    fleet::tell_locked(context, &cases, |case| !case.has_own_login());
     batch.enter(&mut cases, &asker, |case| !case.has_own_login())?;
     // From here on something is written.
     let signal = fleet::listen(context, &cancel)?;
@@ -156,15 +157,23 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
 /// What is known of the jump host, what was given, and what has to be asked.
 fn jump(context: &Context, args: &InitArgs, registry: &Registry) -> Result<Jump, Failure> {
     let name = &registry.onboarding().jump;
+    let pi_name = args.pi_name.as_ref().unwrap_or(&registry.onboarding().name);
+    let decided = context.config_file.exists() || registry.entry(name) != Known::None;
     let alias = match &args.alias {
         Some(alias) => alias.clone(),
+        None if !decided && context.ui.asks() => {
+            let read = |text: &str| {
+                names::alias(text, pi_name).map_err(|error| error.to_string())?;
+                alias(text)
+            };
+            context.ui.ask_for("What the OpenSSH config is to call the jump host", name, "--alias", read)?
+        }
         None => DeviceName::new(name.clone()).map_err(|_| Failure {
             exit: Exit::Config,
             what: format!("'{name}' can't be the alias of a host"),
             hint: Some("set jump under onboarding in the configuration, or give --alias".into()),
         })?,
     };
-    let pi_name = args.pi_name.as_ref().unwrap_or(&registry.onboarding().name);
     names::alias(alias.as_str(), pi_name).map_err(failed)?;
     let may_lie_at = |key: &Path, host: &HostParams| {
         let others = [&host.user_known_hosts_files[..], std::slice::from_ref(&context.config_file)].concat();
@@ -213,11 +222,17 @@ fn jump(context: &Context, args: &InitArgs, registry: &Registry) -> Result<Jump,
             Some(hostname) => hostname.clone(),
             None => ask("Name or address of the jump host", if is_new { "" } else { &host.hostname }, "--host")?,
         };
+        host.port = match args.port {
+            Some(port) => port,
+            None if is_new && context.ui.asks() => {
+                context.ui.ask_for("Its port", &host.port.to_string(), "--port", port)?
+            }
+            None => host.port,
+        };
         host.user = match &args.user {
             Some(user) => user.clone(),
             None => ask("The login there", &host.user, "--user")?,
         };
-        host.port = args.port.unwrap_or(host.port);
         host.identity_files = vec![key];
         (host.default_identities, host.identities_only) = (false, true);
     }
@@ -240,6 +255,23 @@ fn wanted(args: &InitArgs, onboarding: &Onboarding, jump: &Jump) -> Wanted {
         key_type: args.kind.map_or_else(|| onboarding.key_type.clone(), |kind| kind.name().to_owned()),
     };
     Wanted { onboarding, source: args.source.clone(), storage: args.storage.clone() }
+}
+
+/// A value that was given and can't be is told by the option that gave it: there need not be a file yet.
+fn refuse(wanted: &Wanted, context: &Context) -> Result<(), Failure> {
+    let Err(ConfigError::Value { key, problem, allowed, .. }) = yaml::judge(wanted, &context.surroundings) else {
+        return Ok(());
+    };
+    let option = match key.as_str() {
+        "onboarding.name" => "--pi-name",
+        "onboarding.user" => "--pi-user",
+        "onboarding.base_port" => "--base-port",
+        "source" => "--source",
+        "storage" => "--storage",
+        // Whatever else there is comes from the file, which is read later.
+        _ => return Ok(()),
+    };
+    Err(Failure { exit: Exit::Usage, what: format!("{option}: {problem}"), hint: Some(allowed) })
 }
 
 fn passphrase(context: &Context, args: &InitArgs) -> Result<Option<Zeroizing<String>>, Failure> {
@@ -292,8 +324,8 @@ fn preview(
             words.push(format!("append the public key to ~{user}/.ssh/authorized_keys on {}", jump.alias));
         }
     }
-    context.ui.preview(&words);
     let rows: Vec<Row> = cases.iter().map(|case| case.row.clone()).collect();
+    context.ui.preview(&words, rows.iter().all(|row| row.problem.is_none()));
     Ok(fleet::conclude(context, &rows, None))
 }
 
@@ -301,15 +333,29 @@ fn show(context: &Context, rows: &[Row], jump: &Jump) {
     let cells: Vec<Vec<String>> =
         rows.iter().map(|row| [std::slice::from_ref(&row.host), &row.steps()].concat()).collect();
     context.ui.table(&[&["host"], &Row::STEPS[..]].concat(), &cells);
+    for row in rows {
+        row.notes.iter().for_each(|note| context.ui.streams.say(&format!("{}: {note}", row.host)));
+    }
     if rows.iter().all(|row| row.problem.is_none()) {
-        context.ui.streams.say(&format!(
-            "{} is ready: 'keytool tunnel 31' gives the first Pi its tunnel, 'keytool add-pi 31' takes it in",
-            jump.alias
-        ));
+        let next = "'keytool tunnel 31' gives the first Pi its tunnel, 'keytool add-pi 31' takes it in";
+        // Nothing behind it is reached with a key that nobody unlocks.
+        context.ui.streams.say(&match rows.iter().all(|row| row.login == Step::Done) {
+            true => format!("{} is ready: {next}", jump.alias),
+            false => format!(
+                "{} is set up, and can be used once an ssh-agent holds its key: 'ssh-add {}'; then {next}",
+                jump.alias,
+                context.places.show(&jump.key)
+            ),
+        });
         if let Err(error) = Config::load(&context.config_file, &context.surroundings) {
             context.ui.streams.say(&format!("for 'pipeline sync' there is more to write: {}", one_line(&error)));
         }
     }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|port| *port != 0);
+    port.ok_or_else(|| format!("'{text}' is not a port: ports are numbers from 1 to {}", u16::MAX))
 }
 
 fn alias(text: &str) -> Result<DeviceName, String> {

@@ -14,6 +14,7 @@ use super::fleet::{self, Named};
 use super::{Context, typed_ids};
 use crate::key::{self, Key};
 use crate::known_hosts;
+use crate::onboard::row::Row as Outcome;
 use crate::places::Places;
 use crate::registry::{Entry, Pi, Registry};
 
@@ -68,8 +69,12 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
     let Named { pis, strays } = match args.ids.as_slice() {
         [] => Named::all(&registry),
-        texts => Named::of(&registry, &typed_ids(texts)?, Registry::known)?,
+        // One without an entry has a row of its own, in the JSON too.
+        texts => Named::of(&registry, &typed_ids(texts)?, Registry::pi)?,
     };
+    let unknown = |pi: &&Pi| !args.ids.is_empty() && pi.entry == Entry::None;
+    let strays: Vec<Outcome> =
+        pis.iter().filter(unknown).map(|pi| fleet::unknown(&registry, pi)).chain(strays).collect();
     let now = SystemTime::now();
     let rows: Vec<Local> = pis.iter().map(|pi| look(&registry, pi, &context.places, now)).collect();
     if args.json {
@@ -177,6 +182,11 @@ impl Local {
     /// How old that key is.
     pub fn key_age(&self) -> Option<Duration> {
         self.key.as_ref().map(|key| Duration::from_secs(key.age_seconds))
+    }
+
+    /// Whether its key has a passphrase.
+    pub fn is_encrypted(&self) -> bool {
+        self.key.as_ref().is_some_and(|key| key.encrypted)
     }
 
     /// Whether a host key is pinned.

@@ -1,15 +1,16 @@
 //! How a person lets us into a machine, and says that it is the right one.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use clap::Args;
-use pipeline_core::ssh::{Credentials, HostKey};
+use pipeline_core::ssh::Credentials;
 use program::exit::Exit;
 use program::failure::Failure;
 use program::words::printable;
 
 use crate::key;
-use crate::onboard::batch::{Person, Question};
+use crate::onboard::batch::{Person, Question, Stranger};
 use crate::onboard::visit::Entrance;
 use crate::ui::Ui;
 
@@ -27,19 +28,26 @@ pub struct EntranceArgs {
 /// Asks on the terminal.
 pub struct Asker<'a> {
     /// Where.
-    pub ui: &'a Ui,
+    ui: &'a Ui,
     /// What was given in place of being asked.
-    pub given: &'a EntranceArgs,
-    /// The login.
-    pub user: &'a str,
+    given: &'a EntranceArgs,
+    /// The password that was given: it can be read once, and may be for several logins.
+    password: OnceCell<Credentials>,
     /// Whether a machine whose fingerprint was given needs no yes.
-    pub yes: bool,
+    yes: bool,
     /// The option that says yes where nobody can be asked.
-    pub instead: &'static str,
+    instead: &'static str,
+}
+
+impl<'a> Asker<'a> {
+    /// `yes`: a machine whose fingerprint was given needs no yes. `instead` is the option that says yes where nobody can be asked.
+    pub fn new(ui: &'a Ui, given: &'a EntranceArgs, yes: bool, instead: &'static str) -> Asker<'a> {
+        Asker { ui, given, password: OnceCell::new(), yes, instead }
+    }
 }
 
 impl Person for Asker<'_> {
-    fn entrance(&self, hosts: &[&str]) -> Result<Entrance, Failure> {
+    fn entrance(&self, user: &str, hosts: &[&str]) -> Result<Entrance, Failure> {
         if let Some(identity) = &self.given.identity {
             return match identity.exists() {
                 true => Ok(Entrance::Key(identity.clone())),
@@ -50,24 +58,34 @@ impl Person for Asker<'_> {
                 }),
             };
         }
+        if let Some(password) = self.password.get() {
+            return Ok(Entrance::Password(password.clone()));
+        }
         let password = match self.given.password_stdin {
-            true => self.ui.secret_from_stdin()?,
+            true => {
+                let password = Credentials::Password(self.ui.secret_from_stdin()?);
+                self.password.get_or_init(|| password).clone()
+            }
             false => {
-                let question = format!("Password of {} on {}", self.user, some_of(hosts));
-                self.ui.secret(&question, "--password-stdin, or --identity with a key that is let in there")?
+                let question = format!("Password of {user} on {}", some_of(hosts));
+                let instead = "--password-stdin, or --identity with a key that is let in there";
+                Credentials::Password(self.ui.secret(&question, instead)?)
             }
         };
-        Ok(Entrance::Password(Credentials::Password(password)))
+        Ok(Entrance::Password(password))
     }
 
-    fn warn(&self, hosts: &[(&str, &HostKey)]) {
+    fn warn(&self, hosts: &[Stranger<'_>]) {
         // A key that logs in tells nobody anything.
         if self.given.identity.is_some() {
             return;
         }
         let say = |line: &str| self.ui.streams.err.output.line(&printable(line));
         say("not pinned yet; whoever shows these host keys gets the password (Ctrl-C: nobody does):");
-        hosts.iter().for_each(|(host, key)| say(&format!("  {host}  {key}")));
+        for Stranger { host, key, doubts } in hosts {
+            say(&format!("  {host}  {key}"));
+            doubts.iter().for_each(|doubt| say(&format!("  {host}  but {doubt}")));
+        }
     }
 
     fn can_confirm(&self, host: &str) -> Result<(), Failure> {
@@ -97,6 +115,7 @@ impl Asker<'_> {
                 key::randomart(&public).lines().for_each(|line| say(&format!("             {line}")));
             }
         }
+        question.doubts.iter().for_each(|doubt| say(&format!("  but        {doubt}")));
         let Some(facts) = question.facts else { return };
         for (heading, text) in [("hostname", &facts.hostname), ("model", &facts.model), ("serial", &facts.serial)] {
             if !text.is_empty() {

@@ -4,6 +4,7 @@ use clap::Args;
 use pipeline_core::cancel::Cancel;
 use pipeline_core::error::{Class, Classified};
 use pipeline_core::ssh::SshError;
+use pipeline_core::ssh::host_key::Place;
 use program::exit::Exit;
 use program::failure::Failure;
 
@@ -54,9 +55,8 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
     }
     let entrance = match args.entrance.password_stdin || args.entrance.identity.is_some() {
         true => {
-            let user = &registry.onboarding().user;
-            let asker = Asker { ui: context.ui, given: &args.entrance, user, yes: false, instead: "nothing" };
-            Some(asker.entrance(&[])?)
+            let asker = Asker::new(context.ui, &args.entrance, false, "nothing");
+            Some(asker.entrance(&registry.onboarding().user, &[])?)
         }
         false => None,
     };
@@ -99,6 +99,12 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
             Ok(words) => case.row.notes.extend(words),
             Err(error) => case.fail(Problem::of(&error)),
         }
+        if case.is_open() && !matches!(pi.entry, Entry::HandWritten { .. }) {
+            match known_hosts::staying(&case.machine.target.host) {
+                Ok(places) => case.row.notes.extend(places.iter().map(|place| staying(place, context))),
+                Err(error) => case.fail(Problem::of(&error)),
+            }
+        }
         if case.row.installed == Step::Failed {
             case.row.problem.get_or_insert_with(|| unseen(pi));
         }
@@ -111,6 +117,16 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
         context.ui.nothing_was_changed();
     }
     Ok(fleet::conclude(context, &rows, Some(&signal)))
+}
+
+/// A line of known_hosts that is not ours alone to take out.
+fn staying(place: &Place, context: &Context) -> String {
+    format!(
+        "the host key in {}:{} stays, in a line that is not about it alone: with another key it is taken in only after its name is \
+         taken out there by hand",
+        context.places.show(&place.file),
+        place.line
+    )
 }
 
 /// Takes our lines out of `authorized_keys`, as far as machines can be reached and let us. What can't be done is noted, and keeps

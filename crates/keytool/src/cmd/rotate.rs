@@ -14,7 +14,7 @@ use super::person::{Asker, EntranceArgs};
 use super::{Context, typed_ids};
 use crate::authorized_keys::{self, Entry, Key};
 use crate::changes::{Change, Editor};
-use crate::key::{self, KeyType, NewKey};
+use crate::key::{self, KeyError, KeyType, NewKey};
 use crate::local::LocalError;
 use crate::onboard::OnboardError;
 use crate::onboard::batch::{Batch, Case, own_entry};
@@ -80,7 +80,7 @@ pub fn run(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
         fleet: &[],
         listed: None,
     };
-    get_in(context, args, &batch, &mut cases, &registry.onboarding().user)?;
+    get_in(context, args, &batch, &mut cases)?;
 
     // From here on something is written.
     let signal = fleet::listen(context, &cancel)?;
@@ -173,13 +173,7 @@ impl Here<'_> {
 }
 
 /// Logs in to all of them, with a login that may change `authorized_keys`.
-fn get_in(
-    context: &Context,
-    args: &RotateArgs,
-    batch: &Batch<'_>,
-    cases: &mut [Case],
-    user: &str,
-) -> Result<(), Failure> {
+fn get_in(context: &Context, args: &RotateArgs, batch: &Batch<'_>, cases: &mut [Case]) -> Result<(), Failure> {
     for case in cases.iter_mut().filter(|case| case.is_open()) {
         if let Err(problem) = has_key(case) {
             case.fail(problem);
@@ -190,7 +184,7 @@ fn get_in(
         Some(Verdict::Pinned(_)) => Ok(()),
         _ => Err(OnboardError::NotPinned(case.name().to_owned())),
     });
-    let asker = Asker { ui: context.ui, given: &args.entrance, user, yes: false, instead: "nothing" };
+    let asker = Asker::new(context.ui, &args.entrance, false, "nothing");
     batch.enter(cases, &asker, |case| !case.may_run_commands())
 }
 
@@ -209,6 +203,7 @@ fn is_ours(context: &Context, registry: &Registry, pi: &Pi) -> Result<(), Proble
 fn has_key(case: &Case) -> Result<(), Problem> {
     match key::load(&case.machine.key) {
         Ok(Some(key)) if key.encrypted => Err(Problem::of(&OnboardError::Encrypted(key.path))),
+        Ok(Some(key)) if !key.is_private() => Err(Problem::of(&KeyError::Open { path: key.path })),
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(Problem::of(&OnboardError::NoKey(case.machine.key.clone()))),
         Err(error) => Err(Problem::of(&error)),

@@ -33,6 +33,31 @@ pub fn pinned(host: &HostParams) -> Result<Vec<HostKey>, HostKeyError> {
     Ok(keys)
 }
 
+/// What somebody accepted by hand at the port of a host, which is looked up by another name.
+pub fn by_port(host: &HostParams) -> Result<Vec<Entry>, HostKeyError> {
+    let (name, by_port) = (lookup_name(host), format!("[{}]:{}", host.hostname, host.port));
+    let entries = host_key::entries(&known_hosts_files(host))?.into_iter();
+    let is_it = |entry: &Entry| entry.marker == Marker::None && entry.is_about(&by_port) && !entry.is_about(&name);
+    Ok(entries.filter(is_it).collect())
+}
+
+/// The lines about a host that [`forget`] leaves, because they are about others too or not in a file of the user's.
+pub fn staying(host: &HostParams) -> Result<Vec<Place>, HostKeyError> {
+    let name = lookup_name(host);
+    let entries = host_key::entries(&known_hosts_files(host))?.into_iter();
+    let stays = |entry: &Entry| {
+        let is_forgotten = host.user_known_hosts_files.contains(&entry.place.file) && is_alone(entry, &name);
+        entry.marker == Marker::None && entry.is_about(&name) && !is_forgotten
+    };
+    Ok(entries.filter(stays).map(|entry| entry.place).collect())
+}
+
+/// Whether a line is about this name and no other.
+fn is_alone(entry: &Entry, name: &str) -> bool {
+    let one = entry.is_hashed() || entry.names.eq_ignore_ascii_case(name.as_bytes());
+    entry.marker == Marker::None && one && entry.is_about(name)
+}
+
 /// Names that machines of the fleet have in known_hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
@@ -183,11 +208,8 @@ impl KnownHosts {
     /// Takes all keys of a name out, and says how many there were. Revocations stay, and so do lines that are about more hosts
     /// than this one.
     fn forget(&mut self, name: &str) -> usize {
-        let only = |entry: &&Entry| {
-            let one = entry.is_hashed() || entry.names.eq_ignore_ascii_case(name.as_bytes());
-            entry.marker == Marker::None && one && entry.is_about(name)
-        };
-        let numbers: Vec<usize> = self.entries.iter().filter(only).map(|entry| entry.place.line).collect();
+        let only = self.entries.iter().filter(|entry| is_alone(entry, name));
+        let numbers: Vec<usize> = only.map(|entry| entry.place.line).collect();
         for number in &numbers {
             // Emptied, not removed: the numbers of the lines below must stay true until the file is written.
             if let Some(line) = self.lines.get_mut(number - 1) {

@@ -3,6 +3,7 @@
 //! What only waits for machines is done for many at once; what a person answers, one after the other.
 
 use std::borrow::BorrowMut;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -37,15 +38,29 @@ pub struct Question<'a> {
     pub listed: bool,
     /// What it says of itself.
     pub facts: Option<&'a Facts>,
+    /// What speaks against it, one line each.
+    pub doubts: &'a [String],
+}
+
+/// A machine that nobody has vouched for yet.
+#[derive(Debug)]
+pub struct Stranger<'a> {
+    /// Which machine.
+    pub host: &'a str,
+    /// The host key that it shows.
+    pub key: &'a HostKey,
+    /// What speaks against it, one line each.
+    pub doubts: &'a [String],
 }
 
 /// Who answers.
 pub trait Person {
-    /// How to get into machines that do not let our own key in. Asked once for a batch; the names are those of these machines.
-    fn entrance(&self, hosts: &[&str]) -> Result<Entrance, Failure>;
+    /// How to get into machines that do not let our own key in. Asked once for all of a batch that have the same login; the names are
+    /// those of these machines.
+    fn entrance(&self, user: &str, hosts: &[&str]) -> Result<Entrance, Failure>;
 
     /// Shows host keys that nobody has vouched for, before anything is sent to whoever has them.
-    fn warn(&self, hosts: &[(&str, &HostKey)]);
+    fn warn(&self, hosts: &[Stranger<'_>]);
 
     /// Fails where nobody can say whether this machine is the right one.
     fn can_confirm(&self, host: &str) -> Result<(), Failure>;
@@ -64,6 +79,8 @@ pub struct Case {
     pub shown: Vec<HostKey>,
     /// What is to be made of them.
     pub verdict: Option<Verdict>,
+    /// What speaks against it, one line each.
+    doubts: Vec<String>,
     /// Whether a person has said yes to it.
     confirmed: bool,
     login: Option<Login>,
@@ -93,7 +110,7 @@ impl Case {
     /// Of a machine that was not looked at yet.
     pub fn new(id: Option<String>, machine: Machine) -> Case {
         let row = Row::new(id, machine.name.as_str());
-        Case { machine, row, shown: Vec::new(), verdict: None, confirmed: false, login: None }
+        Case { machine, row, shown: Vec::new(), verdict: None, doubts: Vec::new(), confirmed: false, login: None }
     }
 
     /// Its alias.
@@ -132,6 +149,12 @@ impl Case {
         login.map(|login| &login.remote).ok_or(OnboardError::Bound)
     }
 
+    /// Whether nobody can see if our own key is let in already: it has a passphrase, and no ssh-agent holds it.
+    pub fn is_locked(&self) -> bool {
+        let is_pinned = matches!(self.verdict, Some(Verdict::Pinned(_)));
+        is_pinned && !self.has_own_login() && is_encrypted(&self.machine.key)
+    }
+
     /// Whether our own key is let in already.
     pub fn has_own_login(&self) -> bool {
         self.login.as_ref().is_some_and(|login| login.own_key)
@@ -148,8 +171,12 @@ impl Batch<'_> {
         let batch: Vec<(String, Vec<HostKey>)> =
             cases.iter().map(|case| (case.name().to_owned(), case.shown.clone())).collect();
         self.each(cases, |case| {
-            trust::twin(case.name(), &case.shown, &batch)?;
             let verdict = self.visitor.judge(&case.machine, &case.shown, self.fleet, self.listed)?;
+            // Of two with one key, the one that is pinned is the one that is known.
+            if !matches!(verdict, Verdict::Pinned(_)) {
+                trust::twin(case.name(), &case.shown, &batch)?;
+                case.doubts = trust::doubts(&case.machine.target.host, &case.shown)?;
+            }
             case.login = self.visitor.with_own_key(&case.machine, &verdict)?;
             case.verdict = Some(verdict);
             Ok(())
@@ -167,29 +194,37 @@ impl Batch<'_> {
         person: &dyn Person,
         needs: impl Fn(&Case) -> bool + Sync,
     ) -> Result<(), Failure> {
-        let locked: Vec<&str> = cases.iter().filter(|case| case.is_open() && needs(case)).map(Case::name).collect();
+        let mut locked: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for case in cases.iter().filter(|case| case.is_open() && needs(case)) {
+            locked.entry(&case.machine.target.host.user).or_default().push(case.name());
+        }
         if locked.is_empty() {
             return Ok(());
         }
         let unconfirmed = cases.iter().filter(|case| case.is_open() && !case.confirmed);
-        let unknown: Vec<(&str, &HostKey)> = unconfirmed
+        let unknown: Vec<Stranger<'_>> = unconfirmed
             .filter_map(|case| match &case.verdict {
-                Some(Verdict::Unknown(key)) => Some((case.name(), key)),
+                Some(Verdict::Unknown(key)) => Some(Stranger { host: case.name(), key, doubts: &case.doubts }),
                 _ => None,
             })
             .collect();
-        if let [(name, _), ..] = unknown[..] {
-            person.can_confirm(name)?;
+        if let [first, ..] = &unknown[..] {
+            person.can_confirm(first.host)?;
             person.warn(&unknown);
         }
-        let entrance = person.entrance(&locked)?;
+        // The password of one login is nothing for another.
+        let mut entrances = BTreeMap::new();
+        for (user, hosts) in locked {
+            entrances.insert(user.to_owned(), person.entrance(user, &hosts)?);
+        }
         self.each(cases, |case| {
             if needs(case)
                 && let Some(verdict) = &case.verdict
+                && let Some(entrance) = entrances.get(&case.machine.target.host.user)
             {
                 // Until it is in.
                 case.row.login = Step::Failed;
-                case.login = Some(self.visitor.enter(&case.machine, verdict, &entrance)?);
+                case.login = Some(self.visitor.enter(&case.machine, verdict, entrance)?);
                 case.row.login = Step::Skipped;
             }
             Ok(())
@@ -206,7 +241,7 @@ impl Batch<'_> {
                 Some(Verdict::Pinned(_)) | None => continue,
             };
             let facts = case.login.as_ref().and_then(|login| login.facts.as_ref());
-            if !person.confirms(&Question { host: case.name(), keys, listed, facts })? {
+            if !person.confirms(&Question { host: case.name(), keys, listed, facts, doubts: &case.doubts })? {
                 case.fail(Problem::of(&OnboardError::Declined));
                 case.row.host_key = Step::Failed;
             }

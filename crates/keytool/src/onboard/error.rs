@@ -44,6 +44,9 @@ pub enum OnboardError {
     /// A key that nobody is there to unlock.
     #[error("the key {} has a passphrase: a new one in its place could not be tried", .0.display())]
     Encrypted(PathBuf),
+    /// The same, of a login.
+    #[error("the login was not tried: the key {} has a passphrase, and no ssh-agent holds it", .0.display())]
+    Locked(PathBuf),
     /// A key that somebody chose for this machine.
     #[error("the key {} is one that an entry of your own names, and may serve elsewhere", key.display())]
     ChosenByHand {
@@ -103,6 +106,7 @@ impl Classified for OnboardError {
             OnboardError::Claimed(_) => Class::Locked,
             OnboardError::NoKey(_)
             | OnboardError::Encrypted(_)
+            | OnboardError::Locked(_)
             | OnboardError::InUse(_)
             | OnboardError::ChosenByHand { .. }
             | OnboardError::Shared { .. }
@@ -139,6 +143,9 @@ impl Classified for OnboardError {
             ),
             OnboardError::Encrypted(_) => {
                 Some("'keytool remove-pi' sets it aside, and 'keytool add-pi --passphrase' makes another".into())
+            }
+            OnboardError::Locked(path) => {
+                Some(format!("'ssh-add {}', for whoever runs 'pipeline sync' too: without that, no run gets in", path.display()))
             }
             OnboardError::ChosenByHand { own, .. } => Some(format!(
                 "write 'IdentityFile {}' into that entry: 'keytool add-pi' then makes a key of its own",

@@ -204,6 +204,17 @@ pub fn twin(name: &str, shown: &[HostKey], batch: &[(String, Vec<HostKey>)]) -> 
     Ok(())
 }
 
+/// What speaks against a host key that nobody has vouched for: another one that somebody accepted by hand for the port where it is
+/// shown.
+pub fn doubts(host: &HostParams, shown: &[HostKey]) -> Result<Vec<String>, TrustError> {
+    let others = known_hosts::by_port(host)?.into_iter().filter(|entry| !shown.contains(&entry.key));
+    let words = |entry: host_key::Entry| {
+        let Place { file, line } = entry.place;
+        format!("[{}]:{} had {} before ({}:{line})", host.hostname, host.port, entry.key, file.display())
+    };
+    Ok(others.map(words).collect())
+}
+
 /// Kinds and fingerprints, for a sentence.
 fn words(keys: &[HostKey]) -> String {
     keys.iter().map(HostKey::to_string).collect::<Vec<_>>().join(" and ")

@@ -1,12 +1,13 @@
 //! Why a host gets no entry.
 
 use pipeline_core::error::{Class, Classified};
+use program::words::printable;
 
 /// A value that OpenSSH would read as something else, or not at all: one such line, and every `ssh` of this user fails.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
     /// Not one plain word.
-    #[error("{what} '{}' can't stand in an OpenSSH config", value.escape_debug())]
+    #[error("{what} '{}' can't stand in an OpenSSH config", printable(value))]
     Word {
         /// What it is.
         what: &'static str,
@@ -14,7 +15,7 @@ pub enum EntryError {
         value: String,
     },
     /// A path that no way of quoting makes readable.
-    #[error("the path '{}' can't stand in an OpenSSH config", path.escape_debug())]
+    #[error("the path '{}' can't stand in an OpenSSH config", printable(path))]
     Path {
         /// The path.
         path: String,

@@ -62,7 +62,7 @@ AllowStreamLocalForwarding no
 "
     .to_owned();
     if let Some(account) = account {
-        word("account on the jump host", account, "._-")?;
+        word("account on the jump host", account, "._-@")?;
         text += &format!(
             "
 # Pis may listen, each on the port that its line in authorized_keys names, and nothing else.

@@ -116,7 +116,7 @@ impl Tunnel {
         word("device", device, "._-")?;
         word("alias of the jump host", &jump.alias, "._-")?;
         word("address of the jump host", &jump.hostname, "._-:")?;
-        word("account on the jump host", &jump.user, "._-")?;
+        word("account on the jump host", &jump.user, "._-@")?;
         if jump.host_keys.is_empty() {
             return Err(TunnelError::NoHostKey { alias: jump.alias });
         }

@@ -41,7 +41,7 @@ impl Ui {
     /// Yes or no. `instead` is the option that answers where nobody can be asked.
     pub fn confirm(&self, question: &str, instead: &str) -> Result<bool, Failure> {
         self.somebody(question, instead)?;
-        typed::confirm(question).map_err(|error| broken(&error))
+        typed::confirm(question).map_err(|error| broken(&error, question, instead))
     }
 
     /// A line of text.
@@ -50,7 +50,7 @@ impl Ui {
         let question = default.map_or_else(|| question.to_owned(), |default| format!("{question} [{default}]"));
         loop {
             let line = typed::line(&question).and_then(|line| line.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
-            match (line.map_err(|error| broken(&error))?, default) {
+            match (line.map_err(|error| broken(&error, &question, instead))?, default) {
                 (line, Some(default)) if line.is_empty() => return Ok(default.to_owned()),
                 (line, None) if line.is_empty() => {}
                 (line, _) => return Ok(line),
@@ -58,10 +58,26 @@ impl Ui {
         }
     }
 
+    /// A line of text that means something: whoever types one that does not is told why, and asked again.
+    pub fn ask_for<T>(
+        &self,
+        question: &str,
+        default: &str,
+        instead: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, Failure> {
+        loop {
+            match read(&self.ask(question, Some(default), instead)?) {
+                Ok(value) => return Ok(value),
+                Err(problem) => self.streams.err.output.line(&program::words::printable(&problem)),
+            }
+        }
+    }
+
     /// A password.
     pub fn secret(&self, question: &str, instead: &str) -> Result<Zeroizing<String>, Failure> {
         self.somebody(question, instead)?;
-        typed::unseen(question).map_err(|error| broken(&error))
+        typed::unseen(question).map_err(|error| broken(&error, question, instead))
     }
 
     /// A password that is to be set, twice, and not empty.
@@ -107,11 +123,12 @@ impl Ui {
         }
     }
 
-    /// What a dry run has found: the words of each change.
-    pub fn preview(&self, changes: &[String]) {
+    /// What a dry run has found: the words of each change. `is_whole`: nothing kept it from looking at all there is.
+    pub fn preview(&self, changes: &[String], is_whole: bool) {
         changes.iter().for_each(|words| self.streams.say(words));
         match changes {
-            [] => self.nothing_to_do(),
+            [] if is_whole => self.nothing_to_do(),
+            [] => self.streams.say("nothing was changed, and nothing else is known that would be"),
             _ => self.nothing_was_changed(),
         }
     }
@@ -157,9 +174,14 @@ impl Tell for Ui {
     }
 }
 
-/// The terminal went away, or somebody pressed Ctrl-C.
-fn broken(error: &io::Error) -> Failure {
+/// The terminal went away, or somebody pressed Ctrl-C or Ctrl-D.
+fn broken(error: &io::Error, question: &str, instead: &str) -> Failure {
     match error.kind() {
+        io::ErrorKind::UnexpectedEof => Failure {
+            exit: Exit::Usage,
+            what: format!("no answer came: {question}"),
+            hint: Some(format!("give {instead}, or answer when it is asked")),
+        },
         io::ErrorKind::Interrupted => {
             Failure { exit: Exit::Interrupted, what: "stopped by the person who was asked".into(), hint: None }
         }

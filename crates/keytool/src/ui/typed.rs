@@ -171,6 +171,10 @@ fn first_line_of(mut input: impl Read) -> io::Result<Option<Zeroizing<String>>> 
 
 fn text(line: &[u8]) -> io::Result<Zeroizing<String>> {
     let text = std::str::from_utf8(line).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8"))?;
+    // It would end a password before its end.
+    if text.contains('\0') {
+        return Err(io::Error::new(ErrorKind::InvalidData, "it holds a NUL character"));
+    }
     Ok(Zeroizing::new(text.to_owned()))
 }
 
@@ -189,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_line_can_be_mended_while_it_is_typed() {
-        let table: [(&[u8], Result<&str, ErrorKind>); 9] = [
+        let table: [(&[u8], Result<&str, ErrorKind>); 10] = [
             (b"honey\n", Ok("honey")),
             (b"honey\r", Ok("honey")),
             (b"hon\x7f\x08ney\x04", Ok("hney")),
@@ -199,6 +203,7 @@ mod tests {
             (b"\x04", Err(ErrorKind::UnexpectedEof)),
             (b"hon", Err(ErrorKind::UnexpectedEof)),
             (b"\xff\n", Err(ErrorKind::InvalidData)),
+            (b"ho\0ney\n", Err(ErrorKind::InvalidData)),
         ];
         for (typed, expected) in table {
             let read = keys(typed).map_err(|error| error.kind());

@@ -104,6 +104,16 @@ pub fn ensure(
     Ok(Change::replace(original, 0o644, edited.into_bytes(), words).into_iter().collect())
 }
 
+/// Whether a file could say so.
+pub fn judge(wanted: &Wanted, surroundings: &Surroundings) -> Result<(), ConfigError> {
+    let line =
+        |(key, example), value: &Option<String>| format!("{key}: {}\n", scalar(value.as_deref().unwrap_or(example)));
+    let [source, storage] = EXAMPLES;
+    let (source, storage) = (line(source, &wanted.source), line(storage, &wanted.storage));
+    let text = format!("hosts: [pi]\n{source}{storage}{}\n", flow(&wanted.onboarding));
+    Setup::parse(&text, Path::new(""), surroundings).map(|_| ())
+}
+
 /// Whether something was given another meaning that had one, the section aside.
 fn alters(before: &Setup, after: &Setup) -> bool {
     let rest = |setup: &Setup| {
@@ -131,7 +141,7 @@ fn directories_to(file: &Path, places: &Places) -> Vec<Change> {
 fn pairs(onboarding: &Onboarding) -> [(&'static str, String); 5] {
     [
         ("jump", scalar(&onboarding.jump)),
-        ("name", format!("\"{}\"", onboarding.name)),
+        ("name", scalar(&onboarding.name)),
         ("user", scalar(&onboarding.user)),
         ("base_port", onboarding.base_port.to_string()),
         ("key_type", onboarding.key_type.clone()),
@@ -160,7 +170,7 @@ fn template(wanted: &Wanted) -> String {
     };
     let Onboarding { jump, name, user, base_port, key_type } = &wanted.onboarding;
     let hosts = hosts(&wanted.onboarding);
-    let (jump, user) = (scalar(jump), scalar(user));
+    let (jump, name, user) = (scalar(jump), scalar(name), scalar(user));
     format!(
         "# Configuration of the pipeline: one file for `pipeline` and `keytool`. Written by `keytool init`, and yours from now on;\n\
          # there are more keys than these, all of them explained in the example that comes with the documents.\n\
@@ -179,7 +189,7 @@ fn template(wanted: &Wanted) -> String {
            # Alias of the jump host.\n  \
            jump: {jump}\n  \
            # Alias of a new device.\n  \
-           name: \"{name}\"\n  \
+           name: {name}\n  \
            # Login on the devices.\n  \
            user: {user}\n  \
            # The tunnel of device 31 is port base_port + 31 on the jump host.\n  \

@@ -12,3 +12,4 @@ mod pinning;
 mod relayed;
 mod scene;
 mod taking_in;
+mod told;

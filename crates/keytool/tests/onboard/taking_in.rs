@@ -34,7 +34,8 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
     assert_eq!(authorized(jump), "");
 
     // A person who says no: the password was not even asked for.
-    let mut terminal = scene.at_terminal(&scene.init_args());
+    let named = [scene.init_args(), ["--alias", "awsbox"].map(str::to_owned).to_vec()].concat();
+    let mut terminal = scene.at_terminal(&named);
     terminal.wait_for(&fingerprint(jump));
     terminal.wait_for("Is this awsbox?");
     terminal.press(b'n');
@@ -42,7 +43,7 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
     assert!(status.code() == Some(3) && shown.contains("not confirmed") && !shown.contains("Password"), "{shown}");
     assert_eq!(content(&scene.fleet.home()), []);
     // Nor of one who gives up, who gets the terminal back.
-    let mut terminal = scene.at_terminal(&scene.init_args());
+    let mut terminal = scene.at_terminal(&named);
     terminal.wait_for("Is this awsbox?");
     terminal.press_ctrl_c();
     let (status, shown) = terminal.end();
@@ -50,6 +51,8 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
     assert_eq!(content(&scene.fleet.home()), []);
     // And one who says yes.
     let mut terminal = scene.at_terminal(&scene.init_args());
+    terminal.wait_for("to call the jump host [awsbox]: ");
+    terminal.type_seen("");
     terminal.wait_for("Is this awsbox?");
     terminal.press(b'y');
     terminal.wait_for("Password of data-pipeline-svc on awsbox");

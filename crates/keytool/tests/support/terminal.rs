@@ -63,6 +63,11 @@ impl Terminal {
         self.person.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
+    /// Ends the input where a line is asked for.
+    pub fn type_end(&mut self) {
+        self.person.write_all(b"\x04").unwrap();
+    }
+
     /// Presses one key where the program waits for one.
     pub fn press(&mut self, key: u8) {
         self.wait_for_echo(false);

@@ -264,7 +264,11 @@ fn timeouts(section: &Section<'_>) -> Result<Timeouts, ConfigError> {
 }
 
 fn onboarding(section: &Section<'_>) -> Result<Onboarding, ConfigError> {
-    let alias = |text: &str| DeviceName::new(text).ok().map(|_| text.to_owned());
+    // To ssh, `ProxyJump none` means that there is no jump host.
+    let alias = |text: &str| {
+        let is_name = !text.eq_ignore_ascii_case("none") && DeviceName::new(text).is_ok();
+        is_name.then(|| text.to_owned())
+    };
     let name = |text: &str| {
         let sample = text.replacen("{id}", "1", 1);
         (sample != text && DeviceName::new(sample).is_ok()).then(|| text.to_owned())

@@ -45,6 +45,18 @@ pub(super) struct Criterion {
     pub test: Test,
 }
 
+impl Criterion {
+    /// Whether it asks for this host, by its name and no pattern.
+    pub fn names(&self, alias: &str) -> bool {
+        match &self.test {
+            Test::Host(list) | Test::OriginalHost(list) => {
+                !self.negated && list.split(',').any(|pattern| pattern == alias)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What a criterion asks.
 #[derive(Clone, Debug)]
 pub(super) enum Test {

@@ -149,7 +149,7 @@ impl SshConfig {
         found.into_iter().map(|(alias, _)| alias.to_owned()).collect()
     }
 
-    /// Where `Host` lines name this alias without a wildcard: file and line.
+    /// Where `Host` lines, or `Match` lines with `host` or `originalhost`, name this alias without a wildcard: file and line.
     pub fn places(&self, alias: &str) -> Vec<(PathBuf, usize)> {
         let mut found = Vec::new();
         self.files.iter().for_each(|file| collect_places(file, alias, &mut found));
@@ -199,6 +199,9 @@ fn collect_places(lines: &[Line], alias: &str, found: &mut Vec<(PathBuf, usize)>
     for line in lines {
         match &line.step {
             Step::Host(patterns) if patterns.iter().any(|pattern| pattern == alias) => {
+                found.push((line.file.to_path_buf(), line.number));
+            }
+            Step::Match(criteria) if criteria.iter().any(|criterion| criterion.names(alias)) => {
                 found.push((line.file.to_path_buf(), line.number));
             }
             Step::Include(files) => files.iter().for_each(|file| collect_places(file, alias, found)),

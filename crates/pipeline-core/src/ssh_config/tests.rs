@@ -229,3 +229,13 @@ fn what_is_not_included_can_be_read_as_if_it_were() {
     let missing = SshConfig::load_if_there(&home.path("missing"), &home.surroundings()).unwrap();
     assert_eq!(missing.with_first(&home.path(".ssh/ours")).unwrap().resolve("pi1").unwrap().port, 5001);
 }
+
+#[test]
+fn a_host_is_named_where_a_line_is_about_it() {
+    let config = "Host pi1 pi2\nMatch originalhost pi3,pi4 user bee\nMatch host pi5\nMatch !originalhost pi6\nMatch user pi7\nHost pi*\n";
+    let home = Home::new(&[("config", config)]);
+    let loaded = home.load().unwrap();
+    let line = |alias: &str| loaded.places(alias).first().map(|(_, line)| *line);
+    let found = ["pi1", "pi2", "pi3", "pi4", "pi5", "pi6", "pi7", "pi8"].map(line);
+    assert_eq!(found, [Some(1), Some(1), Some(2), Some(2), Some(3), None, None, None]);
+}

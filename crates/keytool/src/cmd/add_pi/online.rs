@@ -68,13 +68,8 @@ pub fn run(
     if args.dry_run {
         return preview(context, args, named, &mut cases, planned);
     }
-    let asker = Asker {
-        ui: context.ui,
-        given: &args.entrance,
-        user: &registry.onboarding().user,
-        yes: args.yes,
-        instead: "--fingerprints FILE",
-    };
+    let asker = Asker::new(context.ui, &args.entrance, args.yes, "--fingerprints FILE");
+    fleet::tell_locked(context, &cases, |case| needs_entrance(case, args));
     batch.enter(&mut cases, &asker, |case| needs_entrance(case, args))?;
     batch.confirm(&mut cases, &asker)?;
     // From here on something is written.
@@ -205,8 +200,8 @@ fn preview(
             ),
         });
     }
-    context.ui.preview(&words);
     let rows: Vec<Row> = cases.iter().map(|case| case.row.clone()).chain(named.strays.iter().cloned()).collect();
+    context.ui.preview(&words, rows.iter().all(|row| row.problem.is_none()));
     show(context, &rows);
     Ok(fleet::conclude(context, &rows, None))
 }

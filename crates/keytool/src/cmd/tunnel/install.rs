@@ -73,7 +73,7 @@ pub(super) fn revoke(job: &Job<'_>) -> Result<Exit, Failure> {
     };
     match (gone.is_empty(), job.args.dry_run) {
         (false, true) => {
-            job.context.ui.preview(&[format!("remove the tunnel key of {name} from authorized_keys on {jump}")]);
+            job.context.ui.preview(&[format!("remove the tunnel key of {name} from authorized_keys on {jump}")], true);
         }
         (false, false) => {
             streams.mark(Mark::Good, &format!("{jump}: lets the tunnel key of {name} in no longer"));
@@ -154,7 +154,7 @@ impl Bench {
         pin(job, &target, &keys, true)?;
         let user = target.host.user.clone();
         let given = &job.args.entrance;
-        let by_asking = || job.enter(&target, &keys, job.asker(&user).entrance(&[&name])?);
+        let by_asking = || job.enter(&target, &keys, job.asker().entrance(&user, &[&name])?);
         let (remote, password) = match given.password_stdin || given.identity.is_some() {
             true => by_asking()?,
             // Whatever key it lets in; a fresh card knows none.
@@ -230,9 +230,8 @@ impl Job<'_> {
         }
     }
 
-    fn asker<'a>(&'a self, user: &'a str) -> Asker<'a> {
-        let instead = "--fingerprint SHA256:…";
-        Asker { ui: self.context.ui, given: &self.args.entrance, user, yes: true, instead }
+    fn asker(&self) -> Asker<'_> {
+        Asker::new(self.context.ui, &self.args.entrance, true, "--fingerprint SHA256:…")
     }
 }
 
@@ -249,8 +248,8 @@ fn accepted(job: &Job<'_>, target: &Target, shown: &[HostKey]) -> Result<Vec<Hos
     let verdict = verdict(job, target, shown)?;
     let keys = verdict.keys().to_vec();
     if let Verdict::Unknown(_) = verdict {
-        let question = Question { host: name, keys: &keys, listed: false, facts: None };
-        if !job.asker(&target.host.user).confirms(&question)? {
+        let question = Question { host: name, keys: &keys, listed: false, facts: None, doubts: &[] };
+        if !job.asker().confirms(&question)? {
             return Err(Failure { what: format!("{name}: not confirmed"), ..failed(OnboardError::Declined) });
         }
     }

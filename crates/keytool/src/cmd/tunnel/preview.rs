@@ -56,6 +56,6 @@ pub(super) fn run(job: &Job<'_>, tunnel: &Tunnel) -> Result<Exit, Failure> {
     if job.args.install {
         words.push(format!("install ssh-tunnel.service on {name} as root, as far as it is not there, and start it"));
     }
-    context.ui.preview(&words);
+    context.ui.preview(&words, true);
     Ok(Exit::Done)
 }
