@@ -18,6 +18,14 @@ const PAST: Past = Past { devices: 14, days: 400, readings_per_day: 2, runs_per_
 const PROTRUDING: &str = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll') && e.getBoundingClientRect().right
     > (e.parentElement.closest('section, .tile') ?? document.body).getBoundingClientRect().right + 1).map(e => e.outerHTML.slice(0, 200))";
 
+/// A name as long as many are. Broken in two, `raspberry10` would read as another device.
+const WHOLE_NAME: &str = "raspberry-north-hive";
+
+/// Names of devices that take more than one line, but for the longest one, in the table of the fleet.
+const BROKEN: &str = "[...document.querySelectorAll('.fleet tbody th')].map(e => { const r = document.createRange();
+    r.selectNodeContents(e.firstChild); return [e.firstChild.textContent, r.getClientRects().length]; })
+    .filter(([name, lines]) => lines !== 1 && name.length < 63)";
+
 /// Pictures that can be seen, and of them those that nobody has a name for.
 const PICTURES: &str = "[...document.querySelectorAll('svg')].filter(e => e.getBoundingClientRect().width > 0)";
 
@@ -34,8 +42,11 @@ fn say_at_length(catalog: &Path) {
     let long = "x".repeat(400);
     let newest = "SELECT max(id) FROM spell WHERE class = 'host_key' GROUP BY source LIMIT 1";
     let said = catalog.execute(&format!("UPDATE spell SET reason = ?1 WHERE id = ({newest})"), [&long]).unwrap();
-    let named = catalog.execute("UPDATE source SET device = ?1 WHERE device = 'raspberry2'", [&long[..63]]).unwrap();
-    assert_eq!((said, named), (1, 1));
+    let name = |device: &str, name: &str| {
+        catalog.execute("UPDATE source SET device = ?2 WHERE device = ?1", [device, name]).unwrap()
+    };
+    let named = (name("raspberry2", &long[..63]), name("raspberry4", WHOLE_NAME));
+    assert_eq!((said, named), (1, (1, 1)));
 }
 
 #[test]
@@ -107,6 +118,7 @@ fn a_browser_shows_the_page_whole_at_a_desk_and_on_a_phone() {
         let width = browser.evaluate("document.documentElement.scrollWidth");
         assert_eq!(width, screen.0, "the page must not be wider than its screen");
         assert_eq!(browser.evaluate(PROTRUDING), serde_json::json!([]), "{screen:?}");
+        assert_eq!(browser.evaluate(BROKEN), serde_json::json!([]), "{screen:?}");
         let pictures = browser.evaluate(&format!("{PICTURES}.length"));
         // One for each card, the days, the calendar, the transfers, the storage; of those in two sizes only one.
         assert_eq!(pictures, PAST.devices + 4, "{screen:?}");

@@ -12,6 +12,9 @@ use super::words::{Times, day, long, many, number, or_dash, percent};
 /// From here on a card is drawn as full, in per cent.
 const FULL: f64 = 0.9;
 
+/// A name of so many characters stays on one line, at a phone too: in two, `raspberry10` reads as `raspberry1`.
+const WHOLE_NAME: usize = 20;
+
 /// The title, in a sentence how it is, and the hold.
 pub fn head(report: &Report, times: &Times) -> Markup {
     let ready = report.devices.iter().filter(|device| matches!(device.state, State::Ready | State::Failed)).count();
@@ -28,16 +31,17 @@ pub fn head(report: &Report, times: &Times) -> Markup {
                 }
             }
         }
-        @if let Standing::Held(hold) = &report.hold { (held(hold)) }
+        @if let Standing::Held(hold) = &report.hold { (held(hold, times)) }
     }
 }
 
-fn held(hold: &Hold) -> Markup {
+fn held(hold: &Hold, times: &Times) -> Markup {
+    let time = |text: &Option<String>| text.as_ref().map(|text| text.parse().map_or_else(|_| text.clone(), |time| times.moment_of(time)));
     let part = |word: &str, text: &Option<String>| text.as_ref().map(|text| format!(" {word} {}", printable(text)));
     html! {
         p.held role="status" {
             strong { "Removals are on hold" }
-            @for words in [part("since", &hold.since), part("by", &hold.by), part("until", &hold.until)] {
+            @for words in [part("since", &time(&hold.since)), part("by", &hold.by), part("until", &time(&hold.until))] {
                 @if let Some(words) = words { (words) }
             }
             "."
@@ -50,13 +54,8 @@ fn held(hold: &Hold) -> Markup {
 
 /// The few numbers that say most.
 pub fn tiles(report: &Report, times: &Times) -> Markup {
-    let received = report.days.iter().fold(Amount::default(), |sum, day| Amount {
-        files: sum.files + day.received.files,
-        bytes: sum.bytes + day.received.bytes,
-    });
-    let waiting = report.devices.iter().filter_map(|device| device.waiting).fold(Amount::default(), |sum, waiting| {
-        Amount { files: sum.files + waiting.files, bytes: sum.bytes + waiting.bytes }
-    });
+    let received: Amount = report.days.iter().map(|day| day.received).sum();
+    let waiting: Amount = report.devices.iter().filter_map(|device| device.waiting).sum();
     let fullest = report.devices.iter().filter_map(|device| Some((device.card.used()?, device)));
     let fullest = fullest.max_by(|a, b| a.0.total_cmp(&b.0));
     let storage = &report.storage;
@@ -153,7 +152,7 @@ pub fn table(report: &Report, times: &Times) -> Markup {
             thead {
                 tr {
                     th scope="col" { "Device" }
-                    th scope="col" { "State" }
+                    th.wide scope="col" { "State" }
                     th scope="col" { "Card" }
                     th.n scope="col" { "Full in" }
                     th.n.more scope="col" { "Waiting" }
@@ -171,16 +170,19 @@ pub fn table(report: &Report, times: &Times) -> Markup {
 
 fn row(device: &Device, times: &Times) -> Markup {
     let since = device.since_ns.filter(|_| device.state != State::Ready).map(|since| long(times.since(since)));
+    // Where there is no room for a column it stands below the name.
+    let state = html! { (state(device.state)) @if let Some(since) = since { " " span.since { (since) } } };
+    let long_name = device.name.chars().count() > WHOLE_NAME;
     html! {
         tr {
-            th scope="row" { (device.name) }
-            td { (state(device.state)) @if let Some(since) = since { span.since { " " (since) } } }
+            th scope="row" class=[long_name.then_some("long")] { (device.name) div.narrow { (state) } }
+            td.wide { (state) }
             td { (meter(device)) }
             td.n { (or_dash(device.card.full_in.map(long))) }
             td.n.more { (size(device.waiting)) }
             td.n.more { (size(device.kept)) }
-            td.n.more { (or_dash(device.newest_ns.map(|ns| times.ago(ns)))) @if device.silent.is_some() { span.flag { " silent" } } }
-            td.n.more { (or_dash(device.succeeded_ns.map(|ns| times.ago(ns)))) }
+            td.n.more { span.age { (or_dash(device.newest_ns.map(|ns| times.ago(ns)))) } @if device.silent.is_some() { " " span.flag { "silent" } } }
+            td.n.more { span.age { (or_dash(device.succeeded_ns.map(|ns| times.ago(ns)))) } }
         }
     }
 }

@@ -212,6 +212,42 @@ fn an_empty_catalog_makes_a_page_too() {
 }
 
 #[test]
+fn a_device_that_says_too_much_costs_nobody_the_page() {
+    let mut report = made();
+    let most = Amount { files: u64::MAX, bytes: u64::MAX };
+    for device in &mut report.devices {
+        (device.waiting, device.kept) = (Some(most), Some(most));
+        device.sums = Sums { visits: u64::MAX, received: most, removed: most, ..Sums::default() };
+        device.card.total_bytes = Some(u64::MAX);
+    }
+    report.days = vec![Sums { reached: u64::MAX, failed: u64::MAX, ..report.devices[0].sums }; 365];
+    report.archived = most;
+    let page = render(&report, &TimeZone::UTC);
+    assert!(page.contains("16.0 EiB") && page.contains("raspberry14"));
+    assert!(!page.contains("no picture") && !page.contains("NaN") && !page.contains("inf"));
+}
+
+#[test]
+fn a_card_with_one_reading_has_a_dot_no_later_than_now() {
+    let mut report = made();
+    report.devices.truncate(1);
+    let card = &mut report.devices[0].card;
+    card.days = card.days.split_off(card.days.len() - 1);
+    card.full_in = None;
+    let page = render(&report, &TimeZone::UTC);
+    let figure = page.split("<figure>").nth(1).and_then(|rest| rest.split("</figure>").next()).unwrap_or_default();
+    let number = |text: &str, name: &str| -> f64 {
+        let value = text.split(&format!(" {name}=\"")).nth(1).and_then(|rest| rest.split('"').next());
+        value.and_then(|value| value.parse().ok()).unwrap_or(f64::NAN)
+    };
+    let dot = figure.split("<circle").nth(1).unwrap_or_default();
+    let now = figure.split("<polyline").find(|line| line.contains("#8C959F")).unwrap_or_default();
+    let now = now.split("points=\"").nth(1).and_then(|points| points.split(',').next()?.trim().parse::<f64>().ok());
+    assert_eq!(Some(number(dot, "cx")), now, "{figure}");
+    assert!(number(dot, "r") > 0.0);
+}
+
+#[test]
 fn every_ink_has_a_dark_one() {
     for ink in Ink::ALL {
         let RGBColor(r, g, b) = ink.rgb();

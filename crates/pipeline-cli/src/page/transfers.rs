@@ -1,7 +1,7 @@
 //! What came in and what left the devices: by day, and by device.
 
 use maud::{Markup, html};
-use pipeline_core::report::{Device, Report, Sums};
+use pipeline_core::report::{Amount, Device, Report, Sums};
 use program::words::bytes;
 
 use super::chart::{self, Bar};
@@ -11,7 +11,7 @@ use super::{heading, numbers};
 /// Bytes of each day.
 pub fn by_day(report: &Report) -> Markup {
     let sizes: Vec<u64> = report.days.iter().map(|day| day.received.bytes).collect();
-    let total: u64 = sizes.iter().sum();
+    let total = report.days.iter().map(|day| day.received).sum::<Amount>().bytes;
     let rows: Vec<Vec<String>> = stretches(report).into_iter().map(|(name, sums)| row(name, &sums, None)).collect();
     let title = format!("Bytes received a day, {} in all", bytes(total));
     html! {

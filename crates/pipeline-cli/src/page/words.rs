@@ -37,6 +37,11 @@ impl Times {
         self.format(ns, "%-d %b %Y, %H:%M")
     }
 
+    /// The same of a time that is no number.
+    pub fn moment_of(&self, time: Timestamp) -> String {
+        time.to_zoned(self.zone.clone()).strftime("%-d %b %Y, %H:%M").to_string()
+    }
+
     /// `Europe/London (GMT)`
     pub fn zone_name(&self) -> String {
         let short = self.format(self.at_ns, "%Z");

@@ -116,7 +116,7 @@ pub fn since(ns: i64, at_ns: i64) -> Duration {
 pub fn sums(day: &Day) -> Sums {
     Sums {
         visits: day.visits(),
-        reached: day.reached + day.failed,
+        reached: day.reached.saturating_add(day.failed),
         received: Amount { files: day.received, bytes: day.received_bytes },
         adopted: Amount { files: day.adopted, bytes: day.adopted_bytes },
         removed: Amount { files: day.removed, bytes: day.removed_bytes },

@@ -23,7 +23,7 @@ pub fn failures<'a>(spells: impl Iterator<Item = (&'a Spell, bool)>) -> Vec<Fail
             last_ns: i64::MIN,
             lasting: Vec::new(),
         });
-        failure.visits += spell.visits - spell.others.min(spell.visits);
+        failure.visits = failure.visits.saturating_add(spell.visits.saturating_sub(spell.others));
         failure.first_ns = failure.first_ns.min(spell.began_ns);
         if spell.last_ns > failure.last_ns {
             (failure.last_ns, failure.reason, failure.hint) = (spell.last_ns, reason, spell.hint.clone());

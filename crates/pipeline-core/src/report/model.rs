@@ -228,22 +228,35 @@ pub struct Runs {
     pub last_ns: Option<i64>,
 }
 
+// Amounts are what devices say: one that says too much costs nobody the page, so sums end at the largest number.
 impl std::ops::AddAssign for Amount {
     fn add_assign(&mut self, other: Amount) {
-        self.files += other.files;
-        self.bytes += other.bytes;
+        self.files = self.files.saturating_add(other.files);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+impl std::iter::Sum for Amount {
+    fn sum<I: Iterator<Item = Amount>>(amounts: I) -> Amount {
+        amounts.fold(Amount::default(), |mut sum, amount| {
+            sum += amount;
+            sum
+        })
     }
 }
 
 impl std::ops::AddAssign for Sums {
     fn add_assign(&mut self, other: Sums) {
-        self.visits += other.visits;
-        self.reached += other.reached;
         self.received += other.received;
         self.adopted += other.adopted;
         self.removed += other.removed;
-        self.versions += other.versions;
-        self.clashes += other.clashes;
-        self.failed += other.failed;
+        let numbers = [
+            (&mut self.visits, other.visits),
+            (&mut self.reached, other.reached),
+            (&mut self.versions, other.versions),
+            (&mut self.clashes, other.clashes),
+            (&mut self.failed, other.failed),
+        ];
+        numbers.into_iter().for_each(|(sum, number)| *sum = sum.saturating_add(number));
     }
 }

@@ -48,7 +48,7 @@ pub fn day_state(day: &Day) -> DayState {
     let visits = day.visits();
     if visits == 0 {
         // Days from before visits were counted are known by what they brought.
-        return if day.received + day.adopted + day.removed > 0 { DayState::Ready } else { DayState::Unknown };
+        return if [day.received, day.adopted, day.removed] != [0; 3] { DayState::Ready } else { DayState::Unknown };
     }
     #[allow(clippy::cast_precision_loss)] // a ratio
     let part = |number: u64| number as f64 / visits as f64;

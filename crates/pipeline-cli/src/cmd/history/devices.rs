@@ -91,18 +91,22 @@ fn none(device: &str) -> Told {
 
 fn add(told: &mut Told, day: &Day) {
     let row = &mut told.row;
-    row.visits += day.visits();
-    row.reached += day.reached;
-    row.offline += day.offline;
-    row.failed += day.failed;
-    row.received += day.received;
-    row.received_bytes += day.received_bytes;
-    row.adopted += day.adopted;
-    row.adopted_bytes += day.adopted_bytes;
-    row.removed += day.removed;
-    row.removed_bytes += day.removed_bytes;
-    row.versions += day.versions;
-    row.clashes += day.clashes;
+    let numbers = [
+        (&mut row.visits, day.visits()),
+        (&mut row.reached, day.reached),
+        (&mut row.offline, day.offline),
+        (&mut row.failed, day.failed),
+        (&mut row.received, day.received),
+        (&mut row.received_bytes, day.received_bytes),
+        (&mut row.adopted, day.adopted),
+        (&mut row.adopted_bytes, day.adopted_bytes),
+        (&mut row.removed, day.removed),
+        (&mut row.removed_bytes, day.removed_bytes),
+        (&mut row.versions, day.versions),
+        (&mut row.clashes, day.clashes),
+    ];
+    // Of what a device said: one that says too much costs nobody the table.
+    numbers.into_iter().for_each(|(sum, number)| *sum = sum.saturating_add(number));
 }
 
 /// The last spell in the time that is meant says how the device was at its end.
@@ -120,7 +124,7 @@ fn end(told: &mut Told, spell: &Spell) {
 fn cells(list: &List<'_>, told: &Told) -> Vec<String> {
     let row = &told.row;
     let or_none = |known: bool, text: String| if known { text } else { "-".to_owned() };
-    let share = (row.reached * 100).checked_div(row.visits);
+    let share = row.reached.saturating_mul(100).checked_div(row.visits);
     let state = match (row.state, &row.reason) {
         (None, _) => "-".to_owned(),
         (Some(State::Reached), _) => State::Reached.word().to_owned(),

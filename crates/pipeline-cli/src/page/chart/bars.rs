@@ -46,7 +46,7 @@ fn step(days: usize, pixels: u32) -> usize {
 /// Means of so many days each, so that the axis says the same whatever a bar stands for.
 fn means(bytes: &[u64], step: usize) -> Vec<f64> {
     #[allow(clippy::cast_precision_loss)] // a picture
-    bytes.chunks(step).map(|chunk| chunk.iter().sum::<u64>() as f64 / chunk.len() as f64).collect()
+    bytes.chunks(step).map(|chunk| chunk.iter().map(|&bytes| bytes as f64).sum::<f64>() / chunk.len() as f64).collect()
 }
 
 /// One lying bar.

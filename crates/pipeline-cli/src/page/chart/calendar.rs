@@ -73,8 +73,8 @@ pub fn key() -> Markup {
     let meanings = [
         ("ready", "answered, all done"),
         ("failed", "something failed"),
-        ("partly", "out for a part of the day"),
-        ("offline", "out for most of the day"),
+        ("partly", "no answer to a part of the day's visits"),
+        ("offline", "no answer to most of them"),
     ];
     html! {
         ul.key {

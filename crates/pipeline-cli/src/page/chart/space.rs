@@ -24,7 +24,9 @@ pub struct Frame<'a> {
 
 /// The use of `space` in per cent of its size.
 pub fn space(frame: &Frame<'_>, space: &Space) -> Markup {
-    let points = points(&space.days, POINTS);
+    let mut points = points(&space.days, POINTS);
+    // A day is drawn at its noon; what was measured today was not measured later than now.
+    points.iter_mut().for_each(|point| point.at = point.at.min(frame.now));
     let span = f64::from(frame.last_day - frame.first_day + 1);
     let ahead = (span / 5.0).max(2.0);
     let (from, until) = (f64::from(frame.first_day), frame.now + ahead);
@@ -38,12 +40,13 @@ pub fn space(frame: &Frame<'_>, space: &Space) -> Markup {
             let lower = stretch.iter().rev().map(|point| (point.at, point.lowest));
             let band: Vec<(f64, f64)> = upper.clone().chain(lower).collect();
             chart.draw_series([Polygon::new(band, Ink::Band.rgb().filled())])?;
+            let line: Vec<(f64, f64)> = upper.collect();
             // One day alone would be a line without length.
-            let mut line: Vec<(f64, f64)> = upper.collect();
-            if let [(at, used)] = line[..] {
-                line = vec![(at - span / 300.0, used), (at + span / 300.0, used)];
+            if let [only] = line[..] {
+                chart.draw_series([Circle::new(only, px(3), Ink::Main.rgb().filled())])?;
+            } else {
+                chart.draw_series([PathElement::new(line, stroke(Ink::Main, 1.5))])?;
             }
-            chart.draw_series([PathElement::new(line, stroke(Ink::Main, 1.5))])?;
         }
         chart.draw_series([PathElement::new(vec![(frame.now, 0.0), (frame.now, 100.0)], stroke(Ink::Now, 1.0))])?;
         let line = forecast(space, frame.now, until);

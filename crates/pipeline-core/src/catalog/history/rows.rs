@@ -154,7 +154,7 @@ pub struct Day {
 impl Day {
     /// All visits. 0 on days before anybody counted them.
     pub fn visits(&self) -> u64 {
-        self.reached + self.offline + self.failed
+        self.reached.saturating_add(self.offline).saturating_add(self.failed)
     }
 
     /// When the day began.
