@@ -10,6 +10,7 @@ use program::words::printable;
 
 use super::Context;
 use crate::cli::HoldArgs;
+use crate::ui::wording::explain::wrapped;
 use crate::ui::wording::{held_words, hold_line};
 
 pub fn hold(context: &Context, args: &HoldArgs) -> Result<Exit, Failure> {
@@ -22,11 +23,11 @@ pub fn hold(context: &Context, args: &HoldArgs) -> Result<Exit, Failure> {
         error => Failure::of(&error),
     })?;
     if let Standing::Held(before) = before {
-        context.ui.say(&printable(&format!("replaced the hold {}", held_words(&before))));
+        say(context, &format!("replaced the hold {}", held_words(&before)));
     }
     // What stands now is what the next run will read.
     if let Standing::Held(hold) = hold::read(&config.state_dir) {
-        context.ui.say(&printable(&hold_line(&hold)));
+        say(context, &hold_line(&hold));
     }
     Ok(Exit::Done)
 }
@@ -40,8 +41,17 @@ pub fn release(context: &Context) -> Result<Exit, Failure> {
             format!("removals go on with the next run: ended the hold {}", held_words(&hold))
         }
     };
-    context.ui.say(&printable(&line));
+    say(context, &line);
     Ok(Exit::Done)
+}
+
+/// Where a terminal is narrower than the line, it breaks between words.
+fn say(context: &Context, line: &str) {
+    let line = printable(line);
+    match context.ui.table_width() {
+        Some(width) => context.ui.say(&wrapped(&line, width).join("\n")),
+        None => context.ui.say(&line),
+    }
 }
 
 /// What was typed is wrong, not what is configured.

@@ -23,6 +23,7 @@ use json::Json;
 use lines::Lines;
 use log::Log;
 use terminal::Terminal;
+use wording::explain::wrapped;
 
 pub mod fallbacks;
 pub mod faults;
@@ -116,7 +117,8 @@ impl Ui {
         out.output.line(&table::table(report, width, out.colors));
         table::reasons(report, out.colors).iter().for_each(|line| out.output.line(line));
         remarks.iter().for_each(|line| out.output.line(line));
-        report.hold.iter().for_each(|hold| out.output.line(&printable(&wording::hold_line(hold))));
+        let hold = report.hold.iter().flat_map(|hold| wrapped(&printable(&wording::hold_line(hold)), width));
+        hold.for_each(|line| out.output.line(&line));
         if dry_run {
             out.output.line("nothing was changed: this is what a run would do");
         }

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +103,9 @@ impl Classified for HoldError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             HoldError::Io { .. } if self.class() == Class::Storage => STATE_DISK_HINT.into(),
+            HoldError::Io { file, .. } if is_dir(file) => {
+                "a directory has the name of the hold, which holds all removals as well: move it away, or run `pipeline release`".into()
+            }
             HoldError::Io { .. } => {
                 "run it as the user that runs `pipeline sync`, or as root; `state_dir` must be there (`pipeline init` makes it)"
                     .into()
@@ -240,7 +244,8 @@ pub fn place(
     Ok(before)
 }
 
-/// Ends the hold, and returns what stood until now. Without one nothing happens.
+/// Ends the hold, and returns what stood until now. Without one nothing happens. A directory that has its name is nobody's hold, and
+/// may be somebody's: it gets another name.
 ///
 /// If power fails before this has returned, the hold may still be there.
 pub fn release(state_dir: &Path) -> Result<Standing, HoldError> {
@@ -249,10 +254,27 @@ pub fn release(state_dir: &Path) -> Result<Standing, HoldError> {
     let error = |source| HoldError::Io { doing: "remove", file: file.clone(), source };
     match fs::remove_file(&file) {
         Err(gone) if gone.kind() == io::ErrorKind::NotFound && state_dir.is_dir() => return Ok(Standing::Free),
+        Err(_) if is_dir(&file) => move_aside(state_dir, &file).map_err(error)?,
         removed => removed.map_err(error)?,
     }
     sync_dir(state_dir).map_err(error)?;
     Ok(before)
+}
+
+/// Not through a link: that can be removed.
+fn is_dir(file: &Path) -> bool {
+    fs::symlink_metadata(file).is_ok_and(|found| found.is_dir())
+}
+
+/// Gives a directory the first free name of `hold.json.1`, `hold.json.2` and so on.
+fn move_aside(state_dir: &Path, dir: &Path) -> io::Result<()> {
+    for number in 1..=u16::MAX {
+        match renameat_with(CWD, dir, CWD, state_dir.join(format!("{FILE_NAME}.{number}")), RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) => {}
+            moved => return Ok(moved?),
+        }
+    }
+    Err(Errno::EXIST.into())
 }
 
 fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {

@@ -18,8 +18,8 @@ pub enum UntilError {
     Past {
         /// What was asked for.
         text: String,
-        /// Our clock, in UTC.
-        now: Timestamp,
+        /// Our clock, in the zone of who asked.
+        now: String,
     },
 }
 
@@ -39,7 +39,11 @@ impl Classified for UntilError {
 pub fn parse_until(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, UntilError> {
     let text = text.trim();
     let until = read(text, now, zone).ok_or_else(|| UntilError::NotATime(text.to_owned()))?;
-    if until <= now { Err(UntilError::Past { text: text.to_owned(), now }) } else { Ok(until) }
+    if until <= now {
+        let now = now.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
+        return Err(UntilError::Past { text: text.to_owned(), now });
+    }
+    Ok(until)
 }
 
 fn read(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
