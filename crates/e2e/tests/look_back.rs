@@ -102,9 +102,19 @@ fn each_file_has_its_explanation() {
         &["has not been received: the last visit left it alone", "Only regular files"],
     );
     says(&explain(&["raspberry1", "link/a.jpg"]), &["the last visit left the directory link alone"]);
-    for args in [&["explain", "raspberry1", "day"][..], &["explain", "beephotos/day"]] {
-        let told = scene.pipeline(args).expect(2).stderr;
-        assert!(told.contains("day' is a directory that 1 file came from"), "{told}");
+    let root = storage.to_str().unwrap();
+    for (args, words) in [
+        (&["raspberry1", "day"][..], "day' is a directory that 1 file came from"),
+        (&["beephotos/day"], "day' is a directory that 1 file came from"),
+        (&["day/"], "'day/' is a directory that 1 file came from"),
+        (&[root], "' is the storage itself"),
+        (&["raspbery1"], "no device is called so either: did you mean 'raspberry1'"),
+        (&["nobody"], "no device is called so either. For a file"),
+        (&["raspberry1", "*.jpg"], "`pipeline history files raspberry1 --path '*.jpg'` lists"),
+        (&["day/*.jpg"], "`pipeline history files --path 'day/*.jpg'` lists"),
+    ] {
+        let told = scene.pipeline(&[&["explain"], args].concat()).expect(2).stderr;
+        assert!(told.contains(words), "{args:?}: {told}");
     }
     says(
         &explain(&["raspberry3"]),

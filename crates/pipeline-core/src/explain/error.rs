@@ -26,6 +26,22 @@ pub enum ExplainError {
     Unknown {
         /// As typed.
         path: String,
+        /// Devices that are nearly called so.
+        near: Vec<String>,
+    },
+    /// Several files, which nobody can explain in one paragraph.
+    #[error("no visit has seen a file called '{path}'")]
+    Glob {
+        /// As typed.
+        path: String,
+        /// The device, where one was named.
+        device: Option<String>,
+    },
+    /// All that was ever received.
+    #[error("'{path}' is the storage itself")]
+    Storage {
+        /// As typed.
+        path: String,
     },
     /// Many files at once.
     #[error("'{path}' is a directory that {} came from", crate::event::files(*files))]
@@ -70,6 +86,21 @@ impl Classified for ExplainError {
                 format!("did you mean '{}'?", near.join("' or '"))
             }
             ExplainError::NoDevice { .. } => "devices are named as in `hosts`, or as when their files came".into(),
+            ExplainError::Unknown { near, .. } if !near.is_empty() => {
+                format!("no device is called so either: did you mean '{}'?", near.join("' or '"))
+            }
+            ExplainError::Unknown { path, .. } if !path.contains('/') => {
+                "no device is called so either. For a file that never came, name its device first: pipeline explain raspberry31 a.jpg"
+                    .into()
+            }
+            ExplainError::Glob { path, device } => {
+                let host = device.as_ref().map(|device| format!("{device} ")).unwrap_or_default();
+                format!("it explains one file at a time; `pipeline history files {host}--path '{path}'` lists those of a glob")
+            }
+            ExplainError::Storage { .. } => {
+                "name a file in it, or a device; `pipeline history files` lists what came, `pipeline verify` reads what lies there"
+                    .into()
+            }
             ExplainError::Unknown { .. } => {
                 "for a file that never came, name the device first: pipeline explain raspberry31 2026-11-22/a.jpg"
                     .into()

@@ -75,13 +75,17 @@ impl Known<'_> {
 
     fn no_device(&self, name: &OsStr) -> ExplainError {
         let name = shown(name.as_bytes());
+        ExplainError::NoDevice { near: self.near(&name), name }
+    }
+
+    /// Devices that are nearly called so.
+    fn near(&self, name: &str) -> Vec<String> {
         let visited = self.history.sources().iter().map(|source| source.device.as_str());
         let configured = self.config.hosts.iter().flat_map(|host| host.names().unwrap_or_default());
         let mut known: Vec<&str> = visited.chain(configured.map(DeviceName::as_str)).collect();
         known.sort_unstable();
         known.dedup();
-        let near = nearest(&name, known).into_iter().map(str::to_owned).collect();
-        ExplainError::NoDevice { name, near }
+        nearest(name, known).into_iter().map(str::to_owned).collect()
     }
 
     /// A path of one device.
@@ -102,6 +106,9 @@ impl Known<'_> {
         let bytes = path.as_bytes();
         if let Some(subject) = self.below(bytes, Some(device)).into_iter().next() {
             self.refuse_directory(bytes, &subject)?;
+            if is_glob(bytes) {
+                return Err(ExplainError::Glob { path: shown(bytes), device: Some(device.to_string()) });
+            }
             return Ok(vec![subject]);
         }
         let path = shown(bytes);
@@ -113,11 +120,25 @@ impl Known<'_> {
     }
 
     fn refuse_directory(&self, bytes: &[u8], subject: &Subject) -> Result<(), ExplainError> {
-        let Subject::File { known: Some(source), path, .. } = subject else { return Ok(()) };
-        match self.history.files_below(source, path)? {
+        match self.files_below(subject)? {
             0 => Ok(()),
             files => Err(ExplainError::Directory { path: shown(bytes), files }),
         }
+    }
+
+    /// How many files came from below there.
+    fn files_below(&self, subject: &Subject) -> Result<u64, ExplainError> {
+        match subject {
+            Subject::File { known: Some(source), path, .. } => Ok(self.history.files_below(source, path)?),
+            _ => Ok(0),
+        }
+    }
+
+    /// Whether it is the storage's own directory, from where the asker is.
+    fn is_storage(&self, path: &OsStr, current_dir: Option<&Path>) -> bool {
+        let path = current_dir.unwrap_or(Path::new("/")).join(path);
+        let same = |path: std::path::PathBuf| self.config.storage.canonicalize().is_ok_and(|storage| storage == path);
+        path == self.config.storage || path.canonicalize().is_ok_and(same)
     }
 
     /// A path, of whatever device.
@@ -141,6 +162,21 @@ impl Known<'_> {
                 return Err(ExplainError::Directory { path: shown(bytes), files });
             }
         }
+        // The same directory on several devices.
+        let mut files = 0_u64;
+        for subject in self.below(bytes, None) {
+            files = files.saturating_add(self.files_below(&subject)?);
+        }
+        if files > 0 {
+            return Err(ExplainError::Directory { path: shown(bytes), files });
+        }
+        let path = shown(bytes);
+        if self.is_storage(question.subject, question.current_dir) {
+            return Err(ExplainError::Storage { path });
+        }
+        if is_glob(bytes) {
+            return Err(ExplainError::Glob { path, device: None });
+        }
         // Nothing ever lay there. If one device alone would have its file there, it is that one.
         let mut found = Vec::new();
         for place in self.places(bytes, question.current_dir) {
@@ -149,7 +185,7 @@ impl Known<'_> {
         found.dedup();
         match found.len() {
             1 => Ok(found),
-            _ => Err(ExplainError::Unknown { path: shown(bytes) }),
+            _ => Err(ExplainError::Unknown { near: self.near(&path), path }),
         }
     }
 
@@ -259,6 +295,11 @@ impl Subject {
             Subject::Device(device) | Subject::File { device, .. } => device == name,
         }
     }
+}
+
+/// Whether it can hardly be one file's name: a shell hands on a glob that fits nothing.
+fn is_glob(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| matches!(byte, b'*' | b'?'))
 }
 
 /// As it was typed, and as it would be if it was copied from what we print.

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pipeline_core::catalog::history::{LeftKind, State};
 use pipeline_core::explain::{
     Content, DeviceExplanation, Explanation, FileExplanation, Kept, Left, Lies, Outcome, Presence, SourceExplanation,
     Staying, Visits, When,
 };
+use pipeline_core::hold::Hold;
 use program::words::{bytes, count};
 
 use super::hold_line;
@@ -33,7 +35,21 @@ impl Reader<'_> {
     }
 
     fn time(&self, when: When) -> String {
-        when.timestamp().to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+        self.local(when.timestamp())
+    }
+
+    fn local(&self, time: Timestamp) -> String {
+        time.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+    }
+
+    /// A hold whose times are told like all others.
+    fn hold(&self, hold: &Hold) -> String {
+        let local = |utc: &Option<String>| {
+            let time = utc.as_ref()?.parse::<Timestamp>().ok();
+            time.map(|time| self.local(time)).or_else(|| utc.clone())
+        };
+        let hold = Hold { since: local(&hold.since), until: local(&hold.until), ..hold.clone() };
+        sentence(&hold_line(&hold))
     }
 
     fn file(&self, file: &FileExplanation) -> Vec<String> {
@@ -61,7 +77,8 @@ impl Reader<'_> {
         }
         if let Some(content) = content {
             let name = if matches!(outcome, Outcome::NotReceived(_)) { "What was there before".into() } else { name };
-            said.extend(self.content(&name, content));
+            let copy = matches!(on_device, Presence::There { .. }).then_some(device.as_str());
+            said.extend(self.content(&name, content, copy));
         }
         match on_device {
             Presence::Unknown => {}
@@ -86,13 +103,14 @@ impl Reader<'_> {
         if !is_gone {
             said.extend(self.visits(device, visits));
             if matches!(on_device, Presence::There { .. }) {
-                said.extend(hold.iter().map(|hold| sentence(&hold_line(hold))));
+                said.extend(hold.iter().map(|hold| self.hold(hold)));
             }
         }
         said
     }
 
-    fn content(&self, name: &str, content: &Content) -> Vec<String> {
+    /// `copy` is the device that still has it, as far as the last visit knows.
+    fn content(&self, name: &str, content: &Content, copy: Option<&str>) -> Vec<String> {
         let received = self.time(content.received);
         let came = match content.from_storage {
             true => format!("is in the catalog since {received}, from what lay in the storage"),
@@ -123,11 +141,10 @@ impl Reader<'_> {
                     .into(),
             ),
             (Lies::AsCatalogued, _) => said.push("A file of that size lies there now; nobody has read it for this answer.".into()),
-            (Lies::Missing, _) => said.push(
-                "But nothing lies there now: run `pipeline verify`, and look for it in a backup of the storage.".into(),
-            ),
+            (Lies::Missing, _) => said.push(lost_words("nothing lies there now", "", copy)),
             (Lies::Otherwise { found }, _) => {
-                said.push(format!("But there is {found}: run `pipeline verify`, and look for it in a backup of the storage."));
+                let aside = "move what lies there out of the storage; ";
+                said.push(lost_words(&format!("there is {found}"), aside, copy));
             }
             (Lies::Unknown { reason }, _) => said.push(format!("Whether it lies there now can't be seen: {reason}.")),
         }
@@ -220,7 +237,7 @@ impl Reader<'_> {
         for source in &about.sources {
             said.extend(self.source(device, source));
         }
-        said.extend(about.hold.iter().map(|hold| sentence(&hold_line(hold))));
+        said.extend(about.hold.iter().map(|hold| self.hold(hold)));
         said
     }
 
@@ -273,6 +290,17 @@ fn kind_words(kind: LeftKind, what: &str) -> String {
         LeftKind::Failed => format!("the last visit could not handle {what}"),
         LeftKind::Skipped => format!("the last visit left {what} alone"),
         LeftKind::Held => format!("the last visit left {what}, since removals were on hold"),
+    }
+}
+
+/// What is not in the storage as it was stored, and where else it may be.
+fn lost_words(found: &str, aside: &str, copy: Option<&str>) -> String {
+    match copy {
+        Some(device) => format!(
+            "But {found}. {device} still has it: {aside}once it is due to leave {device} it is received again, or copy it from there by \
+             hand under the very same name. `pipeline verify` looks for more."
+        ),
+        None => format!("But {found}: run `pipeline verify`, and look for it in a backup of the storage."),
     }
 }
 

@@ -107,7 +107,7 @@ fn a_file_that_is_still_on_its_device() {
         ending(|_| (), &hold),
         format!(
             "it is due, and removals are on hold.\n{answered}\n\
-             Removals are on hold since 2026-11-22T07:00:00Z by ada; 'pipeline release' ends it."
+             Removals are on hold since 2026-11-22 02:00:00 EST by ada; 'pipeline release' ends it."
         )
     );
     let until = |facts: &mut FileFacts| {
