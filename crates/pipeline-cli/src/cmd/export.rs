@@ -36,7 +36,7 @@ fn history(config: &Config) -> Result<History, Failure> {
 
 fn manifest(context: &Context, config: &Config, args: &ListArgs) -> Result<Exit, Failure> {
     let filter = filter(&history(config)?, &args.selected, &[])?;
-    let mut out = Out::open(args.output.as_deref(), &config.storage)?;
+    let mut out = Out::open(args.output.as_deref(), config)?;
     let listed = export::write_manifest(config, &filter, &mut out).map_err(|error| failed(&error))?;
     let Some(listed) = out.ended(listed)? else { return Ok(Exit::Done) };
     let mut words = vec![format!("listed {} ({})", count(listed.files, "file"), bytes(listed.bytes))];
@@ -79,7 +79,7 @@ fn dropped(contents: u64, period: &Period) -> String {
 fn csv(context: &Context, config: &Config, args: &ListArgs) -> Result<Exit, Failure> {
     let history = history(config)?;
     let filter = filter(&history, &args.selected, &[])?;
-    let mut out = Out::open(args.output.as_deref(), &config.storage)?;
+    let mut out = Out::open(args.output.as_deref(), config)?;
     let written = {
         let mut table = ::csv::Writer::from_writer(&mut out);
         let mut rows = 0;
@@ -146,7 +146,7 @@ fn effort(context: &Context, config: &Config, args: &ListArgs) -> Result<Exit, F
     let history = history(config)?;
     let filter = filter(&history, &args.selected, &[])?;
     let efforts = export::recording(&history, &filter).map_err(|error| failed(&error))?;
-    let mut out = Out::open(args.output.as_deref(), &config.storage)?;
+    let mut out = Out::open(args.output.as_deref(), config)?;
     let written = {
         let mut table = ::csv::Writer::from_writer(&mut out);
         let mut write = || {
@@ -192,10 +192,10 @@ enum Out {
 }
 
 impl Out {
-    fn open(output: Option<&Path>, storage: &Path) -> Result<Out, Failure> {
+    fn open(output: Option<&Path>, config: &Config) -> Result<Out, Failure> {
         match output {
             None => Ok(Out::Standard(io::BufWriter::new(io::stdout()))),
-            Some(path) => NewFile::create(path, storage).map(Out::File).map_err(|error| failed(&error)),
+            Some(path) => NewFile::create(path, config.into()).map(Out::File).map_err(|error| failed(&error)),
         }
     }
 

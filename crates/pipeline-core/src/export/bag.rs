@@ -53,7 +53,7 @@ pub fn write_bag(
 ) -> Result<Bag, ExportError> {
     let (archive, catalog) = run::open(config)?;
     let archive = archive.heeding(cancel);
-    let destination = Destination::new(to, &config.storage)?;
+    let destination = Destination::new(to, config.into())?;
     let (devices, contents) = contents(&catalog, filter)?;
     let sums = contents.sums()?;
     if sums.files == 0 {

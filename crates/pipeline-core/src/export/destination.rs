@@ -1,7 +1,8 @@
 //! Where an export is written: a file or a directory that was not there before.
 //!
 //! Guarantees: whole or absent, also if the power fails: what is written has another name until it is on disk, and takes its own
-//! name without replacing anything. Nothing is written into the storage, whatever name it is called by. Killed in between, it leaves
+//! name without replacing anything. Nothing is written into the storage or the state directory, whatever
+//! name they are called by. Killed in between, it leaves
 //! `.NAME.NUMBER.partial` beside the name, which anybody may delete; an error leaves nothing.
 
 use std::ffi::{OsStr, OsString};
@@ -14,6 +15,22 @@ use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 use rustix::io::Errno;
 
 use super::ExportError;
+use crate::config::Config;
+
+/// Directories that nothing is exported into. Neither need be there.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    /// What was received.
+    pub storage: &'a Path,
+    /// What pipeline remembers.
+    pub state_dir: &'a Path,
+}
+
+impl<'a> From<&'a Config> for Kept<'a> {
+    fn from(config: &'a Config) -> Kept<'a> {
+        Kept { storage: &config.storage, state_dir: &config.state_dir }
+    }
+}
 
 /// Where something new may be written.
 #[derive(Debug)]
@@ -24,23 +41,26 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    /// Looks whether `path` is free, and not below `storage`, which need not be there.
-    pub(super) fn new(path: &Path, storage: &Path) -> Result<Destination, ExportError> {
-        let destination = Destination::at(path, storage)?;
+    /// Looks whether `path` is free, and not in one of `kept`.
+    pub(super) fn new(path: &Path, kept: Kept<'_>) -> Result<Destination, ExportError> {
+        let destination = Destination::at(path, kept)?;
         if destination.path.symlink_metadata().is_ok() {
             return Err(ExportError::Exists(destination.path));
         }
         Ok(destination)
     }
 
-    /// Looks whether `path` is not below `storage`, whatever is there.
-    pub(super) fn at(path: &Path, storage: &Path) -> Result<Destination, ExportError> {
+    /// Looks whether `path` is not in one of `kept`, whatever is there.
+    pub(super) fn at(path: &Path, kept: Kept<'_>) -> Result<Destination, ExportError> {
         let name = path.file_name().ok_or_else(|| ExportError::Exists(path.to_owned()))?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let dir = parent.canonicalize().map_err(ExportError::io("find", parent))?;
         let path = dir.join(name);
-        if lies_in(&dir, storage) {
+        if lies_in(&dir, kept.storage) {
             return Err(ExportError::InStorage(path));
+        }
+        if lies_in(&dir, kept.state_dir) {
+            return Err(ExportError::InStateDir(path));
         }
         let mut hidden = OsString::from(".");
         hidden.push(name);
@@ -100,11 +120,11 @@ fn without_replacing(from: &Path, to: &Path) -> rustix::io::Result<()> {
     if to.symlink_metadata().is_ok() { Err(Errno::EXIST) } else { rustix::fs::rename(from, to) }
 }
 
-/// Whether a directory is the storage, or below it: by identity, so that a second mount or a link does not hide it.
-pub(super) fn lies_in(dir: &Path, storage: &Path) -> bool {
+/// Whether a directory is that one, or below it: by identity, so that a second mount or a link does not hide it.
+fn lies_in(dir: &Path, kept: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
-    let by_name = storage.canonicalize().is_ok_and(|storage| dir.starts_with(storage)) || dir.starts_with(storage);
-    let wanted = identity(storage);
+    let by_name = kept.canonicalize().is_ok_and(|kept| dir.starts_with(kept)) || dir.starts_with(kept);
+    let wanted = identity(kept);
     by_name || wanted.is_some() && dir.ancestors().any(|above| identity(above) == wanted)
 }
 
@@ -116,9 +136,9 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Begins a file that must not be there, outside `storage`.
-    pub fn create(path: &Path, storage: &Path) -> Result<NewFile, ExportError> {
-        let destination = Destination::new(path, storage)?;
+    /// Begins a file that must not be there, outside `kept`.
+    pub fn create(path: &Path, kept: Kept<'_>) -> Result<NewFile, ExportError> {
+        let destination = Destination::new(path, kept)?;
         let partial = destination.partial();
         let file = File::create_new(partial).map_err(ExportError::io("write", partial))?;
         Ok(NewFile { out: Some(BufWriter::new(file)), destination })
@@ -161,6 +181,8 @@ impl Drop for NewFile {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     fn names(dir: &Path) -> Vec<String> {
@@ -173,38 +195,48 @@ mod tests {
     #[test]
     fn a_file_is_there_when_it_is_whole_and_replaces_nothing() {
         let (dir, storage) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let kept = Kept { storage: storage.path(), state_dir: storage.path() };
         let path = dir.path().join("list");
-        let mut dropped = NewFile::create(&path, storage.path()).unwrap();
+        let mut dropped = NewFile::create(&path, kept).unwrap();
         dropped.write_all(b"half").unwrap();
         drop(dropped);
         assert_eq!(names(dir.path()), [""; 0]);
 
-        let mut file = NewFile::create(&path, storage.path()).unwrap();
+        let mut file = NewFile::create(&path, kept).unwrap();
         file.write_all(b"whole").unwrap();
         assert!(!path.exists());
         // Somebody else is faster.
         fs::write(&path, b"another").unwrap();
         assert!(matches!(file.finish(), Err(ExportError::Exists(_))));
         assert_eq!((names(dir.path()), fs::read(&path).unwrap()), (vec!["list".to_owned()], b"another".to_vec()));
-        assert!(matches!(NewFile::create(&path, storage.path()), Err(ExportError::Exists(_))));
+        assert!(matches!(NewFile::create(&path, kept), Err(ExportError::Exists(_))));
 
         fs::remove_file(&path).unwrap();
-        let mut file = NewFile::create(&path, storage.path()).unwrap();
+        let mut file = NewFile::create(&path, kept).unwrap();
         file.write_all(b"whole").unwrap();
         assert_eq!(file.finish().unwrap(), path.canonicalize().unwrap());
         assert_eq!((names(dir.path()), fs::read(&path).unwrap()), (vec!["list".to_owned()], b"whole".to_vec()));
     }
 
     #[test]
-    fn the_storage_is_known_by_any_name() {
+    fn storage_and_state_directory_are_known_by_any_name() {
         let (dir, storage) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::create_dir(storage.path().join("pi")).unwrap();
-        std::os::unix::fs::symlink(storage.path().join("pi"), dir.path().join("link")).unwrap();
+        fs::create_dir(dir.path().join("state")).unwrap();
+        let state_dir = dir.path().join("state");
+        let kept = Kept { storage: storage.path(), state_dir: &state_dir };
+        symlink(storage.path().join("pi"), dir.path().join("link")).unwrap();
         for path in [storage.path().join("list"), storage.path().join("pi/list"), dir.path().join("link/list")] {
-            assert!(matches!(NewFile::create(&path, storage.path()), Err(ExportError::InStorage(_))), "{path:?}");
+            assert!(matches!(NewFile::create(&path, kept), Err(ExportError::InStorage(_))), "{path:?}");
         }
         assert_eq!(names(storage.path()), ["pi"]);
-        assert!(NewFile::create(&dir.path().join("list"), &dir.path().join("not mounted")).is_ok());
-        assert!(NewFile::create(&dir.path().join("none/list"), storage.path()).is_err());
+        symlink(&state_dir, dir.path().join("remembered")).unwrap();
+        for path in [state_dir.join("list"), dir.path().join("remembered/list")] {
+            assert!(matches!(NewFile::create(&path, kept), Err(ExportError::InStateDir(_))), "{path:?}");
+        }
+        assert_eq!(names(&state_dir), [""; 0]);
+        let not_there = dir.path().join("not mounted");
+        assert!(NewFile::create(&dir.path().join("list"), Kept { storage: &not_there, ..kept }).is_ok());
+        assert!(NewFile::create(&dir.path().join("none/list"), kept).is_err());
     }
 }

@@ -20,7 +20,7 @@ use crate::path::DeviceName;
 
 pub use about::BagInfo;
 pub use bag::{Bag, write_bag};
-pub use destination::NewFile;
+pub use destination::{Kept, NewFile};
 pub use effort::{Effort, Known, efforts};
 pub use error::ExportError;
 pub use list::{Listed, write_manifest};

@@ -13,7 +13,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 use super::ExportError;
-use super::destination::{Destination, lies_in};
+use super::destination::Destination;
 use crate::config::Config;
 
 /// Writes `page`, which begins with `opening`, to `path`: a name that is free, or that of a file that begins with it as well.
@@ -35,10 +35,7 @@ pub fn write_page(path: &Path, page: &[u8], opening: &[u8], config: &Config) -> 
     // What a link points to is replaced, and the link stays.
     let real = if path.is_symlink() { path.canonicalize() } else { Ok(path.to_owned()) };
     let real = real.map_err(ExportError::io("find", path))?;
-    let destination = Destination::at(&real, &config.storage)?;
-    if lies_in(destination.dir(), &config.state_dir) {
-        return Err(ExportError::InStateDir(real));
-    }
+    let destination = Destination::at(&real, config.into())?;
     if found.is_none() {
         return write(&destination, page, &|| destination.publish().map(|_| ()));
     }
