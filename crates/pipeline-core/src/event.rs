@@ -369,6 +369,19 @@ pub fn files(number: u64) -> String {
     if number == 1 { "1 file".into() } else { format!("{number} files") }
 }
 
+/// "617 bytes", "15.0 TiB": three digits say enough of what is told to a person.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let unit = usize::try_from(bytes.ilog2() / 10).unwrap_or(0).min(UNITS.len());
+    #[allow(clippy::cast_precision_loss)] // three digits
+    let value = bytes as f64 / (1_u64 << (10 * unit)) as f64;
+    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.digits$} {}", UNITS[unit - 1])
+}
+
 /// Sums of a visit or a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {

@@ -191,6 +191,7 @@ pub fn visit(run: &Run<'_>, device: &Device, mode: Mode) -> Visited {
         counts: Counts::default(),
         due: 0,
         damaged: false,
+        source_failed: None,
         left: Vec::new(),
         left_some: false,
         answered: None,
@@ -214,6 +215,8 @@ struct Session<'a> {
     due: u64,
     /// The stored bytes of some file are not what was stored.
     damaged: bool,
+    /// Why the source directory itself could not be listed.
+    source_failed: Option<String>,
     /// Files that were left for a later visit.
     left: Vec<RelPath>,
     /// Files that nobody named may have been left as well.
@@ -304,11 +307,7 @@ impl Session<'_> {
                 reason: "stored files are not what was stored".into(),
                 hint: Some("the devices keep these files: restore the storage's copies, or move them away".into()),
             },
-            Ok(()) if self.counts.failed > 0 => Outcome::Failed {
-                class: Class::Transient,
-                reason: format!("{} could not be handled", crate::event::files(self.counts.failed)),
-                hint: None,
-            },
+            Ok(()) if self.counts.failed > 0 => self.in_part(),
             Ok(()) => Outcome::Done,
             // A stop makes all kinds of errors. What concerns the data is told all the same.
             Err(error) if self.run.cancel.is_set() && !matches!(error.class(), Class::Integrity | Class::Storage) => {
@@ -316,6 +315,18 @@ impl Session<'_> {
             }
             Err(error) => Outcome::broken_off(&error),
         }
+    }
+
+    /// Not all could be handled.
+    fn in_part(&self) -> Outcome {
+        let (reason, hint) = match &self.source_failed {
+            Some(reason) => (
+                format!("the source directory {} can't be listed: {reason}", self.settings().source.display()),
+                Some("the disk that holds it may not be mounted there, or `source` may name another place".into()),
+            ),
+            None => (format!("{} could not be handled", crate::event::files(self.counts.failed)), None),
+        };
+        Outcome::Failed { class: Class::Transient, reason, hint }
     }
 
     fn name(&self) -> &DeviceName {
@@ -357,6 +368,9 @@ impl Session<'_> {
     fn failed(&mut self, path: Option<RelPath>, reason: String) {
         self.counts.failed += 1;
         self.outstanding.add(path.as_ref(), LeftKind::Failed, &reason);
+        if path.is_none() {
+            self.source_failed = Some(reason.clone());
+        }
         path.iter().for_each(|path| self.left(path));
         self.tell(&Event::FileFailed { device: self.name().clone(), path, reason });
     }

@@ -327,7 +327,7 @@ impl Session<'_> {
             return Ok(true);
         }
         archive.check_room(MAX_CONTENT_BYTES, 1)?;
-        let reason = format!("the storage has no room for its {} bytes", entry.identity.size);
+        let reason = format!("the storage has no room for its {}", crate::event::size(entry.identity.size));
         self.failed(Some(entry.path.clone()), reason);
         Ok(false)
     }
