@@ -115,8 +115,10 @@ impl Monitors {
         let Some(ping) = &self.ping else { return Ok(()) };
         // The other way round the switch would take the run for one that does not end.
         let starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let at = Instant::now();
         let started = starting.and_then(|thread| thread.join().ok()).unwrap_or(Ok(()));
-        let ended = if exit == Exit::Done { ping.success(summary) } else { ping.fail(summary) };
+        let waited = at.elapsed();
+        let ended = if exit == Exit::Done { ping.success(summary, waited) } else { ping.fail(summary, waited) };
         // One warning is enough.
         ended.and(started)
     }

@@ -1,7 +1,7 @@
 //! The dead-man's switch: somebody elsewhere who raises the alarm when a run fails, or when no run is heard of for too long.
 //!
 //! Speaks as <https://healthchecks.io/docs/http_api/> has it: `URL/start` when a run begins, the URL itself when it has done its
-//! work, `URL/fail` when it has not. Guarantees that nothing takes longer than [`Limits::overall`], and that the URL, which is
+//! work, `URL/fail` when it has not. Guarantees that no call takes longer than it may, and that the URL, which is
 //! as good as a password, gets into no message. Leaves to others: when to call, and that a failure to call is none of the run.
 
 use std::time::Duration;
@@ -17,12 +17,15 @@ use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 pub struct Limits {
     /// Until the connection stands.
     pub connect: Duration,
-    /// From the first look-up of the name to the answer.
+    /// From the first look-up of the name to the answer, at the start of a run: its end waits for what is left of that.
+    pub start: Duration,
+    /// So long the end of a run waits at most, for both calls.
     pub overall: Duration,
 }
 
-/// For a call that the end of a run waits for.
-pub const LIMITS: Limits = Limits { connect: Duration::from_secs(5), overall: Duration::from_secs(10) };
+/// A switch that says nothing holds up the end of a run for ten seconds, however short the run was.
+pub const LIMITS: Limits =
+    Limits { connect: Duration::from_secs(4), start: Duration::from_secs(4), overall: Duration::from_secs(10) };
 
 /// A switch, by its URL.
 #[derive(Debug)]
@@ -39,7 +42,6 @@ impl Ping {
         let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier);
         let config = Agent::config_builder()
             .timeout_connect(Some(limits.connect))
-            .timeout_global(Some(limits.overall))
             .tls_config(tls.build())
             .user_agent(concat!("pipeline/", env!("CARGO_PKG_VERSION")))
             // Between two calls lies a run: a connection that was kept would be dead.
@@ -49,27 +51,36 @@ impl Ping {
 
     /// A run has begun.
     pub fn start(&self) -> Result<(), Failure> {
-        self.result(self.agent.get(with_suffix(&self.url, "/start")).call())
+        let call = self.agent.get(with_suffix(&self.url, "/start"));
+        let limit = self.limits.start;
+        self.result(call.config().timeout_global(Some(limit)).build().call(), limit)
     }
 
-    /// A run has done its work; one line about it.
-    pub fn success(&self, summary: &str) -> Result<(), Failure> {
-        self.result(self.agent.post(with_suffix(&self.url, "")).send(summary))
+    /// A run has done its work; one line about it. Its end has waited for so long already.
+    pub fn success(&self, summary: &str, waited: Duration) -> Result<(), Failure> {
+        self.end("", summary, waited)
     }
 
-    /// A run has failed; one line about it.
-    pub fn fail(&self, summary: &str) -> Result<(), Failure> {
-        self.result(self.agent.post(with_suffix(&self.url, "/fail")).send(summary))
+    /// A run has failed; one line about it. Its end has waited for so long already.
+    pub fn fail(&self, summary: &str, waited: Duration) -> Result<(), Failure> {
+        self.end("/fail", summary, waited)
     }
 
-    fn result<T>(&self, answer: Result<T, ureq::Error>) -> Result<(), Failure> {
+    fn end(&self, suffix: &str, summary: &str, waited: Duration) -> Result<(), Failure> {
+        // Nobody waits for longer than a call at the start may take, so something is left.
+        let limit = self.limits.overall.saturating_sub(waited.min(self.limits.start));
+        let call = self.agent.post(with_suffix(&self.url, suffix));
+        self.result(call.config().timeout_global(Some(limit)).build().send(summary), limit)
+    }
+
+    fn result<T>(&self, answer: Result<T, ureq::Error>, limit: Duration) -> Result<(), Failure> {
         let error = match answer {
             Ok(_) => return Ok(()),
             Err(error) => error,
         };
         let why = match &error {
             ureq::Error::StatusCode(code) => format!("it answers with status {code}"),
-            ureq::Error::Timeout(_) => format!("no answer within {} s", self.limits.overall.as_secs()),
+            ureq::Error::Timeout(_) => format!("no answer within {} s", limit.as_secs()),
             ureq::Error::HostNotFound => "its name is not known".into(),
             ureq::Error::Io(error) => describe(error),
             // In ureq's words it would hold the URL.
@@ -140,18 +151,22 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let short = Duration::from_millis(100);
         let url = format!("http://{}/secret", silent.local_addr().unwrap());
-        let failure = Ping::new(&url, Limits { connect: short, overall: short }).start().unwrap_err();
-        let expected =
-            format!("the dead-man's switch at {} was not told: no answer within 0 s", silent.local_addr().unwrap());
-        assert_eq!(failure.what, expected);
+        let limits = Limits { connect: short, start: short, overall: Duration::from_millis(1_200) };
+        let ping = Ping::new(&url, limits);
+        let expected = |seconds| {
+            let host = silent.local_addr().unwrap();
+            format!("the dead-man's switch at {host} was not told: no answer within {seconds} s")
+        };
+        assert_eq!(ping.start().unwrap_err().what, expected(0));
+        // What the start took is taken off, and no more than that, however long the thread was in coming.
+        assert_eq!(ping.fail("", Duration::ZERO).unwrap_err().what, expected(1));
+        assert_eq!(ping.success("", Duration::from_secs(9)).unwrap_err().what, expected(1));
     }
 
     #[test]
     fn a_run_is_held_up_for_seconds_at_most() {
-        let (connect, overall) = (LIMITS.connect.as_secs(), LIMITS.overall.as_secs());
         let ping = Ping::new("https://x.example/", LIMITS);
-        let timeouts = ping.agent.config().timeouts();
-        assert_eq!((timeouts.connect, timeouts.global), (Some(LIMITS.connect), Some(LIMITS.overall)));
-        assert_eq!((connect, overall), (5, 10));
+        assert_eq!(ping.agent.config().timeouts().connect, Some(LIMITS.connect));
+        assert_eq!([LIMITS.connect, LIMITS.start, LIMITS.overall].map(|limit| limit.as_secs()), [4, 4, 10]);
     }
 }

@@ -55,6 +55,7 @@ const SOURCE: &str = "source is the full path of a directory on the device: /hom
 const STORAGE: &str = "storage is the full path of a directory on this machine: /mnt/san/shared/Shared";
 const GLOBS: &str = "globs are in quotes, in a list: [\"*.jpg\", \"raw/**/*.csv\", \"cache/\"]";
 const FULL_PATH: &str = "a full path, or one that starts with ~/";
+const TEXTFILE: &str = "a full path whose name ends in .prom: node_exporter reads no other";
 const DELETE_SECTION: &str = "delete is a section; to keep all files on the device: delete: { after: never }";
 const VERSIONS_SECTION: &str =
     "versions is a section; to keep only the newest content of a database: versions: { replace: [\"*.db\"] }";
@@ -112,7 +113,7 @@ pub(super) fn read(document: &Document<'_>, surroundings: &Surroundings) -> Resu
         read_back: top
             .choice("read_back", &[("auto", ReadBack::Auto), ("always", ReadBack::Always)])?
             .unwrap_or(ReadBack::Auto),
-        metrics: top.text("metrics", FULL_PATH, path)?,
+        metrics: top.text("metrics", TEXTFILE, |text| path(text).filter(|path| is_textfile(path)))?,
         ping: top.text("ping", "ping is a URL: https://hc-ping.com/…", url)?,
         notify: match top.section("notify", NOTIFY, NOTIFY_SECTION)? {
             Some(section) => notify(&section, surroundings)?,
@@ -122,6 +123,11 @@ pub(super) fn read(document: &Document<'_>, surroundings: &Surroundings) -> Resu
         devices: devices(&top)?,
         onboarding,
     })
+}
+
+/// Whether node_exporter's textfile collector would read it.
+fn is_textfile(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "prom")
 }
 
 /// Reads a file that may lack what it must have for a run.
