@@ -92,7 +92,9 @@ fn a_browser_shows_the_page_whole_at_a_desk_and_on_a_phone() {
     assert!(text.contains("&lt;b&gt;moving&lt;/b&gt;") && !text.contains("<script") && !text.contains("<b>"), "{text}");
     let last_week = run(pipeline(&config).args(["report", "--since", "7d", "-o", "-"])).expect(0).stdout;
     assert!(last_week.len() < text.len() / 2, "a year is {} bytes, a week {}", text.len(), last_week.len());
-    run(pipeline(&config).args(["report", "--since", "yesteryear"])).expect(2);
+    for since in ["yesteryear", "9999-01-01"] {
+        run(pipeline(&config).args(["report", "--since", since])).expect(2);
+    }
     run(pipeline(&config).arg("report").arg("-o").arg(dir.path().join("nowhere/page.html"))).expect(78);
     let catalog = dir.path().join("state/catalog.db");
     let notes = dir.path().join("notes");

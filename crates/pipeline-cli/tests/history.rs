@@ -98,6 +98,8 @@ fn the_past_word_for_word() {
         &[
             &["history"],
             &["history", "runs", "--all", "--last", "3"],
+            &["history", "runs", "raspberry10"],
+            &["history", "runs", "raspberry10", "--since", "2026-11-20 23:30"],
             &["history", "--since", "2026-11-20 23:30", "--until", "2026-11-20 23:40"],
             &["history", "devices"],
             &["history", "devices", "raspberry10", "--since", "2026-11-21"],
@@ -113,6 +115,7 @@ fn the_past_word_for_word() {
         &[
             &["history", "runs", "--json", "--last", "2"],
             &["history", "runs", "--csv", "--last", "1"],
+            &["history", "runs", "raspberry2", "--json"],
             &["history", "devices", "--json"],
             &["history", "devices", "raspberry2", "--csv"],
             &["history", "visits", "raspberry2", "--json"],
@@ -215,6 +218,7 @@ fn what_can_not_be_listed_is_said() {
         &home,
         &[
             &["history", "visits", "raspbery2"],
+            &["history", "runs", "raspbery2"],
             &["history", "files", "--path", "a{"],
             &["history", "--since", "yesterday"],
             &["history", "--since", "1d", "--until", "2d"],

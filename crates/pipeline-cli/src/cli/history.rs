@@ -20,7 +20,7 @@ pub struct HistoryArgs {
 #[derive(Debug, Subcommand)]
 pub enum HistoryCommand {
     /// Runs, the newest last; those with nothing to do together
-    Runs(RunsArgs),
+    Runs(OfDevices),
     /// Devices: how often each was reached, what came from it and when last
     Devices(DevicesArgs),
     /// Stretches of visits that ended in the same way: since when a device is offline, what it failed of before
@@ -49,6 +49,17 @@ pub struct Last {
 }
 
 /// Options of `pipeline history runs`.
+#[derive(Debug, Args)]
+pub struct OfDevices {
+    /// Only runs that received files from these devices; the numbers stay those of the whole run [default: all runs]
+    #[arg(value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// Which, and how.
+    #[command(flatten)]
+    pub runs: RunsArgs,
+}
+
+/// Options of a list of runs.
 #[derive(Debug, Args)]
 pub struct RunsArgs {
     /// Began from then on: '7d' ago, '2026-11-01', '2026-11-01 18:00' (local time), or '2026-11-01T18:00:00Z'

@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use pipeline_core::clock::now_ns;
 use pipeline_core::export::write_page;
-use pipeline_core::report::report;
+use pipeline_core::report::{ReportError, report};
 use program::exit::Exit;
 use program::failure::Failure;
 use program::words::printable;
@@ -26,7 +26,11 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<Exit, Failure> {
     let zone = TimeZone::system();
     let period = period(args.since.as_deref(), None)?;
     let report =
-        report(&config, fleet.ok().as_deref(), period.from_ns, now_ns()).map_err(|error| Failure::of(&error))?;
+        report(&config, fleet.ok().as_deref(), period.from_ns, now_ns()).map_err(|error| match error {
+            // What was typed is wrong, not what is configured.
+            ReportError::NotYet => Failure { exit: Exit::Usage, ..Failure::of(&error) },
+            error => Failure::of(&error),
+        })?;
     let page = page::render(&report, &zone);
     if args.output == Path::new("-") {
         context.ui.result(&page);

@@ -46,18 +46,23 @@ pub enum ReportError {
     /// There is no catalog, or it can't be read.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// What is yet to come.
+    #[error("that time is yet to come")]
+    NotYet,
 }
 
 impl Classified for ReportError {
     fn class(&self) -> Class {
         match self {
             ReportError::Catalog(error) => error.class(),
+            ReportError::NotYet => Class::Config,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             ReportError::Catalog(error) => error.hint(),
+            ReportError::NotYet => Some("a report looks back: `--since 30d`, or a date that has been".into()),
         }
     }
 }
@@ -73,6 +78,9 @@ pub fn report(
     since_ns: Option<i64>,
     at_ns: i64,
 ) -> Result<Report, ReportError> {
+    if since_ns.is_some_and(|since| since > at_ns) {
+        return Err(ReportError::NotYet);
+    }
     let history = History::open(&config.state_dir)?;
     let remembered = || fleet::remembered(config, history.sources().iter().map(|source| &source.device)).into();
     let fleet: Cow<'_, [fleet::Device]> = fleet.map_or_else(remembered, Cow::Borrowed);

@@ -31,8 +31,8 @@ pub fn run(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
     let history = History::open(&config.state_dir).map_err(|error| Failure::of(&error))?;
     let list = List { context, history, zone: TimeZone::system() };
     match &args.command {
-        None => runs::list(&list, &args.runs)?,
-        Some(HistoryCommand::Runs(args)) => runs::list(&list, args)?,
+        None => runs::list(&list, &[], &args.runs)?,
+        Some(HistoryCommand::Runs(args)) => runs::list(&list, &args.hosts, &args.runs)?,
         Some(HistoryCommand::Devices(args)) => devices::list(&list, args)?,
         Some(HistoryCommand::Visits(args)) => visits::list(&list, args)?,
         Some(HistoryCommand::Files(args)) => files::list(&list, args)?,

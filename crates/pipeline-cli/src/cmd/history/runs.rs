@@ -24,14 +24,24 @@ const COLUMNS: [Column; 7] = [
     Column::left("besides"),
 ];
 
-pub fn list(list: &List<'_>, args: &RunsArgs) -> Result<(), Failure> {
+/// The runs of the time that is meant; with `hosts` those that received anything from these devices.
+pub fn list(list: &List<'_>, hosts: &[String], args: &RunsArgs) -> Result<(), Failure> {
     let period = selection::period(args.since.as_deref(), args.until.as_deref())?;
+    let devices = selection::devices(&list.history, hosts)?;
+    let brought = match devices.is_empty() {
+        true => None,
+        false => Some(list.history.runs_of(&devices).map_err(|error| Failure::of(&error))?),
+    };
+    let is_meant = |run: &RunRow| brought.as_ref().is_none_or(|brought| brought.contains(&run.run));
     if let Some(out) = Rows::of(args.form) {
-        return written(list, args, out, &period);
+        return written(list, args, out, &period, &is_meant);
     }
     let most = most(args.last.last);
     let (mut lines, mut older) = (VecDeque::<Line>::new(), false);
     let listed = list.history.runs(&period, Order::NewestFirst, &mut |run| {
+        if !is_meant(&run) {
+            return ControlFlow::Continue(());
+        }
         if !args.all && lines.front_mut().is_some_and(|line| line.takes(&run)) {
             return ControlFlow::Continue(());
         }
@@ -44,6 +54,7 @@ pub fn list(list: &List<'_>, args: &RunsArgs) -> Result<(), Failure> {
     });
     listed.map_err(|error| Failure::of(&error))?;
     let remark = match (lines.is_empty(), older) {
+        (true, _) if brought.is_some() => Some(nothing("no run received anything from there", &period)),
         (true, _) => Some(nothing("there was no run", &period)),
         (false, true) => Some("older runs are not shown: ask for more with --last, or for a time with --since".into()),
         (false, false) => None,
@@ -58,12 +69,16 @@ fn written(
     args: &RunsArgs,
     mut out: Rows,
     period: &pipeline_core::period::Period,
+    is_meant: &dyn Fn(&RunRow) -> bool,
 ) -> Result<(), Failure> {
     let mut written: io::Result<()> = Ok(());
     let failed = |error| Failure::of(&error);
     match args.last.last {
         None => {
             let each = &mut |run: RunRow| {
+                if !is_meant(&run) {
+                    return ControlFlow::Continue(());
+                }
                 written = out.write(&rows::Run::from(&run));
                 if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
@@ -72,6 +87,9 @@ fn written(
         Some(last) => {
             let mut newest = VecDeque::new();
             let each = &mut |run: RunRow| {
+                if !is_meant(&run) {
+                    return ControlFlow::Continue(());
+                }
                 newest.push_front(rows::Run::from(&run));
                 if newest.len() < most(Some(last)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };

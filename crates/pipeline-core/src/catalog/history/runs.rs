@@ -1,11 +1,13 @@
 //! Runs, one by one.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use rusqlite::{Row, params};
 
 use super::{History, Order, RunEndings, RunRow, RunSums, unsigned, unsigned_or_none};
 use crate::catalog::CatalogError;
+use crate::config::HostPattern;
 use crate::error::Class;
 use crate::period::Period;
 
@@ -37,6 +39,21 @@ impl History {
             Ok(())
         };
         query().map_err(self.failed("listing runs"))
+    }
+
+    /// The runs that received files from these devices.
+    pub fn runs_of(&self, devices: &[HostPattern]) -> Result<HashSet<i64>, CatalogError> {
+        let query = || {
+            let mut statement = self.conn.prepare("SELECT DISTINCT run FROM file WHERE source = ?1")?;
+            let mut runs = HashSet::new();
+            for source in self.chosen(devices) {
+                for run in statement.query_map([source.id], |row| row.get(0))? {
+                    runs.insert(run?);
+                }
+            }
+            Ok(runs)
+        };
+        query().map_err(self.failed("looking for the runs of a device"))
     }
 
     /// How the runs that began in a period ended, counted: a year has half a million of them.
