@@ -141,7 +141,9 @@ fn a_device_that_answers_and_fails_is_no_success() {
     scene.pipeline(&["sync"]).expect(0);
     let success = metric(&scene, "device_last_success_timestamp_seconds", "raspberry1");
     fs::rename(scene.fleet.pi(1).source(), scene.fleet.pi(1).source().with_extension("gone")).unwrap();
-    scene.pipeline(&["sync"]).expect(3);
+    let failed = scene.pipeline(&["sync"]).expect(3);
+    let told = format!("raspberry1: the source directory {} can't be listed: ", scene.fleet.pi(1).source().display());
+    assert!(failed.stdout.contains(&told), "{failed:?}");
     let start = ("GET /start", "");
     assert_called(&switch, &[start, ("POST ", "exit 0: "), start, ("POST /fail", "exit 3: ")]);
     assert_eq!(metric(&scene, "device_reachable", "raspberry1"), "1");

@@ -25,12 +25,11 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<Exit, Failure> {
     });
     let zone = TimeZone::system();
     let period = period(args.since.as_deref(), None)?;
-    let report =
-        report(&config, fleet.ok().as_deref(), period.from_ns, now_ns()).map_err(|error| match error {
-            // What was typed is wrong, not what is configured.
-            ReportError::NotYet => Failure { exit: Exit::Usage, ..Failure::of(&error) },
-            error => Failure::of(&error),
-        })?;
+    let report = report(&config, fleet.ok().as_deref(), period.from_ns, now_ns()).map_err(|error| match error {
+        // What was typed is wrong, not what is configured.
+        ReportError::NotYet => Failure { exit: Exit::Usage, ..Failure::of(&error) },
+        error => Failure::of(&error),
+    })?;
     let page = page::render(&report, &zone);
     if args.output == Path::new("-") {
         context.ui.result(&page);

@@ -36,7 +36,9 @@ pub fn head(report: &Report, times: &Times) -> Markup {
 }
 
 fn held(hold: &Hold, times: &Times) -> Markup {
-    let time = |text: &Option<String>| text.as_ref().map(|text| text.parse().map_or_else(|_| text.clone(), |time| times.moment_of(time)));
+    let time = |text: &Option<String>| {
+        text.as_ref().map(|text| text.parse().map_or_else(|_| text.clone(), |time| times.moment_of(time)))
+    };
     let part = |word: &str, text: &Option<String>| text.as_ref().map(|text| format!(" {word} {}", printable(text)));
     html! {
         p.held role="status" {

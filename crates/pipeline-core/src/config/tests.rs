@@ -103,6 +103,15 @@ fn every_key_is_heard() {
 }
 
 #[test]
+fn a_textfile_has_the_name_that_its_reader_takes() {
+    for name in ["/m/pipeline.txt", "/m/pipeline", "/m/.prom", "m.prom"] {
+        let error = parse(&format!("{MINIMAL}metrics: {name}\n")).unwrap_err();
+        assert!(error.hint().unwrap().contains("ends in .prom"), "{name}");
+    }
+    assert_eq!(parse(&format!("{MINIMAL}metrics: ~/m.prom\n")).unwrap().metrics, Some("/home/bee/m.prom".into()));
+}
+
+#[test]
 fn a_command_is_told_of_changes_and_without_one_nobody_is() {
     let notify = |text: &str| parse(&format!("{MINIMAL}notify: {text}\n")).unwrap().notify;
     let (program, arguments) = ("/bin/true".into(), vec![]);

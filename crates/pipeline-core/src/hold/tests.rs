@@ -139,6 +139,21 @@ fn placed_replaced_released() {
 }
 
 #[test]
+fn a_directory_of_its_name_is_moved_aside_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 1..=2 {
+        let file = dir.path().join(FILE_NAME);
+        fs::create_dir_all(file.join("somebody's")).unwrap();
+        assert!(read(dir.path()).is_held());
+        let hint = place(dir.path(), "alice", None, None).unwrap_err().hint().unwrap();
+        assert!(hint.contains("a directory has the name of the hold") && hint.contains("pipeline release"), "{hint}");
+        assert!(release(dir.path()).unwrap().is_held());
+        assert_eq!(read(dir.path()), Standing::Free);
+        assert!(dir.path().join(format!("{FILE_NAME}.{number}/somebody's")).is_dir());
+    }
+}
+
+#[test]
 fn where_nothing_can_be_written_it_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let gone = dir.path().join("gone");
@@ -204,6 +219,10 @@ fn ends_as_people_write_them() {
         assert_eq!(read(text), Err(UntilError::NotATime(text.into())), "{text}");
     }
     for text in ["0s", "2026-10-20T12:00:00Z", "2026-10-19", "2020-01-01 10:00"] {
-        assert_eq!(read(text), Err(UntilError::Past { text: text.into(), now: "2026-10-20 13:00:00 BST".into() }), "{text}");
+        assert_eq!(
+            read(text),
+            Err(UntilError::Past { text: text.into(), now: "2026-10-20 13:00:00 BST".into() }),
+            "{text}"
+        );
     }
 }

@@ -162,6 +162,22 @@ fn a_file_that_was_not_received() {
 }
 
 #[test]
+fn what_is_damaged_here_may_be_whole_on_its_device() {
+    let lying = |lies: Lies, removed: Option<When>| {
+        file(&facts(vec![Row { lies, removed, ..row("bees/a.jpg") }]), &Standing::Free)
+    };
+    let otherwise = Lies::Otherwise { found: "a file of 0 bytes, where 3 were stored".into() };
+    let kept = lying(otherwise.clone(), None);
+    let advice = "But there is a file of 0 bytes, where 3 were stored. raspberry31 still has it: move what lies there out of the storage; \
+         once it is due to leave raspberry31 it is received again, or copy it from there by hand under the very same name.";
+    assert!(kept.contains(advice) && !kept.contains("backup"), "{kept}");
+    let kept = lying(Lies::Missing, None);
+    assert!(kept.contains("But nothing lies there now. raspberry31 still has it: once it is due"), "{kept}");
+    let left = lying(otherwise, Some(NOW));
+    assert!(left.contains("look for it in a backup of the storage.") && !left.contains("still has it"), "{left}");
+}
+
+#[test]
 fn contents_that_are_elsewhere() {
     let rival = Rival {
         device: "raspberry32".into(),
