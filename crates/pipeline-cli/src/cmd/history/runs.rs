@@ -57,7 +57,7 @@ pub fn list(list: &List<'_>, hosts: &[String], args: &RunsArgs) -> Result<(), Fa
         (true, _) if brought.is_some() => Some(nothing("no run received anything from there", &period)),
         (true, _) => Some(nothing("there was no run", &period)),
         (false, true) => Some("older runs are not shown: ask for more with --last, or for a time with --since".into()),
-        (false, false) => None,
+        (false, false) => brought.map(|_| "the numbers are those of whole runs, with all their devices".into()),
     };
     let table: Vec<_> = lines.iter().map(|line| line.cells(list)).collect();
     list.table(&COLUMNS, &table, remark.as_deref());
