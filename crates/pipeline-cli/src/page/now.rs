@@ -158,7 +158,7 @@ pub fn table(report: &Report, times: &Times) -> Markup {
                     th scope="col" { "Card" }
                     th.n scope="col" { "Full in" }
                     th.n.more scope="col" { "Waiting" }
-                    th.n.more scope="col" { "Received, still on it" }
+                    th.n.more scope="col" { "Received," br; "still on it" }
                     th.n.more scope="col" { "Last new file" }
                     th.n.more scope="col" { "Last success" }
                 }
@@ -183,7 +183,7 @@ fn row(device: &Device, times: &Times) -> Markup {
             td.n { (or_dash(device.card.full_in.map(long))) }
             td.n.more { (size(device.waiting)) }
             td.n.more { (size(device.kept)) }
-            td.n.more { span.age { (or_dash(device.newest_ns.map(|ns| times.ago(ns)))) } @if device.silent.is_some() { " " span.flag { "silent" } } }
+            td.n.more.new { span.age { (or_dash(device.newest_ns.map(|ns| times.ago(ns)))) } @if device.silent.is_some() { " " span.flag { "silent" } } }
             td.n.more { span.age { (or_dash(device.succeeded_ns.map(|ns| times.ago(ns)))) } }
         }
     }
