@@ -3,7 +3,7 @@
 //! Guarantees bounded waiting, as every [`Link`], and bounded memory whatever the server sends. Nothing is sent before something
 //! is waited for, so that many small requests travel together. Leaves to its users which requests are under way.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -105,7 +105,11 @@ impl Client {
         }
         let sent = (&self.out).write_all(&self.pending);
         self.pending.clear();
-        sent.map_err(|e| self.broken.by(WireError::Io(e)))
+        match sent {
+            // Who listens no more has said why, if at all, in what is still to be read.
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+            sent => sent.map_err(|e| self.broken.by(WireError::Io(e))),
+        }
     }
 
     fn take_packet(&mut self) -> Result<(), RemoteError> {
@@ -126,7 +130,7 @@ impl Client {
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), RemoteError> {
         let error = match self.input.read_exact(buffer) {
             Ok(()) => return Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => WireError::Ended,
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => WireError::Ended,
             Err(e) => WireError::Io(e),
         };
         Err(self.broken.by(error))
