@@ -4,12 +4,21 @@ use std::fs;
 
 use local_fleet::Fleet;
 
-use crate::scene::{PI_PASSWORD, Scene, authorized};
+use crate::scene::{JUMP_PASSWORD, PI_PASSWORD, Scene, authorized, fingerprint};
 
 #[test]
 fn nowhere_to_pin_it_and_two_names_for_one_machine() {
     let scene = Scene::new(Fleet::builder().pis(2).ids(&[31, 34]));
-    scene.init(&[]).expect(0);
+    // A configuration that is there and says nothing gets what is known; what a run needs besides is told.
+    fs::create_dir_all(scene.fleet.config_file().parent().unwrap()).unwrap();
+    fs::write(scene.fleet.config_file(), "# mine\n").unwrap();
+    let (args, listed) = (scene.init_args(), fingerprint(scene.fleet.jump()));
+    let storage = args.iter().position(|arg| arg == "--storage").unwrap();
+    let args: Vec<&str> = args.iter().take(storage).map(String::as_str).collect();
+    let init = [&args[..], &["--fingerprint", &listed, "--password-stdin"]].concat();
+    scene.keytool(&init, JUMP_PASSWORD).expect(0).says(&["there is more to write", "'storage' is missing"]);
+    let yaml = fs::read_to_string(scene.fleet.config_file()).unwrap();
+    assert!(yaml.starts_with("# mine\nsource: ") && yaml.contains("hosts: [\"raspberry[1-999]\"]\n"), "{yaml}");
     let (one, two) = (scene.fleet.pi(31), scene.fleet.pi(34));
     let config = scene.home(".ssh/config");
     let plain = fs::read_to_string(&config).unwrap();
@@ -28,6 +37,12 @@ fn nowhere_to_pin_it_and_two_names_for_one_machine() {
         assert_eq!((authorized(two).lines().count(), pins("raspberry34")), (1, 1), "{file}");
         scene.add_pi(&["31", "--dry-run"], "").expect(3).says(&[words]);
     }
+    // A Pi is no jump host, whoever says that it is the right one.
+    let (port, listed) = (two.port().to_string(), fingerprint(two));
+    let as_jump = ["init", "--alias", "other", "--host", "127.0.0.1", "--port", &port, "--user", "pi"];
+    let refused = scene.keytool(&[&as_jump[..], &["--fingerprint", &listed, "--password-stdin"]].concat(), PI_PASSWORD);
+    refused.expect(3).says(&["which is the host key of 'raspberry34' too"]);
+    assert!(!scene.home(".ssh/other").exists());
     let log = fs::read_to_string(one.log()).unwrap();
     assert!(!log.contains("Accepted") && !log.contains("Failed password"), "{log}");
     let before = fs::read_to_string(scene.home(".ssh/known_hosts")).unwrap();
