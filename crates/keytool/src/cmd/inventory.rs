@@ -44,16 +44,16 @@ pub fn run(context: &Context, args: &InventoryArgs) -> Result<Exit, Failure> {
 
 /// Whoever can't be reached by its entry is not in it, and keeps no other out.
 fn list(pis: &[Pi], registry: &Registry, context: &Context) -> Value {
-    let mut hosts = Map::new();
+    let (mut hosts, mut names) = (Map::new(), Vec::new());
     for pi in pis {
         match variables(pi, registry, context) {
             Ok(variables) => {
+                names.push(pi.name.as_str());
                 hosts.insert(pi.name.to_string(), variables);
             }
             Err(error) => context.ui.streams.warning(&failed(error)),
         }
     }
-    let names: Vec<&String> = hosts.keys().collect();
     let jump = Some(&registry.onboarding().jump).filter(|jump| registry.entry(jump) != Entry::None);
     json!({
         "_meta": { "hostvars": hosts },
