@@ -8,7 +8,8 @@
 #   1. rustup, where it can add a target;
 #   2. Debian's rustc, the installed one or else the newest, unpacked below target/agents together with the standard library
 #      of the foreign architecture. Nothing is installed, and apt's settings stay as they are.
-# AGENTS_RUST=debian takes the second even where the first would do.
+# AGENTS_RUST=debian takes the second even where the first would do. The Rust that Debian 12 came out with, 1.85, is too old for the
+# agent alone, too: sha2 needs 1.88. Its security archive has a newer one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 host=$(rustc -vV | sed -n 's/^host: //p')
