@@ -250,6 +250,8 @@ fn who_may_only_read_sees_the_fleet_and_its_past() {
     among_own_mounts(|| {
         let scene = Scene::bare(Fleet::builder().pis(1));
         let state = Disk::mount(&scene.fleet.state_dir(), 16 * MIB);
+        // With room, whatever is left on this computer's own disk.
+        let _disks = [scene.fleet.pi(1).source(), scene.fleet.storage()].map(|place| Disk::mount(&place, 16 * MIB));
         scene.pipeline(&["init"]).expect(0);
         scene.write(1, "a.jpg", b"one");
         scene.sync().expect(0);
