@@ -19,7 +19,7 @@ use program::manual::ManualArgs;
 /// From a fresh card to a Pi in the fleet: keys, host keys and OpenSSH entries, on this machine and on the others.
 ///
 /// Every command can be run again and does only what is missing. Exit status: 0 done, 1 unexpected, 2 usage, 3 some Pi
-/// failed, 4 nothing could be reached, 5 a disk here is full or read-only, 7 another keytool is at work, 78 configuration, 129, 130 or
+/// failed, 4 nothing could be reached, 5 a disk here is full or read-only, 7 another keytool is changing the same files, 78 configuration, 129, 130 or
 /// 143 stopped by a signal.
 #[derive(Debug, Parser)]
 #[command(name = "keytool", version, propagate_version = true, max_term_width = 100)]

@@ -10,10 +10,11 @@ use program::failure::Failure;
 
 use super::fleet::{self, Named};
 use super::person::{Asker, EntranceArgs};
+use super::tunnel::TUNNEL_KEY;
 use super::{Context, rotate, typed_ids};
 use crate::authorized_keys::{self, AuthorizedKeysError, Key};
 use crate::changes::Change;
-use crate::key::KeyError;
+use crate::key::{self, KeyError};
 use crate::known_hosts;
 use crate::local::LocalError;
 use crate::onboard::OnboardError;
@@ -94,6 +95,9 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
             let key = context.places.show(&pi.key);
             case.row.notes.push(format!("'{with}' is reached with the key {key} too: it stays where it is"));
         }
+        // The key may be gone from its place when this is told.
+        let is_locked = key::load(&pi.key).is_ok_and(|key| key.is_some_and(|key| key.encrypted));
+        let has_tunnel = context.places.key(&format!("{}{TUNNEL_KEY}", pi.name)).exists();
         match editor.perform(|| decide(context, case, pi, shared.is_some(), &stamp)) {
             Ok(words) if words.is_empty() => case.row.notes.push("nothing to do here: nothing of it is there".into()),
             Ok(words) => case.row.notes.extend(words),
@@ -105,8 +109,12 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
                 Err(error) => case.fail(Problem::of(&error)),
             }
         }
+        if has_tunnel {
+            let words = "the jump host's line for the key of its tunnel stays";
+            case.row.notes.push(format!("{words}: 'keytool tunnel {} --revoke-jump' takes it out", pi.id));
+        }
         if case.row.installed == Step::Failed {
-            case.row.problem.get_or_insert_with(|| unseen(pi));
+            case.row.problem.get_or_insert_with(|| unseen(pi, is_locked));
         }
     }
     let rows: Vec<Row> = cases.into_iter().map(|case| case.row).chain(strays).collect();
@@ -185,13 +193,15 @@ fn must_be_told(error: &OnboardError) -> bool {
 }
 
 /// Our key was refused: somebody may have bound it to another place, or taken it out, which an interrupted one of us may have done.
-fn unseen(pi: &Pi) -> Problem {
+fn unseen(pi: &Pi, is_locked: bool) -> Problem {
     let name = &pi.name;
+    let why = match is_locked {
+        true => "the key has a passphrase, and no ssh-agent holds it".to_owned(),
+        false => format!("{name} does not let our key in"),
+    };
     Problem {
         class: Class::Config,
-        what: format!(
-            "{name} does not let our key in, so nobody could see whether its authorized_keys still has a line for it"
-        ),
+        what: format!("{why}, so nobody could see whether authorized_keys on {name} still has a line for it"),
         hint: Some(format!(
             "look there for a line that ends with 'pipeline {name}'; next time, --password-stdin or --identity gets in"
         )),

@@ -96,5 +96,12 @@ fn what_is_not_as_people_may_think() {
     let line = fs::read_to_string(scene.home(".ssh/known_hosts")).unwrap().lines().count();
     let place = format!("~/.ssh/known_hosts:{line}");
     scene.keytool(&["fingerprint", "34"], "").expect(3).says(&[&format!("take its name out of {place} by hand, and ")]);
-    scene.keytool(&["remove-pi", "34", "--offline"], "").expect(0).says(&[&format!("the host key in {place} stays")]);
+    append(&scene, ".ssh/raspberry34-tunnel.pub", &format!("{OTHER} tunnel of raspberry34\n"));
+    let removed = scene.keytool(&["remove-pi", "34", "--offline"], "").expect(0);
+    removed.says(&[&format!("the host key in {place} stays"), "'keytool tunnel 34 --revoke-jump' takes it out"]);
+    // What was not tried is not called refused.
+    lock(&scene, ".ssh/raspberry31", "", "three bees");
+    let removed = scene.keytool(&["remove-pi", "31"], "").expect(3);
+    removed
+        .says(&["no ssh-agent holds it, so nobody could see whether authorized_keys on raspberry31 still has a line"]);
 }

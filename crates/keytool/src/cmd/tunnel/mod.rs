@@ -22,7 +22,7 @@ mod preview;
 mod print;
 
 /// What the public half of a Pi's tunnel key is called on this machine, after the Pi's name.
-const TUNNEL_KEY: &str = "-tunnel.pub";
+pub(super) const TUNNEL_KEY: &str = "-tunnel.pub";
 
 /// Options of `keytool tunnel`.
 #[derive(Debug, Args)]
