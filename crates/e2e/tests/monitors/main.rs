@@ -142,7 +142,8 @@ fn a_device_that_answers_and_fails_is_no_success() {
     let success = metric(&scene, "device_last_success_timestamp_seconds", "raspberry1");
     fs::rename(scene.fleet.pi(1).source(), scene.fleet.pi(1).source().with_extension("gone")).unwrap();
     let failed = scene.pipeline(&["sync"]).expect(3);
-    let told = format!("raspberry1: the source directory {} can't be listed: ", scene.fleet.pi(1).source().display());
+    let told =
+        format!("raspberry1 failed: the source directory {} can't be listed: ", scene.fleet.pi(1).source().display());
     assert!(failed.stdout.contains(&told), "{failed:?}");
     let start = ("GET /start", "");
     assert_called(&switch, &[start, ("POST ", "exit 0: "), start, ("POST /fail", "exit 3: ")]);
