@@ -62,6 +62,15 @@ impl Class {
         Class::ALL.into_iter().find(|class| class.word() == word)
     }
 
+    /// Whether what it is of a device's failure stands until a visit has come past it. What may go away by itself does not; nor does a
+    /// storage that fails, which is the run's trouble and no device's.
+    pub fn stands(self) -> bool {
+        match self {
+            Class::HostKey | Class::Config | Class::Integrity | Class::Brake | Class::Internal => true,
+            Class::Transient | Class::Unreachable | Class::Storage | Class::Locked | Class::Interrupted => false,
+        }
+    }
+
     /// Of an error that the state directory met: a disk that is full or read-only is a storage that fails; anything else is a
     /// path or a permission to be set right.
     pub fn of_state_dir(error: &std::io::Error) -> Class {

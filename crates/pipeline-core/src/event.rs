@@ -330,6 +330,16 @@ pub struct DeviceReport {
 }
 
 impl DeviceReport {
+    /// Whether the visit came to its end, and what failed, if anything did, are single files. Of one that met such files and then broke
+    /// off it is said too: nobody counts that.
+    pub fn is_whole(&self) -> bool {
+        match self.outcome {
+            Outcome::Done => true,
+            Outcome::Failed { .. } => self.counts.failed > 0,
+            Outcome::Offline { .. } | Outcome::Stopped => false,
+        }
+    }
+
     /// Adds a visit that was made again because the first broke off: what was done sums up, how it is now is as the second
     /// visit found it.
     pub fn add_retry(&mut self, second: DeviceReport) {
@@ -527,6 +537,13 @@ pub struct StopReason {
     pub reason: String,
     /// What to do.
     pub hint: Option<String>,
+}
+
+impl StopReason {
+    /// What an error says.
+    pub fn of(error: &(dyn Classified + 'static)) -> StopReason {
+        StopReason { class: error.class(), reason: one_line(error), hint: error.hint() }
+    }
 }
 
 #[cfg(test)]

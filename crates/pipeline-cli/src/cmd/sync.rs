@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use pipeline_core::cancel::Cancel;
-use pipeline_core::event::Observer;
+use pipeline_core::error::Class;
+use pipeline_core::event::{Observer, StopReason};
 use pipeline_core::run::{self, Setup};
 use program::exit::Exit;
 use program::failure::Failure;
@@ -20,8 +21,17 @@ pub fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     config.jobs = args.jobs.map_or(config.jobs, usize::from);
     // From here on they hear how it ends, but for a dry run, which is nobody's business.
     let monitors = (!args.dry_run).then(|| context.monitors.get_or_init(|| Arc::new(Monitors::new(&config))));
-    let ssh_config = context.ssh_config(&config)?;
-    let fleet = context.fleet(&config, &ssh_config)?;
+    let fleet = context.ssh_config(&config).and_then(|ssh_config| {
+        let fleet = context.fleet(&config, &ssh_config)?;
+        Ok((ssh_config, fleet))
+    });
+    if let Err(Failure { exit: Exit::Config, what, hint }) = &fleet
+        && !args.dry_run
+    {
+        let stop = StopReason { class: Class::Config, reason: what.clone(), hint: hint.clone() };
+        run::not_begun(&config, &stop);
+    }
+    let (ssh_config, fleet) = fleet?;
     let devices = context.devices(&fleet, &args.hosts)?;
     let mut observer = manager::beside(&context.environment, context.ui.listener(args.json, args.dry_run));
     if let Some(monitors) = monitors {

@@ -26,7 +26,9 @@ pub fn head(report: &Report, times: &Times) -> Markup {
         p.verdict {
             @if all == 0 { "There is no device." } @else {
                 strong { (ready) " of " (count(all, "device")) } " answered when last visited. "
-                @if needy == 0 { "Nothing needs a person." } @else {
+                @if needy == 0 {
+                    @if report.concerns.iter().any(is_grave) { "Something needs a person." } @else { "Nothing needs a person." }
+                } @else {
                     strong { (needy) } @if needy == 1 { " needs a person." } @else { " need a person." }
                 }
             }
@@ -97,27 +99,28 @@ fn tile(what: &str, value: &str, more: &str) -> Markup {
 /// What needs a person, and what to do about it.
 pub fn concerns(report: &Report) -> Markup {
     let needy: Vec<&Device> = report.devices.iter().filter(|device| grave(device)).collect();
-    if needy.is_empty() {
+    if needy.is_empty() && !report.concerns.iter().any(is_grave) {
         return html! {};
     }
     html! {
         section.concerns aria-labelledby="concerns-title" {
             (heading("concerns", "Needs a person", ""))
             ul {
-                @for device in needy { (needs(device)) }
+                (needs("All devices", &report.concerns))
+                @for device in needy { (needs(&device.name, &device.concerns)) }
             }
         }
     }
 }
 
-fn needs(device: &Device) -> Markup {
-    let grave: Vec<&Concern> = device.concerns.iter().filter(|concern| concern.severity > Severity::Note).collect();
-    let worst = grave.iter().map(|concern| concern.severity).max().unwrap_or(Severity::Warning);
+fn needs(whom: &str, concerns: &[Concern]) -> Markup {
+    let grave: Vec<&Concern> = concerns.iter().filter(|concern| is_grave(concern)).collect();
+    let Some(worst) = grave.iter().map(|concern| concern.severity).max() else { return html! {} };
     html! {
         li class=(severity_class(worst)) {
             span.mark { (severity_word(worst)) }
             div {
-                strong { (device.name) }
+                strong { (whom) }
                 @for concern in grave {
                     p { (printable(&concern.text)) @if let Some(hint) = &concern.hint { span.hint { " — " (printable(hint)) } } }
                 }
@@ -127,7 +130,11 @@ fn needs(device: &Device) -> Markup {
 }
 
 fn grave(device: &Device) -> bool {
-    device.concerns.iter().any(|concern| concern.severity > Severity::Note)
+    device.concerns.iter().any(is_grave)
+}
+
+fn is_grave(concern: &Concern) -> bool {
+    concern.severity > Severity::Note
 }
 
 fn severity_class(severity: Severity) -> &'static str {

@@ -53,6 +53,12 @@ fn made() -> Report {
             stopped: vec![("the storage is full".into(), 4)],
             last_ns: Some(i64::from(last_day) * DAY_NS + DAY_NS / 3 - 60_000_000_000),
         },
+        concerns: vec![Concern {
+            severity: Severity::Critical,
+            kind: Kind::RunFailed,
+            text: "the last run, 60 s ago: no marker in /mnt/archive".into(),
+            hint: None,
+        }],
     }
 }
 
@@ -159,6 +165,7 @@ fn what_a_device_says_is_text_and_nothing_is_loaded_or_run() {
     let page = render(&made(), &TimeZone::UTC);
     assert!(page.starts_with(OPENING), "a later page could not replace it");
     assert!(page.contains("the host key of &lt;b&gt;raspberry5&lt;/b&gt; has changed"));
+    assert!(page.contains("All devices</strong><p>the last run, 60 s ago: no marker in /mnt/archive</p>"));
     assert!(page.contains("moving &lt;i&gt;the storage&lt;/i&gt;\\n&amp;co"));
     for loaded in ["<script", "<img", "<iframe", "<object", " src=", "url(", "@import", "http://", "https://"] {
         assert!(!page.contains(loaded), "{loaded}");

@@ -90,6 +90,9 @@ pub struct Visits {
     pub succeeded: Option<When>,
     /// How it went since.
     pub now: Option<Spell>,
+    /// What keeps visits from getting their work done, which may be older than [`now`](Self::now): that the device is away says nothing
+    /// of it.
+    pub trouble: Option<Spell>,
 }
 
 /// Visits in a row that ended alike.
@@ -303,12 +306,12 @@ fn staying(policy: Option<&Policy>, left: Option<&Left>, visits: &Visits, hold: 
     if hold.is_held() {
         return Staying::Held;
     }
-    match &visits.now {
-        Some(Spell { state: State::Offline, .. }) => Staying::Offline,
-        Some(Spell { state: State::Failed, class: Some(Class::Brake), reason, .. }) => {
+    match (&visits.trouble, &visits.now) {
+        (Some(Spell { class: Some(Class::Brake), reason, .. }), _) => {
             Staying::Brake { reason: reason.clone().unwrap_or_default() }
         }
-        Some(Spell { state: State::Failed, .. }) => Staying::Failing,
+        (Some(_), _) => Staying::Failing,
+        (None, Some(Spell { state: State::Offline, .. })) => Staying::Offline,
         _ => match visits.succeeded {
             Some(visited) if visited > due && !was_held => Staying::NotAsked { visited },
             _ => Staying::Due { since: due },

@@ -7,7 +7,7 @@ use super::query::{Known, Question, Subject, shown};
 use super::{ExplainError, Explanation, LeftFiles, Lies, Rival, When, decide, decide_device};
 use crate::archive::{Archive, ArchivePath, Lying};
 use crate::catalog::Catalog;
-use crate::catalog::history::{FileRow, Kept, Outstanding, Source};
+use crate::catalog::history::{self, FileRow, Kept, Outstanding, Source};
 use crate::clock::now_ns;
 use crate::config::{Config, FilterError, Globs};
 use crate::error::one_line;
@@ -93,16 +93,14 @@ impl Facts<'_> {
     }
 
     fn visits(&self, source: &Source) -> Result<Visits, ExplainError> {
-        let spell = self.known.history.last_spell(source)?;
-        let now = spell.map(|spell| Spell {
-            state: spell.state,
-            class: spell.class,
-            reason: spell.reason,
-            hint: spell.hint,
-            since: When(spell.began_ns),
-            last: When(spell.last_ns),
-        });
-        Ok(Visits { last: source.visited_ns.map(When), succeeded: source.succeeded_ns.map(When), now })
+        let history = self.known.history;
+        let (now, trouble) = (history.last_spell(source)?, history.trouble(source)?);
+        Ok(Visits {
+            last: source.visited_ns.map(When),
+            succeeded: source.succeeded_ns.map(When),
+            now: now.map(Spell::from),
+            trouble: trouble.map(Spell::from),
+        })
     }
 
     fn row(&self, received: FileRow) -> Result<Row, ExplainError> {
@@ -171,6 +169,13 @@ impl Facts<'_> {
         };
         let delete = settings.delete;
         Ok(Some(Policy { delete_after: delete.after, high_water: delete.high_water, filter }))
+    }
+}
+
+impl From<history::Spell> for Spell {
+    fn from(spell: history::Spell) -> Spell {
+        let history::Spell { state, class, reason, hint, began_ns, last_ns, .. } = spell;
+        Spell { state, class, reason, hint, since: When(began_ns), last: When(last_ns) }
     }
 }
 

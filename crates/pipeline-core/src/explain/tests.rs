@@ -55,8 +55,19 @@ fn facts(rows: Vec<Row>) -> FileFacts {
         path: path("a.jpg"),
         rows,
         left: None,
-        visits: Visits { last: Some(ago(10)), succeeded: Some(ago(100)), now: Some(spell) },
+        visits: Visits { last: Some(ago(10)), succeeded: Some(ago(100)), now: Some(spell), trouble: None },
         policy: Some(Policy { delete_after: Some(Duration::ZERO), high_water: None, filter: Verdict::Wanted }),
+    }
+}
+
+fn failed(class: Class) -> Spell {
+    Spell {
+        state: State::Failed,
+        class: Some(class),
+        reason: Some("why".into()),
+        hint: None,
+        since: ago(900),
+        last: ago(20),
     }
 }
 
@@ -102,7 +113,7 @@ fn the_short_answer() {
 #[test]
 fn why_a_received_file_is_still_there() {
     type Change = fn(&mut FileFacts);
-    let table: [(&str, Change, Standing, Staying); 13] = [
+    let table: [(&str, Change, Standing, Staying); 14] = [
         ("due", |_| (), Standing::Free, Staying::Due { since: ago(60) }),
         ("unknown device", |facts| facts.policy = None, held(), Staying::NotConfigured),
         (
@@ -150,18 +161,16 @@ fn why_a_received_file_is_still_there() {
         ),
         (
             "the brake",
-            |facts| {
-                let spell = facts.visits.now.as_mut().unwrap();
-                (spell.state, spell.class, spell.reason) = (State::Failed, Some(Class::Brake), Some("so".into()));
-            },
+            |facts| facts.visits.trouble = Some(failed(Class::Brake)),
             Standing::Free,
-            Staying::Brake { reason: "so".into() },
+            Staying::Brake { reason: "why".into() },
         ),
+        ("failing", |facts| facts.visits.trouble = Some(failed(Class::HostKey)), Standing::Free, Staying::Failing),
         (
-            "failing",
+            "failing, and away since: what a person can change comes before what passes",
             |facts| {
-                let spell = facts.visits.now.as_mut().unwrap();
-                (spell.state, spell.class) = (State::Failed, Some(Class::HostKey));
+                facts.visits.now.as_mut().unwrap().state = State::Offline;
+                facts.visits.trouble = Some(failed(Class::HostKey));
             },
             Standing::Free,
             Staying::Failing,

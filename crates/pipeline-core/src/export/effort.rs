@@ -144,6 +144,7 @@ mod tests {
             last_ns,
             visits: 1,
             others: 0,
+            whole: false,
         }
     }
 

@@ -3,13 +3,16 @@
 //! A device that is offline at the moment, or broke off, is a note: links come and go, and who is called for each of them soon hears
 //! nothing. It is a warning once that has lasted longer than `alert_after`; so is any other trouble that the next run may mend.
 //! What only a person can mend is a warning at once.
+//!
+//! A look shows less than a visit does. What a visit has met, and none has come past since, counts although the device answers a look, or
+//! is away by now.
 
 use std::time::Duration;
 
 use super::look::Found;
 use super::view::{Concern, Kind, Severity, State};
 use super::words::{percent_used, span};
-use crate::catalog::history::{Reading, Spell};
+use crate::catalog::history::{Reading, RunRow, Spell};
 use crate::check::WithoutAgent;
 use crate::error::Class;
 use crate::health::Health;
@@ -42,8 +45,8 @@ pub(super) struct Facts<'a> {
     pub(super) now_ns: i64,
     pub(super) alert_after: Option<Duration>,
     pub(super) state: &'a State,
-    /// How its last visits ended, where that is not what `state` says.
-    pub(super) visited: Option<&'a Spell>,
+    /// What keeps visits from getting their work done, as the last one that could tell has met it.
+    pub(super) trouble: Option<&'a Spell>,
     /// How it is now; none where it did not answer.
     pub(super) reading: Option<&'a Reading>,
     pub(super) found: Option<&'a Found>,
@@ -72,7 +75,7 @@ pub(super) enum Stays {
 pub(super) fn concerns(facts: &Facts<'_>) -> Vec<Concern> {
     let all = [
         facts.state(),
-        facts.safety_stop(),
+        facts.trouble(),
         facts.unreadable(),
         facts.card(),
         facts.inodes(),
@@ -121,6 +124,36 @@ const CARD: Limits = Limits {
     critical: FULL_VERY_SOON,
 };
 
+/// How urgent a failure is.
+fn severity_of(class: Class) -> Severity {
+    match class {
+        // Whoever answers there is not who he should be, or does not say what he should.
+        Class::HostKey | Class::Integrity => Critical,
+        // May be gone by the next time; if not, no visit gets its work done.
+        Class::Transient | Class::Unreachable | Class::Interrupted | Class::Locked => Note,
+        Class::Config | Class::Storage | Class::Brake | Class::Internal => Warning,
+    }
+}
+
+/// What the last run was stopped by, or kept from beginning, where that does not pass by itself. Not what the brake did where the
+/// devices that it keeps files on say so: `troubles` are all devices'.
+pub fn last_run<'a>(
+    run: &RunRow,
+    mut troubles: impl Iterator<Item = Option<&'a Spell>>,
+    now_ns: i64,
+) -> Option<Concern> {
+    let sums = run.sums.as_ref()?;
+    let (class, reason) = (sums.class?, sums.stopped_by.as_ref()?);
+    if class == Class::Brake && troubles.any(|trouble| trouble.is_some_and(|trouble| trouble.class == Some(class))) {
+        return None;
+    }
+    let severity = if class == Class::Storage { Critical } else { severity_of(class) };
+    let ago_ns = now_ns.saturating_sub(run.finished_ns.unwrap_or(run.started_ns));
+    let ago = span(Duration::from_nanos(u64::try_from(ago_ns).unwrap_or(0)));
+    let text = format!("the last run, {ago} ago: {reason}");
+    (severity > Note).then(|| Concern { severity, kind: Kind::RunFailed, text, hint: sums.hint.clone() })
+}
+
 impl Facts<'_> {
     fn since(&self, ns: i64) -> Duration {
         Duration::from_nanos(u64::try_from(self.now_ns.saturating_sub(ns)).unwrap_or(0))
@@ -147,25 +180,28 @@ impl Facts<'_> {
                 };
                 (Kind::Offline, severity, text, hint)
             }
-            State::Failed { class, reason, hint } => {
-                let severity = match class {
-                    // Whoever answers there is not who he should be, or does not say what he should.
-                    Class::HostKey | Class::Integrity => Critical,
-                    // May be gone by the next time; if not, no visit gets its work done.
-                    Class::Transient | Class::Unreachable | Class::Interrupted | Class::Locked => Note,
-                    Class::Config | Class::Storage | Class::Brake | Class::Internal => Warning,
-                };
-                (Kind::Failed, severity, reason.clone(), hint)
-            }
+            State::Failed { class, reason, hint } => (Kind::Failed, severity_of(*class), reason.clone(), hint),
         };
         Some(Concern { severity, kind, text, hint: hint.clone() })
     }
 
-    /// Of digests that do not agree a look learns nothing, and they do not mend by themselves.
-    fn safety_stop(&self) -> Option<Concern> {
-        let spell = self.visited.filter(|spell| spell.class == Some(Class::Integrity))?;
-        let text = format!("its last visit failed: {}", spell.reason.as_deref().unwrap_or("digests do not agree"));
-        Some(concern(Critical, Kind::Failed, text, spell.hint.as_deref()))
+    fn trouble(&self) -> Option<Concern> {
+        let trouble = self.trouble?;
+        let class = trouble.class.unwrap_or(Class::Internal);
+        let is_news = match self.state {
+            State::Failed { class: now, .. } => *now != class && class.stands(),
+            // A connection that broke once, and a key that is right by now, are over.
+            State::Ready => class != Class::HostKey && (class.stands() || class == Class::Storage || trouble.whole),
+            State::Offline { .. } | State::Stopped => class.stands(),
+        };
+        let reason = trouble.reason.as_deref().unwrap_or("it failed");
+        let text = format!("its visit {} ago failed: {reason}", span(self.since(trouble.last_ns)));
+        is_news.then(|| Concern {
+            severity: severity_of(class),
+            kind: Kind::VisitFailed,
+            text,
+            hint: trouble.hint.clone(),
+        })
     }
 
     fn unreadable(&self) -> Option<Concern> {

@@ -25,7 +25,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
-use crate::catalog::history::{self, Source};
+use crate::catalog::history::{self, Source, Spell};
 use crate::catalog::{Catalog, CatalogError};
 use crate::check::at_once;
 use crate::clock::now_ns;
@@ -39,7 +39,8 @@ use crate::remote::Connect;
 
 pub use crate::catalog::history::Reading;
 pub use judge::{
-    CARD_CRITICAL_PERCENT, CARD_WARNING_PERCENT, CLOCK_WARNING, FULL_SOON, FULL_VERY_SOON, HOT_MDEG, LOW_MEMORY_PERCENT,
+    CARD_CRITICAL_PERCENT, CARD_WARNING_PERCENT, CLOCK_WARNING, FULL_SOON, FULL_VERY_SOON, HOT_MDEG,
+    LOW_MEMORY_PERCENT, last_run,
 };
 pub use remembered::Remembered;
 pub use view::{Concern, DeviceView, FleetReport, KeptUntil, Kind, Severity, State, StorageState, StorageView};
@@ -115,10 +116,15 @@ pub fn inspect(
     let at_ns = now_ns();
     let pasts = devices.iter().map(|device| Known::of(&history, device, at_ns)).collect::<Result<Vec<_>, _>>()?;
     let storage_past = Past::of_storage(&history, at_ns)?;
+    let last_run = history.last_run()?;
     drop(history);
     let standing = hold::read(&config.state_dir);
     let (storage, storage_reading) = storage::view(&storage, config, storage_past, at_ns);
-    let mut concerns: Vec<Concern> = held(&standing).into_iter().collect();
+    // That the storage can't be used is said of itself, and is how it is now.
+    let said = storage.state != StorageState::Ready;
+    let troubles = pasts.iter().map(|known| known.trouble.as_ref());
+    let last_run = last_run.and_then(|run| judge::last_run(&run, troubles, at_ns)).filter(|_| !said);
+    let mut concerns: Vec<Concern> = last_run.into_iter().chain(held(&standing)).collect();
     if options.record {
         let noted = devices.iter().zip(&looks).try_for_each(|(device, look)| {
             let Some(reading) = &look.reading else { return Ok(()) };
@@ -184,8 +190,8 @@ struct Known {
     card: Past,
     /// When it was first tried.
     first_try_ns: Option<i64>,
-    /// How its last visits ended.
-    spell: Option<history::Spell>,
+    /// What keeps visits from getting their work done.
+    trouble: Option<Spell>,
 }
 
 impl Known {
@@ -197,10 +203,10 @@ impl Known {
         };
         let card = Past::of_card(history, source, at_ns)?;
         let first_try_ns = history.first_try_ns(source)?.filter(|ns| history::is_past(*ns, at_ns));
-        let spell = history.last_spell(source)?;
+        let trouble = history.trouble(source)?;
         let source = source.as_of(at_ns);
         let newest_ns = source.newest_ns.or(card.received_ns(at_ns));
-        Ok(Known { source: Some(Source { newest_ns, ..source }), card, first_try_ns, spell })
+        Ok(Known { source: Some(Source { newest_ns, ..source }), card, first_try_ns, trouble })
     }
 
     /// How it was when it last answered. A visit writes less of it down than a look, but something each hour.
@@ -250,7 +256,7 @@ impl Beheld<'_> {
             now_ns: self.at_ns,
             alert_after: settings.alert_after,
             state: &look.state,
-            visited: known.spell.as_ref(),
+            trouble: known.trouble.as_ref(),
             reading: look.reading.as_ref(),
             found: look.found.as_ref(),
             health: &look.health,

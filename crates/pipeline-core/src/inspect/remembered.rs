@@ -18,6 +18,8 @@ pub struct Remembered<'a> {
     pub settings: &'a DeviceSettings,
     /// How its last visits ended; none where there were none.
     pub spell: Option<&'a Spell>,
+    /// What keeps visits from getting their work done: [`trouble`](crate::catalog::history::History::trouble).
+    pub trouble: Option<&'a Spell>,
     /// Its newest reading.
     pub reading: Option<&'a Reading>,
     /// Whether removals are on hold.
@@ -54,7 +56,7 @@ impl Remembered<'_> {
             now_ns: self.now_ns,
             alert_after: self.settings.alert_after,
             state: &state,
-            visited: None,
+            trouble: self.trouble,
             reading,
             found: None,
             health: &health,

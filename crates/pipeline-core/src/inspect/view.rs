@@ -220,6 +220,8 @@ pub enum Kind {
     Offline,
     /// It could not be looked at.
     Failed,
+    /// A visit has failed, and none has come past that since.
+    VisitFailed,
     /// Its source can't be read, or not all of it.
     Unreadable,
     /// No visit has done all that was to be done for too long.
@@ -248,6 +250,8 @@ pub enum Kind {
     Memory,
     /// It is served without the agent.
     WithoutAgent,
+    /// The last run was stopped, or could not begin.
+    RunFailed,
     /// The storage can't be used.
     StorageUnusable,
     /// The storage is full, or will be soon.

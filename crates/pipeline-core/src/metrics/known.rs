@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::catalog::CatalogError;
 use crate::catalog::history::{History, Source, Totals, is_past};
+use crate::error::Class;
 use crate::fleet::Device;
 use crate::forecast::{Past, is_drained};
 
@@ -19,6 +20,8 @@ pub(super) struct Known {
 /// Of one device.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KnownDevice {
+    /// How its visits go, if any were made since they are written down.
+    pub visits: Option<Visits>,
     pub succeeded_ns: Option<i64>,
     /// When it last brought something; of one that never did, when it was first tried.
     pub newest_ns: Option<i64>,
@@ -29,6 +32,13 @@ pub(super) struct KnownDevice {
     /// Files and bytes that were received and are still there, by the latest reading.
     pub kept: Option<(u64, u64)>,
     pub totals: Totals,
+}
+
+/// How visits go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Visits {
+    /// What keeps them from getting their work done.
+    pub trouble: Option<Class>,
 }
 
 /// Of a card or of the storage.
@@ -93,6 +103,10 @@ fn of_device(
     let Some(source) = sources.iter().max_by_key(|source| (is_configured(source), source.visited_ns)) else {
         return Ok(known);
     };
+    if history.last_spell(source)?.is_some() {
+        let trouble = history.trouble(source)?.map(|spell| spell.class.unwrap_or(Class::Internal));
+        known.visits = Some(Visits { trouble });
+    }
     let past = Past::of_card(history, source, now_ns)?;
     let drained = device.is_none_or(|device| is_drained(&device.settings.delete, held, !source.unreachable));
     known.newest_ns = known.newest_ns.or(past.received_ns(now_ns)).or(first_try_ns);

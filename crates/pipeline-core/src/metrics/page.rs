@@ -27,30 +27,30 @@ impl Device<'_> {
         Some(u8::from(reachable).to_string())
     }
 
-    /// What kind of failure stands, where `before` stood: what only a person can end does not end because the device is away, or
-    /// because a connection broke.
+    /// What kind of failure stands: as the catalog has it, and as this run has met it and could not write down. Where the catalog knows
+    /// of no visit, `before` is what the earlier page had.
     fn failure(&self, before: Option<Class>) -> Option<Class> {
-        let stands = before.filter(|class| !matches!(class, Class::Transient | Class::Storage));
-        match self.report.map(|report| &report.outcome) {
+        let before = match self.known.and_then(|known| known.visits) {
+            Some(visits) => visits.trouble,
+            None => before,
+        };
+        // What only a person can end does not end because the device is away, or because a connection broke.
+        let stands = before.filter(|class| class.stands());
+        let Some(report) = self.report else { return before };
+        match &report.outcome {
             // It was interrupted in the middle, and says nothing.
-            None | Some(Outcome::Stopped) => before,
-            Some(Outcome::Done) => None,
-            Some(Outcome::Offline { .. }) => stands,
-            Some(Outcome::Failed { class: Class::Transient, .. }) => stands.or(Some(Class::Transient)),
-            Some(Outcome::Failed { class, .. }) => Some(*class),
+            Outcome::Stopped => before,
+            Outcome::Done => None,
+            Outcome::Offline { .. } => stands,
+            Outcome::Failed { class, .. } if class.stands() || report.is_whole() => Some(*class),
+            Outcome::Failed { class, .. } => stands.or(Some(*class)),
         }
     }
 
     /// Of a visit that did not come to its end, a zero says nothing.
     fn count(&self, count: fn(&Counts) -> u64) -> Option<String> {
         let report = self.report?;
-        let came_to_its_end = match report.outcome {
-            Outcome::Done => true,
-            // Because of files.
-            Outcome::Failed { .. } => report.counts.failed > 0,
-            Outcome::Offline { .. } | Outcome::Stopped => false,
-        };
-        Some(count(&report.counts)).filter(|count| came_to_its_end || *count > 0).map(|count| count.to_string())
+        Some(count(&report.counts)).filter(|count| report.is_whole() || *count > 0).map(|count| count.to_string())
     }
 
     fn silent(&self) -> Option<String> {

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Stdio};
 
-use super::known::{KnownDevice, Room};
+use super::known::{KnownDevice, Room, Visits};
 use super::*;
 use crate::catalog::history::Totals;
 use crate::config::{Config, Surroundings};
@@ -64,6 +64,7 @@ pub(super) fn fleet(names: &[&str]) -> Vec<Device> {
 
 fn device(succeeded: i64) -> KnownDevice {
     KnownDevice {
+        visits: None,
         succeeded_ns: Some(succeeded * SECOND),
         newest_ns: Some(70 * SECOND),
         clock_offset_ns: Some(-2_500 * 1_000_000),
@@ -246,6 +247,31 @@ fn a_failure_ends_where_something_says_that_it_is_over() {
         assert_eq!(after(vec![failed(class), Outcome::Stopped]), told(class));
     }
     assert_eq!(after(vec![failed(Class::Transient), failed(Class::HostKey)]), told(Class::HostKey));
+}
+
+#[test]
+fn what_the_catalog_says_of_a_trouble_counts_more_than_the_earlier_page() {
+    let fleet = fleet(&["pi1"]);
+    let earlier = run(vec![report("pi1", failed(Class::HostKey), Counts::default())]);
+    let earlier = page(None, &Earlier::default(), Some(&fleet), &ended(3, 100, Some(&earlier)));
+    let earlier = Earlier::read(std::str::from_utf8(&earlier).unwrap());
+    let told = |visits: Option<Visits>, outcome: Option<(Outcome, u64)>| {
+        let known =
+            Known { devices: [("pi1".into(), KnownDevice { visits, ..KnownDevice::default() })].into(), storage: None };
+        let run =
+            outcome.map(|(outcome, failed)| run(vec![report("pi1", outcome, Counts { failed, ..Counts::default() })]));
+        let page = page(Some(&known), &earlier, Some(&fleet), &ended(3, 200, run.as_ref()));
+        Class::ALL.into_iter().find(|class| {
+            let sample = format!(r#"device_failure{{device="pi1",class="{}"}} 1"#, class.word());
+            samples(&page).contains(&sample)
+        })
+    };
+    let visits = |trouble| Some(Visits { trouble });
+    assert_eq!(told(None, None), Some(Class::HostKey), "nobody has visited it since visits are written down");
+    assert_eq!(told(visits(None), None), None, "another run mended it");
+    assert_eq!(told(visits(Some(Class::Brake)), Some((offline(), 0))), Some(Class::Brake));
+    assert_eq!(told(visits(Some(Class::HostKey)), Some((failed(Class::Transient), 0))), Some(Class::HostKey));
+    assert_eq!(told(None, Some((failed(Class::Transient), 2))), Some(Class::Transient), "it has come past the key");
 }
 
 #[test]

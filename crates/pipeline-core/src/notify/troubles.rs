@@ -74,7 +74,13 @@ enum Finding<'a> {
     /// It is well.
     Well,
     /// This is wrong.
-    Wrong { class: Class, reason: &'a str, hint: Option<&'a str> },
+    Wrong {
+        class: Class,
+        reason: &'a str,
+        hint: Option<&'a str>,
+        /// Whatever was wrong before, it has come past that.
+        whole: bool,
+    },
     /// Nothing: it was not visited, or not reached.
     Unknown,
 }
@@ -106,7 +112,9 @@ pub(super) fn judge(before: &[Trouble], ended: &Ended<'_>, when: NotifyWhen) -> 
 /// The run itself first, then its devices in their order.
 fn findings<'a>(ended: &'a Ended<'a>) -> Vec<(Option<&'a str>, Finding<'a>)> {
     let whole = match ended.stopped_by {
-        Some(stop) => Finding::Wrong { class: stop.class, reason: &stop.reason, hint: stop.hint.as_deref() },
+        Some(stop) => {
+            Finding::Wrong { class: stop.class, reason: &stop.reason, hint: stop.hint.as_deref(), whole: false }
+        }
         None => Finding::Well,
     };
     let reports = ended.report.map(|report| report.devices.as_slice()).unwrap_or_default();
@@ -116,10 +124,13 @@ fn findings<'a>(ended: &'a Ended<'a>) -> Vec<(Option<&'a str>, Finding<'a>)> {
 
 fn of_device(report: &DeviceReport) -> Finding<'_> {
     match &report.outcome {
-        Outcome::Done => Finding::Well,
+        // All else went well at a device whose files the brake keeps, and the brake is the run's trouble.
+        Outcome::Done | Outcome::Failed { class: Class::Brake, .. } => Finding::Well,
         // Not there, or not its turn; or the storage failed while it was, which is the run's trouble and not its own.
         Outcome::Offline { .. } | Outcome::Stopped | Outcome::Failed { class: Class::Storage, .. } => Finding::Unknown,
-        Outcome::Failed { class, reason, hint } => Finding::Wrong { class: *class, reason, hint: hint.as_deref() },
+        Outcome::Failed { class, reason, hint } => {
+            Finding::Wrong { class: *class, reason, hint: hint.as_deref(), whole: report.is_whole() }
+        }
     }
 }
 
@@ -137,15 +148,17 @@ fn next(known: Option<&Trouble>, device: Option<&str>, finding: &Finding<'_>, no
         (Some(known), Finding::Well) if !known.told => None,
         (Some(known), Finding::Well) => Some(Trouble { over: true, ..known.clone() }),
         // A connection that broke says nothing of what was wrong before.
-        (Some(known), Finding::Wrong { class, .. }) if !may_pass(known.class) && may_pass(*class) && !known.over => {
+        (Some(known), Finding::Wrong { class, whole: false, .. })
+            if !may_pass(known.class) && may_pass(*class) && !known.over =>
+        {
             Some(known.clone())
         }
         // It goes on, or is back before its end was told.
-        (Some(known), Finding::Wrong { class, reason, hint }) if known.class == *class => {
+        (Some(known), Finding::Wrong { class, reason, hint, .. }) if known.class == *class => {
             let (reason, hint) = ((*reason).to_owned(), hint.map(str::to_owned));
             Some(Trouble { reason, hint, over: false, ..known.clone() })
         }
-        (_, Finding::Wrong { class, reason, hint }) => Some(Trouble {
+        (_, Finding::Wrong { class, reason, hint, .. }) => Some(Trouble {
             device: device.map(str::to_owned),
             class: *class,
             reason: (*reason).to_owned(),

@@ -75,6 +75,7 @@ fn remembered<'a>(
         now_ns: window.at_ns,
         settings,
         spell: facts.spells.last(),
+        trouble: facts.trouble.as_ref(),
         reading: facts.past.latest(),
         held,
         full_in: card.full_in,

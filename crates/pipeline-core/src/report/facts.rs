@@ -43,6 +43,8 @@ pub struct Facts {
     pub sources: Vec<Source>,
     /// How its visits ended, in the order of time: those that reach into the window, and the newest.
     pub spells: Vec<Spell>,
+    /// What keeps its visits from getting their work done.
+    pub trouble: Option<Spell>,
     /// Its sums by day, of all time.
     pub days: Vec<Day>,
     /// How its card was used, in the window.
@@ -88,7 +90,7 @@ pub fn gather(history: &History, window: &Window) -> Result<BTreeMap<String, Fac
         facts.days.sort_by_key(|day| day.day);
         facts.uses.sort_by_key(|day| day.day);
         if let Some(source) = facts.newest_source() {
-            facts.past = Past::of_card(history, source, window.at_ns)?;
+            (facts.past, facts.trouble) = (Past::of_card(history, source, window.at_ns)?, history.trouble(source)?);
         }
     }
     Ok(devices)

@@ -25,6 +25,7 @@ use crate::error::{Class, Classified};
 use crate::fleet;
 use crate::forecast::Past;
 use crate::hold;
+use crate::inspect::last_run;
 use crate::period::Period;
 use facts::{Facts, Window};
 
@@ -112,6 +113,8 @@ pub fn report(
     outages.truncate(MAX_OUTAGES);
     failures.truncate(MAX_FAILURES);
 
+    let troubles = all.iter().filter(|(_, settings, _)| settings.is_some()).map(|(_, _, facts)| facts.trouble.as_ref());
+    let concerns = history.last_run()?.and_then(|run| last_run(&run, troubles, at_ns)).into_iter().collect();
     let held = hold.is_held();
     let mut devices: Vec<Device> =
         all.iter().map(|(name, settings, facts)| device::device(name, *settings, facts, &window, held)).collect();
@@ -131,6 +134,7 @@ pub fn report(
         failures,
         more_failures,
         runs,
+        concerns,
     })
 }
 

@@ -41,6 +41,8 @@ pub struct Report {
     pub more_failures: usize,
     /// How the runs of the period ended.
     pub runs: Runs,
+    /// What concerns no single device.
+    pub concerns: Vec<Concern>,
 }
 
 /// Files and their bytes.

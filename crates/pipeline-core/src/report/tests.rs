@@ -30,6 +30,7 @@ fn spell(state: SpellState, began_h: i64, last_h: i64, reason: Option<&str>) -> 
         last_ns: last_h * HOUR_NS,
         visits: 10,
         others: 1,
+        whole: false,
     }
 }
 

@@ -94,7 +94,15 @@ pub fn sync(setup: &Setup<'_>, observer: &dyn Observer, cancel: &Cancel) -> Resu
     let started = Instant::now();
     // A dry run changes nothing, so it may look while another run works.
     let _lock = if setup.dry_run { None } else { Some(Lock::acquire(&setup.config.state_dir)?) };
-    let (archive, catalog) = open(setup.config)?;
+    let (archive, catalog) = match open(setup.config) {
+        Ok(opened) => opened,
+        Err(error) => {
+            if !setup.dry_run {
+                note_not_begun(setup.config, setup.devices, &StopReason::of(&error));
+            }
+            return Err(error);
+        }
+    };
     let number = if setup.dry_run { 0 } else { catalog.begin_run()? };
     observer.event(&Event::RunStarted { run: number, devices: setup.devices.len(), dry_run: setup.dry_run });
     let hold = Watch::begin(&setup.config.state_dir, observer);
@@ -134,6 +142,30 @@ pub fn sync(setup: &Setup<'_>, observer: &dyn Observer, cancel: &Cancel) -> Resu
     Ok(report)
 }
 
+/// Writes a run down that should have been and could not begin, as far as the catalog can be written. The error itself is told by
+/// whoever has it. The lock is the caller's: a run that is begun beside another would make that one look killed.
+fn note_not_begun(config: &Config, devices: &[Device], stop: &StopReason) {
+    let not_visited = |device: &Device| {
+        let (device, counts) = (device.name.clone(), Counts::default());
+        DeviceReport { device, outcome: Outcome::Stopped, counts, elapsed_ms: 0 }
+    };
+    let note = || {
+        let catalog = Catalog::open(&config.state_dir)?;
+        let (run, devices) = (catalog.begin_run()?, devices.iter().map(not_visited).collect());
+        let report = RunReport { run, devices, stopped_by: Some(stop.clone()), ..RunReport::default() };
+        catalog.finish_run(&report, None)
+    };
+    // What keeps the catalog from being written is told with the next run, if it is not what kept this one from beginning.
+    note().ok();
+}
+
+/// Writes down that a run could not begin, for a reason that was met before [`sync`] was called. Not beside a run that is under way,
+/// and not where there is no catalog.
+pub fn not_begun(config: &Config, stop: &StopReason) {
+    let Ok(_lock) = Lock::acquire(&config.state_dir) else { return };
+    note_not_begun(config, &[], stop);
+}
+
 /// One visit to each device; with a brake, a second one for removals once their number is known.
 fn visits(setup: &Setup<'_>, pool: &Pool<'_>, order: Vec<usize>) -> Vec<DeviceReport> {
     // What is on hold needs no brake: nothing leaves, and to say that is no failure.
@@ -144,7 +176,7 @@ fn visits(setup: &Setup<'_>, pool: &Pool<'_>, order: Vec<usize>) -> Vec<DeviceRe
         (false, None) => Mode::ReceiveAndRemove,
     };
     let mut visited = pool.visit_all(setup.devices, order, mode);
-    let due = visited.iter().map(|v| v.due).sum::<u64>();
+    let due = visited.iter().map(|v| v.due).fold(0, u64::saturating_add);
     match brake {
         // Placed since this run began.
         Some(_) if pool.run.hold.look().is_none() => {
@@ -154,7 +186,9 @@ fn visits(setup: &Setup<'_>, pool: &Pool<'_>, order: Vec<usize>) -> Vec<DeviceRe
             let reason = format!("{} are due for removal, more than delete.max_files: {most}", files(due));
             let hint =
                 "nothing was removed; look at what is due (`--dry-run`), then raise delete.max_files for one run";
-            pool.stop(StopReason { class: Class::Brake, reason, hint: Some(hint.into()) });
+            let stop = StopReason { class: Class::Brake, reason, hint: Some(hint.into()) };
+            visited.iter_mut().for_each(|visited| visited.brake(&stop));
+            pool.stop(stop);
         }
         Some(most) if mode == Mode::ReceiveOnly && !visited.iter().any(|v| v.report.outcome.is_unsafe()) => {
             pool.run.removals_left.store(most, Ordering::SeqCst);
@@ -164,8 +198,18 @@ fn visits(setup: &Setup<'_>, pool: &Pool<'_>, order: Vec<usize>) -> Vec<DeviceRe
                 visited[at].report.add_removals(second[at].report.clone());
             }
         }
+        Some(_) if mode == Mode::ReceiveOnly => {
+            let unsafe_one = visited.iter().find(|v| v.report.outcome.is_unsafe()).map(|v| v.report.device.clone());
+            if let Some(device) = unsafe_one {
+                let reason =
+                    format!("a safety stop at {device}: with delete.max_files nothing is removed anywhere then");
+                let stop = StopReason { class: Class::Brake, reason, hint: None };
+                visited.iter_mut().for_each(|visited| visited.brake(&stop));
+            }
+        }
         _ => {}
     }
+    pool.close(setup.devices, &visited);
     visited.into_iter().map(|v| v.report).collect()
 }
 
@@ -199,7 +243,8 @@ impl Pool<'_> {
     fn visit_all(&self, devices: &[Device], order: Vec<usize>, mode: Mode) -> Vec<Visited> {
         let not_visited = |device: &Device| {
             let (device, counts) = (device.name.clone(), Counts::default());
-            Visited { report: DeviceReport { device, outcome: Outcome::Stopped, counts, elapsed_ms: 0 }, due: 0 }
+            let report = DeviceReport { device, outcome: Outcome::Stopped, counts, elapsed_ms: 0 };
+            Visited { report, due: 0, is_open: false }
         };
         let mut visited: Vec<Visited> = devices.iter().map(not_visited).collect();
         let threads = self.jobs.min(order.len());
@@ -234,6 +279,7 @@ impl Pool<'_> {
             let second = self.visit_once(device, mode);
             // The second look counts again what is still there.
             visited.due = visited.due.max(second.due);
+            visited.is_open = second.is_open;
             visited.report.add_retry(second.report);
         }
         visited
@@ -246,6 +292,22 @@ impl Pool<'_> {
             self.run.cancel.set();
         }
         visited
+    }
+
+    /// Writes down how those visits ended that were left open until the removals were decided about.
+    fn close(&self, devices: &[Device], visited: &[Visited]) {
+        for (device, visited) in devices.iter().zip(visited).filter(|(_, visited)| visited.is_open) {
+            // What went wrong with the removals has been written down by the visit that met it.
+            let outcome = &visited.report.outcome;
+            if !matches!(outcome, Outcome::Done | Outcome::Failed { class: Class::Brake, .. }) {
+                continue;
+            }
+            let source = std::os::unix::ffi::OsStrExt::as_bytes(device.settings.source.as_os_str());
+            if let Err(error) = self.run.catalog.note_outcome(&device.name, source, outcome, now_ns()) {
+                let message = format!("how the visit went is not written down: {}", one_line(&error));
+                self.run.observer.event(&Event::Noted { device: Some(device.name.clone()), message });
+            }
+        }
     }
 
     fn stop(&self, reason: StopReason) {

@@ -33,7 +33,7 @@ use crate::clock::now_ns;
 use crate::config::{DeviceSettings, FilterError};
 use crate::entry::Vitals;
 use crate::error::{Class, Classified, one_line};
-use crate::event::{Counts, DeviceReport, Event, Observer, Outcome};
+use crate::event::{Counts, DeviceReport, Event, Observer, Outcome, StopReason};
 use crate::fleet::Device;
 use crate::hold::Watch;
 use crate::path::{DeviceName, RelPath};
@@ -95,6 +95,18 @@ pub struct Visited {
     pub report: DeviceReport,
     /// Files that were due and were left, in [`Mode::ReceiveOnly`].
     pub due: u64,
+    /// All went well but for these files, and whether the device is done is for the run to say: so far it is not written down.
+    pub is_open: bool,
+}
+
+impl Visited {
+    /// Notes that the brake keeps the files there that were due, if all else went well.
+    pub fn brake(&mut self, stop: &StopReason) {
+        if self.is_open {
+            let StopReason { class, reason, hint } = stop.clone();
+            self.report.outcome = Outcome::Failed { class, reason, hint };
+        }
+    }
 }
 
 /// What ends a visit before its time: the error of the room where it happened, as it is.
@@ -203,7 +215,8 @@ pub fn visit(run: &Run<'_>, device: &Device, mode: Mode) -> Visited {
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let report = DeviceReport { device: device.name.clone(), outcome, counts: session.counts, elapsed_ms };
     run.observer.event(&Event::DeviceFinished(report.clone()));
-    Visited { report, due: session.due }
+    let is_open = session.is_open(&report.outcome);
+    Visited { report, due: session.due, is_open }
 }
 
 /// A visit under way.
@@ -280,19 +293,25 @@ impl Session<'_> {
         self.answered = Some((vitals.clone(), offset_ns));
     }
 
+    /// Whether what comes of the removals decides how the visit ended.
+    fn is_open(&self, outcome: &Outcome) -> bool {
+        self.mode == Mode::ReceiveOnly && self.due > 0 && *outcome == Outcome::Done
+    }
+
     /// What the catalog keeps of this visit. Whatever of it is lost by a kill, the next visit does not need.
     fn write_down(&self, visit: &mut Visit, outcome: &Outcome, was_whole: bool) -> Result<(), CatalogError> {
         // The second visit of a run with a brake is a part of the first, unless it goes wrong; and a removal that is left to it is not
         // done.
         let second = self.mode == Mode::RemoveOnly;
-        let left = self.mode == Mode::ReceiveOnly && self.due > 0;
+        let open = self.is_open(outcome);
         let ended_ns = now_ns();
         let reading = self.reading(visit, ended_ns)?;
         visit.note_end(&VisitEnd {
             ended_ns,
-            outcome: Some(outcome).filter(|outcome| !second || **outcome != Outcome::Done),
+            outcome: Some(outcome).filter(|outcome| !open && (!second || **outcome != Outcome::Done)),
+            whole: was_whole,
             vitals: self.answered.as_ref().map(|(vitals, offset_ns)| (vitals, *offset_ns)),
-            succeeded: *outcome == Outcome::Done && !left,
+            succeeded: *outcome == Outcome::Done && !open,
             counts: &self.counts,
             reading: reading.as_ref(),
             left: &self.outstanding,

@@ -222,6 +222,15 @@ impl Reader<'_> {
             State::Failed => said.push(format!("Visits have failed since {since}, the last one at {last}{reason}.")),
         }
         said.extend(spell.hint.iter().map(|hint| sentence(&format!("What to do: {hint}"))));
+        // What was wrong before it was away, or broke off, is not mended by that.
+        if let Some(trouble) = visits.trouble.as_ref().filter(|trouble| *trouble != spell) {
+            let reason = trouble.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            said.push(format!(
+                "Before that visits failed, the last one at {}, and none has come past it{reason}.",
+                self.time(trouble.last)
+            ));
+            said.extend(trouble.hint.iter().map(|hint| sentence(&format!("What to do: {hint}"))));
+        }
         said
     }
 

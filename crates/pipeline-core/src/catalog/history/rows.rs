@@ -108,6 +108,8 @@ pub struct Spell {
     pub visits: u64,
     /// How many of them ended in another way: not 0 only on a day with too many changes to write each down.
     pub others: u64,
+    /// Whether they came to their end. One that failed all the same has met single files that it could not handle.
+    pub whole: bool,
 }
 
 /// Sums of a source and a day (UTC).
@@ -387,6 +389,8 @@ pub struct RunSums {
     pub stopped_by: Option<String>,
     /// What kind of thing that was.
     pub class: Option<Class>,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 /// How a content lies in the storage.

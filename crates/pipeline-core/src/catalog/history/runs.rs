@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{History, Order, RunEndings, RunRow, RunSums, unsigned, unsigned_or_none};
 use crate::catalog::CatalogError;
@@ -13,7 +13,7 @@ use crate::period::Period;
 
 const COLUMNS: &str =
     "id, started_ns, finished_ns, program, devices, done, offline, failed, received, received_bytes, adopted,
-    adopted_bytes, removed, removed_bytes, deferred, versions, clashes, failures, held, on_hold, stopped_by, class";
+    adopted_bytes, removed, removed_bytes, deferred, versions, clashes, failures, held, on_hold, stopped_by, class, hint";
 
 impl History {
     /// Runs that began in a period, until `each` has had enough.
@@ -54,6 +54,15 @@ impl History {
             Ok(runs)
         };
         query().map_err(self.failed("looking for the runs of a device"))
+    }
+
+    /// The newest run that has ended and wrote down how; one of `pipeline sync` always does.
+    pub fn last_run(&self) -> Result<Option<RunRow>, CatalogError> {
+        let query = || {
+            let sql = format!("SELECT {COLUMNS} FROM run WHERE devices IS NOT NULL ORDER BY id DESC LIMIT 1");
+            self.conn.query_row(&sql, [], |row| run(row, None)).optional()
+        };
+        query().map_err(self.failed("looking up the last run"))
     }
 
     /// How the runs that began in a period ended, counted: a year has half a million of them.
@@ -110,5 +119,6 @@ fn sums(row: &Row<'_>, devices: u64) -> rusqlite::Result<RunSums> {
         on_hold: row.get(19)?,
         stopped_by: row.get(20)?,
         class: row.get::<_, Option<String>>(21)?.and_then(|word| Class::of_word(&word)),
+        hint: row.get(22)?,
     })
 }

@@ -11,7 +11,7 @@ use super::{Filter, History, Source, Spell, State, unknown_word, unsigned};
 use crate::catalog::CatalogError;
 use crate::error::Class;
 
-const COLUMNS: &str = "state, class, reason, hint, began_ns, last_ns, visits, others";
+const COLUMNS: &str = "state, class, reason, hint, began_ns, last_ns, visits, others, whole";
 
 impl History {
     /// How visits ended, stretch by stretch: those that reach into the period, by device and time.
@@ -39,6 +39,37 @@ impl History {
             self.conn.prepare_cached(&sql)?.query_row([source.id], |row| spell(row, source)).optional()
         };
         query().map_err(self.failed("looking up visits"))
+    }
+
+    /// What keeps a source from being done as far as visits can tell; none where it is well, or nobody knows.
+    ///
+    /// What [stands](Class::stands) does so until a visit has come past it: that the device is away, or that a connection broke, says
+    /// nothing of it. Anything else is a trouble as long as it is how the last visit failed.
+    pub fn trouble(&self, source: &Source) -> Result<Option<Spell>, CatalogError> {
+        let query = || {
+            let sql = format!("SELECT {COLUMNS} FROM spell WHERE source = ?1 ORDER BY id DESC");
+            let mut statement = self.conn.prepare_cached(&sql)?;
+            let mut newest = None;
+            let mut rows = statement.query([source.id])?;
+            while let Some(row) = rows.next()? {
+                let spell = spell(row, source)?;
+                let (is_newest, stands) = (newest.is_none(), spell.class.is_some_and(Class::stands));
+                // Whoever has answered since has shown the right key.
+                let passed = spell.class == Some(Class::HostKey) && source.visited_ns > Some(spell.last_ns);
+                match spell.state {
+                    State::Failed if stands && passed && !is_newest => break,
+                    State::Failed if stands => return Ok(Some(spell)),
+                    State::Reached => break,
+                    // It has come past whatever was before.
+                    State::Failed if spell.whole && !is_newest => break,
+                    State::Failed if spell.whole => return Ok(Some(spell)),
+                    State::Failed | State::Offline if is_newest => newest = Some(spell),
+                    State::Failed | State::Offline => {}
+                }
+            }
+            Ok(newest.filter(|newest: &Spell| newest.state == State::Failed))
+        };
+        query().map_err(self.failed("looking up what keeps a device from being done"))
     }
 }
 
@@ -73,5 +104,6 @@ fn spell(row: &Row<'_>, source: &Source) -> rusqlite::Result<Spell> {
         last_ns: row.get(5)?,
         visits: unsigned(row, 6)?,
         others: unsigned(row, 7)?,
+        whole: row.get(8)?,
     })
 }

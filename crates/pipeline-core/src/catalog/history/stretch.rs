@@ -80,6 +80,7 @@ mod tests {
             last_ns,
             visits: 1,
             others: 0,
+            whole: false,
         };
         let pause = LONGEST_PAUSE_NS;
         let spells = [

@@ -16,7 +16,7 @@ pub(super) use day::DaySums;
 pub use left::Left;
 use spell::Ended;
 
-use super::history::{LEARNT_BY_A_VISIT, READING_COLUMNS, Reading, State, StorageReading, reading_values};
+use super::history::{LEARNT_BY_A_VISIT, READING_COLUMNS, Reading, StorageReading, reading_values};
 use super::{Catalog, CatalogError, Visit, connect};
 use crate::clock::now_ns;
 use crate::entry::Vitals;
@@ -33,8 +33,11 @@ const BETWEEN_READINGS_NS: i64 = 3_600 * 1_000_000_000;
 pub struct VisitEnd<'a> {
     /// When it ended.
     pub ended_ns: i64,
-    /// How it ended. A part of a visit that went well says nothing: none.
+    /// How it ended. A part of a visit that went well says nothing: none; nor does one whose end
+    /// [is not known yet](Catalog::note_outcome).
     pub outcome: Option<&'a Outcome>,
+    /// Whether it came to its end: what failed, if anything did, are single files.
+    pub whole: bool,
     /// How the device was, and its clock minus ours; none where it did not answer.
     pub vitals: Option<(&'a Vitals, Option<i64>)>,
     /// Whether all was done that was to be done.
@@ -61,12 +64,7 @@ impl Visit {
             let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let now_ns = end.ended_ns;
             end.note_source(&transaction, source, now_ns)?;
-            let ended = end.outcome.and_then(Ended::of);
-            let visits = |state| u64::from(ended.is_some_and(|ended| ended.state == state));
             let sums = DaySums {
-                reached: visits(State::Reached),
-                offline: visits(State::Offline),
-                failed: visits(State::Failed),
                 versions: end.counts.versions,
                 clashes: end.counts.clashes,
                 deferred: end.counts.deferred,
@@ -74,8 +72,8 @@ impl Visit {
                 ..DaySums::default()
             };
             sums.add(&transaction, source, now_ns)?;
-            if let Some(ended) = ended {
-                ended.note(&transaction, source, now_ns)?;
+            if let Some(ended) = end.outcome.and_then(|outcome| Ended::of(outcome, end.whole)) {
+                ended.count(&transaction, source, now_ns)?;
             }
             // Of a device that was not reached, the last that was seen still holds.
             if end.vitals.is_some() {
@@ -133,6 +131,29 @@ impl Catalog {
         finish().map_err(|e| self.sqlite("noting the end of the run", e))
     }
 
+    /// Writes down how a visit ended of which that was left open: what came of it was decided with the rest of the run. It came to
+    /// its end, since only such a visit waits for that.
+    pub fn note_outcome(
+        &self,
+        device: &DeviceName,
+        source: &[u8],
+        outcome: &Outcome,
+        now_ns: i64,
+    ) -> Result<(), CatalogError> {
+        let Some(ended) = Ended::of(outcome, true) else { return Ok(()) };
+        let mut conn = connect(&self.file)?;
+        let mut note = || {
+            let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let sql = "SELECT id FROM source WHERE device = ?1 AND path = ?2";
+            let known = transaction.query_row(sql, params![device.as_str(), source], |row| row.get(0)).optional()?;
+            if let Some(id) = known {
+                ended.count(&transaction, id, now_ns)?;
+            }
+            transaction.commit()
+        };
+        note().map_err(|e| self.sqlite("noting how a visit ended", e))
+    }
+
     /// Writes down how a device is by a look, in place of what an earlier look of the same ten minutes has read. A source that no visit
     /// has been to is new.
     pub fn note_reading(&self, device: &DeviceName, source: &[u8], reading: &Reading) -> Result<(), CatalogError> {
@@ -175,7 +196,8 @@ fn end_run(conn: &Connection, report: &RunReport) -> rusqlite::Result<()> {
     let stop = report.stopped_by.as_ref();
     let sql = "UPDATE run SET finished_ns = ?2, devices = ?3, done = ?4, offline = ?5, failed = ?6, received = ?7,
                    received_bytes = ?8, adopted = ?9, adopted_bytes = ?10, removed = ?11, removed_bytes = ?12, deferred = ?13,
-                   versions = ?14, clashes = ?15, failures = ?16, held = ?17, on_hold = ?18, stopped_by = ?19, class = ?20
+                   versions = ?14, clashes = ?15, failures = ?16, held = ?17, on_hold = ?18, stopped_by = ?19, class = ?20,
+                   hint = ?21
                WHERE id = ?1";
     conn.execute(
         sql,
@@ -200,6 +222,7 @@ fn end_run(conn: &Connection, report: &RunReport) -> rusqlite::Result<()> {
             report.hold.is_some(),
             stop.map(|stop| &stop.reason),
             stop.map(|stop| Class::word(stop.class)),
+            stop.and_then(|stop| stop.hint.as_ref()),
         ],
     )
     .map(drop)

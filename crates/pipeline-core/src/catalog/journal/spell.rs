@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::DaySums;
 use crate::catalog::history::{DAY_NS, LONGEST_PAUSE_NS, State};
 use crate::error::Class;
 use crate::event::Outcome;
@@ -15,24 +16,38 @@ pub(super) const MOST_A_DAY: i64 = 100;
 /// How one visit ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended<'a> {
-    pub(super) state: State,
+    state: State,
     class: Option<Class>,
     reason: Option<&'a str>,
     hint: Option<&'a str>,
+    whole: bool,
 }
 
 impl<'a> Ended<'a> {
-    /// None where a stop ended it, which says nothing of the device.
-    pub(super) fn of(outcome: &'a Outcome) -> Option<Ended<'a>> {
-        let with = |state, class, reason: &'a str, hint: &'a Option<String>| {
-            Some(Ended { state, class: Some(class), reason: Some(reason), hint: hint.as_deref() })
+    /// None where a stop ended it, which says nothing of the device. `whole`: whether it came to its end.
+    pub(super) fn of(outcome: &'a Outcome, whole: bool) -> Option<Ended<'a>> {
+        let with = |state, class, reason: &'a str, hint: &'a Option<String>, whole| {
+            Some(Ended { state, class: Some(class), reason: Some(reason), hint: hint.as_deref(), whole })
         };
         match outcome {
-            Outcome::Done => Some(Ended { state: State::Reached, class: None, reason: None, hint: None }),
-            Outcome::Offline { reason, hint } => with(State::Offline, Class::Unreachable, reason, hint),
-            Outcome::Failed { class, reason, hint } => with(State::Failed, *class, reason, hint),
+            Outcome::Done => Some(Ended { state: State::Reached, class: None, reason: None, hint: None, whole: true }),
+            Outcome::Offline { reason, hint } => with(State::Offline, Class::Unreachable, reason, hint, false),
+            Outcome::Failed { class, reason, hint } => with(State::Failed, *class, reason, hint, whole),
             Outcome::Stopped => None,
         }
+    }
+
+    /// Counts the visit: in its day, and in the newest spell of its source, or in a new one.
+    pub(super) fn count(&self, conn: &Connection, source: i64, now_ns: i64) -> rusqlite::Result<()> {
+        let visits = |state| u64::from(self.state == state);
+        let sums = DaySums {
+            reached: visits(State::Reached),
+            offline: visits(State::Offline),
+            failed: visits(State::Failed),
+            ..DaySums::default()
+        };
+        sums.add(conn, source, now_ns)?;
+        self.note(conn, source, now_ns)
     }
 
     /// Adds the visit to the newest spell of its source, or begins one.
@@ -53,10 +68,10 @@ impl<'a> Ended<'a> {
     }
 
     fn begin(&self, conn: &Connection, source: i64, now_ns: i64) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO spell (source, state, class, reason, hint, began_ns, last_ns, visits)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 1)";
+        let sql = "INSERT INTO spell (source, state, class, reason, hint, began_ns, last_ns, visits, whole)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 1, ?7)";
         let class = self.class.map(Class::word);
-        let values = params![source, self.state.word(), class, self.reason, self.hint, now_ns];
+        let values = params![source, self.state.word(), class, self.reason, self.hint, now_ns, self.whole];
         conn.prepare_cached(sql)?.execute(values).map(drop)
     }
 
@@ -80,11 +95,13 @@ struct Newest {
     class: Option<String>,
     reason: Option<String>,
     last_ns: i64,
+    whole: bool,
 }
 
 impl Newest {
     fn of(conn: &Connection, source: i64) -> rusqlite::Result<Option<Newest>> {
-        let sql = "SELECT id, state, class, reason, last_ns FROM spell WHERE source = ?1 ORDER BY id DESC LIMIT 1";
+        let sql =
+            "SELECT id, state, class, reason, last_ns, whole FROM spell WHERE source = ?1 ORDER BY id DESC LIMIT 1";
         let newest = |row: &rusqlite::Row<'_>| {
             Ok(Newest {
                 id: row.get(0)?,
@@ -92,6 +109,7 @@ impl Newest {
                 class: row.get(2)?,
                 reason: row.get(3)?,
                 last_ns: row.get(4)?,
+                whole: row.get(5)?,
             })
         };
         conn.prepare_cached(sql)?.query_row([source], newest).optional()
@@ -110,6 +128,7 @@ impl Newest {
 
     fn is_like(&self, ended: &Ended<'_>) -> bool {
         self.state == ended.state.word()
+            && self.whole == ended.whole
             && self.class.as_deref() == ended.class.map(Class::word)
             && self.reason.as_deref().map(shape) == ended.reason.map(shape)
     }

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 
 use super::*;
-use crate::catalog::history::{Day, FileRow, Filter, LeftKind, Order, RunRow, RunSums, Spell};
+use crate::catalog::history::{Day, FileRow, Filter, LeftKind, Order, RunRow, RunSums, Spell, State};
 use crate::catalog::{TaskKind, Unreceived};
 use crate::config::{Globs, HostPattern};
 use crate::entry::{Entry, Identity};
@@ -39,7 +39,7 @@ impl Place {
         // All of them at once: a sync for each would take minutes.
         visit.conn.execute_batch("BEGIN").unwrap();
         for (at_s, outcome) in visits {
-            let ended = Ended::of(&outcome).unwrap();
+            let ended = Ended::of(&outcome, outcome == some_files()).unwrap();
             ended.note(&visit.conn, visit.source, MIDNIGHT_NS + at_s * SECOND_NS).unwrap();
         }
         visit.conn.execute_batch("COMMIT").unwrap();
@@ -59,6 +59,11 @@ fn offline(reason: &str) -> Outcome {
 
 fn failed(class: Class, reason: &str) -> Outcome {
     Outcome::Failed { class, reason: reason.into(), hint: None }
+}
+
+/// Of a visit that came to its end.
+fn some_files() -> Outcome {
+    failed(Class::Transient, "2 files could not be handled")
 }
 
 fn rel(path: &str) -> RelPath {
@@ -101,7 +106,61 @@ fn visits_that_end_in_the_same_way_are_one_row() {
         ("reached", None, None, 246, 246, 2),
     ];
     assert_eq!(told, expected);
-    assert!(Ended::of(&Outcome::Stopped).is_none());
+    assert!(Ended::of(&Outcome::Stopped, false).is_none());
+}
+
+#[test]
+fn a_trouble_stands_until_a_visit_has_come_past_it() {
+    let broke = || failed(Class::Transient, "broke");
+    let key = || failed(Class::HostKey, "another key");
+    let storage = || failed(Class::Storage, "full");
+    let table: [(&[Outcome], Option<Class>); 14] = [
+        (&[], None),
+        (&[key(), Outcome::Done], None),
+        (&[key()], Some(Class::HostKey)),
+        (&[key(), offline("gone"), broke(), offline("gone")], Some(Class::HostKey)),
+        (&[key(), storage(), offline("gone")], Some(Class::HostKey)),
+        (&[key(), failed(Class::Integrity, "lies"), offline("gone")], Some(Class::Integrity)),
+        (&[failed(Class::Brake, "too many"), offline("gone")], Some(Class::Brake)),
+        (&[key(), some_files()], Some(Class::Transient)),
+        (&[key(), some_files(), broke()], Some(Class::Transient)),
+        (&[key(), some_files(), offline("gone")], None),
+        (&[broke(), offline("gone")], None),
+        (&[storage(), offline("gone")], None),
+        (&[storage()], Some(Class::Storage)),
+        (&[offline("gone"), broke()], Some(Class::Transient)),
+    ];
+    for (visits, expected) in table {
+        let place = Place::new();
+        place.spells((0..).zip(visits.iter().cloned()));
+        let history = place.catalog.history().unwrap();
+        let trouble = history.trouble(&history.sources()[0]).unwrap();
+        assert_eq!(trouble.and_then(|spell| spell.class), expected, "{visits:?}");
+    }
+    // Who has answered since the key was wrong, and broke off, has shown the right one.
+    let place = Place::new();
+    place.spells([(0, key()), (2, broke()), (3, offline("gone"))]);
+    let visited = |at_s: i64| {
+        let sql = "UPDATE source SET visited_ns = ?1";
+        place.visit("pi").conn.execute(sql, [MIDNIGHT_NS + at_s * SECOND_NS]).unwrap();
+        let history = place.catalog.history().unwrap();
+        history.trouble(&history.sources()[0]).unwrap().and_then(|spell| spell.class)
+    };
+    assert_eq!((visited(-1), visited(2)), (Some(Class::HostKey), None));
+}
+
+#[test]
+fn a_visit_whose_end_was_left_open_counts_once_it_is_known() {
+    let place = Place::new();
+    place.visit("pi");
+    let pi = DeviceName::new("pi").unwrap();
+    for (at_s, outcome) in [(0, Outcome::Done), (1, failed(Class::Brake, "too many")), (2, Outcome::Stopped)] {
+        place.catalog.note_outcome(&pi, b"/data", &outcome, MIDNIGHT_NS + at_s * SECOND_NS).unwrap();
+    }
+    let history = place.catalog.history().unwrap();
+    let day = &history.days(&Filter::default()).unwrap()[0];
+    assert_eq!((day.reached, day.failed, day.offline), (1, 1, 0));
+    assert_eq!(history.trouble(&history.sources()[0]).unwrap().and_then(|spell| spell.class), Some(Class::Brake));
 }
 
 #[test]
@@ -175,6 +234,7 @@ fn a_visit_leaves_what_it_found_in_one_go() {
             reading: reading.as_ref(),
             left: &Left::default(),
             left_all: true,
+            whole: true,
         };
         visit.note_end(&end).unwrap();
     }
@@ -277,7 +337,7 @@ fn a_run_says_what_it_did_and_one_that_never_ended_was_killed() {
     };
     let outcomes = [Outcome::Done, offline("gone"), failed(Class::Config, "no"), Outcome::Stopped, Outcome::Done];
     let counts = Counts { received: 2, received_bytes: 5, held: 3, failed: 1, ..Counts::default() };
-    let stop = StopReason { class: Class::Brake, reason: "too many".into(), hint: None };
+    let stop = StopReason { class: Class::Brake, reason: "too many".into(), hint: Some("look".into()) };
     let report = RunReport {
         run: ended,
         devices: outcomes.map(device).to_vec(),
@@ -310,9 +370,11 @@ fn a_run_says_what_it_did_and_one_that_never_ended_was_killed() {
         held: 3,
         stopped_by: Some("too many".into()),
         class: Some(Class::Brake),
+        hint: Some("look".into()),
         ..RunSums::default()
     };
     assert_eq!(runs[1].sums, Some(sums));
+    assert_eq!(history.last_run().unwrap().map(|run| run.run), Some(ended), "the one that has ended");
     let room = history.storage_readings(&Period { from_ns: Some(MIDNIGHT_NS + 1), until_ns: None }).unwrap();
     assert_eq!(room.iter().map(|room| room.at_ns).collect::<Vec<_>>(), [MIDNIGHT_NS + 3600 * SECOND_NS]);
 }

@@ -20,6 +20,7 @@ ALTER TABLE run ADD COLUMN held           INTEGER;
 ALTER TABLE run ADD COLUMN on_hold        INTEGER;
 ALTER TABLE run ADD COLUMN stopped_by     TEXT;
 ALTER TABLE run ADD COLUMN class          TEXT;
+ALTER TABLE run ADD COLUMN hint           TEXT;
 
 ALTER TABLE source ADD COLUMN newest_ns INTEGER;
 ALTER TABLE source ADD COLUMN unlisted  INTEGER NOT NULL DEFAULT 0;
@@ -37,7 +38,8 @@ CREATE TABLE spell (
     began_ns INTEGER NOT NULL,
     last_ns  INTEGER NOT NULL,
     visits   INTEGER NOT NULL,
-    others   INTEGER NOT NULL DEFAULT 0
+    others   INTEGER NOT NULL DEFAULT 0,
+    whole    INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX spell_by_source ON spell (source);
 

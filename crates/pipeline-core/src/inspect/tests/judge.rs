@@ -2,7 +2,7 @@
 
 use super::super::judge::{Facts, Stays, concerns};
 use super::*;
-use crate::catalog::history::{self, Spell};
+use crate::catalog::history::{RunRow, RunSums};
 use crate::check::WithoutAgent;
 use crate::health::Health;
 use Severity::{Critical, Note, Warning};
@@ -38,7 +38,7 @@ fn judged<'a>(state: &'a State, reading: Option<&'a Reading>, change: impl FnOnc
         now_ns: NOW,
         alert_after: Some(DAY),
         state,
-        visited: None,
+        trouble: None,
         reading,
         found: None,
         health: &HEALTHY,
@@ -62,6 +62,79 @@ fn ready(reading: &Reading) -> Vec<(Severity, Kind)> {
 fn a_healthy_device_is_no_concern() {
     assert_eq!(ready(&card(89)), []);
     assert_eq!(ready(&Reading::default()), []);
+}
+
+fn failed(class: Class, whole: bool) -> Spell {
+    Spell {
+        source: 1,
+        device: DeviceName::new("pi").unwrap(),
+        state: history::State::Failed,
+        class: Some(class),
+        reason: Some("so".into()),
+        hint: Some("do".into()),
+        began_ns: NOW - 5 * HOUR_NS,
+        last_ns: NOW - 3 * HOUR_NS,
+        visits: 2,
+        others: 0,
+        whole,
+    }
+}
+
+#[test]
+fn what_a_visit_has_met_counts_though_a_look_does_not_show_it() {
+    let offline = State::Offline { reason: "no tunnel".into(), hint: None };
+    let broke = |class| State::Failed { class, reason: "broke".into(), hint: None };
+    let now = [State::Ready, offline, broke(Class::Transient), State::Stopped];
+    let none = [None; 4];
+    let table = [
+        (failed(Class::Integrity, true), [Some(Critical); 4]),
+        (failed(Class::Brake, true), [Some(Warning); 4]),
+        (failed(Class::Config, false), [Some(Warning); 4]),
+        (failed(Class::Internal, false), [Some(Warning); 4]),
+        // Whoever is looked at has shown the right key.
+        (failed(Class::HostKey, false), [None, Some(Critical), Some(Critical), Some(Critical)]),
+        // The run's own trouble.
+        (failed(Class::Storage, false), [Some(Warning), None, None, None]),
+        (failed(Class::Transient, true), [Some(Note), None, None, None]),
+        (failed(Class::Transient, false), none),
+    ];
+    for (trouble, expected) in &table {
+        for (state, expected) in now.iter().zip(expected) {
+            let all = judged(state, None, |facts| facts.trouble = Some(trouble));
+            let told = all.iter().find(|concern| concern.kind == Kind::VisitFailed);
+            assert_eq!(told.map(|concern| concern.severity), *expected, "{trouble:?} {state:?}");
+            assert!(told.is_none_or(|told| told.text == "its visit 3 h ago failed: so" && told.hint.is_some()));
+        }
+    }
+    // The look says it better.
+    let (same, trouble) = (broke(Class::HostKey), failed(Class::HostKey, false));
+    assert_eq!(kinds(&judged(&same, None, |facts| facts.trouble = Some(&trouble))), [(Critical, Kind::Failed)]);
+}
+
+#[test]
+fn the_last_run_is_a_concern_where_a_person_must_end_what_stopped_it() {
+    let run = |class: Option<Class>| RunRow {
+        run: 7,
+        started_ns: NOW - 2 * HOUR_NS,
+        finished_ns: Some(NOW - 2 * HOUR_NS),
+        killed: false,
+        program: "1".into(),
+        sums: Some(RunSums {
+            stopped_by: class.map(|_| "so".into()),
+            class,
+            hint: Some("do".into()),
+            ..RunSums::default()
+        }),
+    };
+    let braked = failed(Class::Brake, true);
+    let told = |class| last_run(&run(class), [None].into_iter(), NOW).map(|concern| (concern.severity, concern.text));
+    let text = || "the last run, 2 h ago: so".to_owned();
+    assert_eq!(told(Some(Class::Storage)), Some((Critical, text())));
+    assert_eq!(told(Some(Class::Brake)), Some((Warning, text())));
+    assert_eq!(told(Some(Class::Config)), Some((Warning, text())));
+    assert_eq!((told(Some(Class::Interrupted)), told(None)), (None, None));
+    assert_eq!(last_run(&RunRow { sums: None, ..run(None) }, [].into_iter(), NOW), None);
+    assert_eq!(last_run(&run(Some(Class::Brake)), [Some(&braked)].into_iter(), NOW), None, "the devices say it");
 }
 
 #[test]
@@ -207,31 +280,4 @@ fn a_device_that_is_not_well() {
     let without = WithoutAgent { reason: "/home is mounted noexec".into(), hint: None };
     let concerns = judged(&State::Ready, Some(&card(10)), |facts| facts.without_agent = Some(&without));
     assert_eq!(kinds(&concerns), [(Note, Kind::WithoutAgent)]);
-}
-
-#[test]
-fn digests_that_do_not_agree_are_told_until_a_visit_goes_well() {
-    let spell = |class: Option<Class>| Spell {
-        source: 1,
-        device: DeviceName::new("pi1").unwrap(),
-        state: if class.is_some() { history::State::Failed } else { history::State::Reached },
-        class,
-        reason: class.map(|_| "stored files are not what was stored".into()),
-        hint: class.map(|_| "restore them".into()),
-        began_ns: NOW,
-        last_ns: NOW,
-        visits: 1,
-        others: 0,
-    };
-    let said = |class| {
-        let spell = spell(class);
-        let reading = card(10);
-        judged(&State::Ready, Some(&reading), |facts| facts.visited = Some(&spell))
-    };
-    let concerns = said(Some(Class::Integrity));
-    assert_eq!(kinds(&concerns), [(Critical, Kind::Failed)]);
-    assert_eq!(concerns[0].text, "its last visit failed: stored files are not what was stored");
-    assert_eq!(concerns[0].hint.as_deref(), Some("restore them"));
-    // A look sees the others by itself, or they mend by themselves.
-    assert_eq!((said(None), said(Some(Class::Transient))), (vec![], vec![]));
 }

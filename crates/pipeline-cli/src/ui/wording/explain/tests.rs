@@ -48,7 +48,8 @@ fn visits(state: State, reason: Option<&str>) -> Visits {
         since: ago(3600),
         last: ago(60),
     };
-    Visits { last: Some(ago(3660)), succeeded: Some(ago(7200)), now: Some(spell) }
+    let trouble = Some(spell.clone()).filter(|spell| spell.state == State::Failed);
+    Visits { last: Some(ago(3660)), succeeded: Some(ago(7200)), now: Some(spell), trouble }
 }
 
 fn facts(rows: Vec<Row>) -> FileFacts {
