@@ -158,7 +158,7 @@ pub fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
 fn jump(context: &Context, args: &InitArgs, registry: &Registry) -> Result<Jump, Failure> {
     let name = &registry.onboarding().jump;
     let pi_name = args.pi_name.as_ref().unwrap_or(&registry.onboarding().name);
-    let decided = context.config_file.exists() || registry.entry(name) != Known::None;
+    let decided = registry.entry(name) != Known::None;
     let alias = match &args.alias {
         Some(alias) => alias.clone(),
         None if !decided && context.ui.asks() => {

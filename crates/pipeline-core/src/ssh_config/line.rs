@@ -46,6 +46,11 @@ pub(super) struct Criterion {
 }
 
 impl Criterion {
+    /// `all`.
+    pub fn always_holds(&self) -> bool {
+        !self.negated && matches!(self.test, Test::All)
+    }
+
     /// Whether it asks for this host, by its name and no pattern.
     pub fn names(&self, alias: &str) -> bool {
         match &self.test {

@@ -22,6 +22,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::config::Surroundings;
+use line::Criterion;
 use read::{Kind, Line, Reader, Step};
 
 pub use error::SshConfigError;
@@ -162,10 +163,11 @@ impl SshConfig {
     }
 }
 
-/// Looks before the first `Host` or `Match`.
+/// Looks before the first line that begins something for some hosts alone.
 fn includes(lines: &[Line], is_it: &dyn Fn(&Path) -> bool) -> bool {
     let for_all = lines.iter().map_while(|line| match &line.step {
-        Step::Host(_) | Step::Match(_) => None,
+        Step::Match(criteria) if !criteria.iter().all(Criterion::always_holds) => None,
+        Step::Host(_) => None,
         step => Some(step),
     });
     for_all.into_iter().any(|step| match step {

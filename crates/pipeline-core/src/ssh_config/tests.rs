@@ -211,7 +211,8 @@ fn what_is_not_included_can_be_read_as_if_it_were() {
         ("Include mine\nHost pi1\n  Port 7\n", true, 5001),
         ("Include *\n", true, 5001),
         ("Host x\n  Include ours\n", false, 22),
-        ("Match all\n  Include ours\n", false, 5001),
+        ("Match all\n  Include ours\n", true, 5001),
+        ("Match user bee\n  Include ours\n", false, 5001),
         ("Host pi1\n  Port 7\n", false, 7),
         ("", false, 22),
     ] {
