@@ -97,6 +97,11 @@ pub trait Classified: std::error::Error {
     fn hint(&self) -> Option<String> {
         None
     }
+
+    /// The machine on the way that it is about, where all that lie behind that one meet the same.
+    fn hop(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Writes an error and its causes as one line: `what: cause: cause`.

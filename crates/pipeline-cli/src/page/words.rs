@@ -86,12 +86,13 @@ pub fn day(day: i32) -> String {
     date_of(day).strftime("%-d %b %Y").to_string()
 }
 
-/// `83 %`; `<1 %` and `>99 %` where a round number would say what is not so.
+/// `83 %`, rounded down as everywhere; `<1 %` and `>99 %` where a round number would say what is not so.
 pub fn percent(part: f64) -> String {
     match part * 100.0 {
         percent if percent > 0.0 && percent < 1.0 => "<1 %".to_owned(),
         percent if percent > 99.0 && percent < 100.0 => ">99 %".to_owned(),
-        percent => format!("{percent:.0} %"),
+        // What is computed as 28.999999 was 29.
+        percent => format!("{:.0} %", (percent + 1e-6).floor()),
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Facts<'a> {
     pub(super) now_ns: i64,
     pub(super) alert_after: Option<Duration>,
     pub(super) state: &'a State,
+    /// Whether a jump host is what keeps it from being reached, which is said of that one.
+    pub(super) behind_a_hop: bool,
     /// What keeps visits from getting their work done, as the last one that could tell has met it.
     pub(super) trouble: Option<&'a Spell>,
     /// How it is now; none where it did not answer.
@@ -135,6 +137,20 @@ fn severity_of(class: Class) -> Severity {
     }
 }
 
+/// How long a jump host that can't be used is a note: a restart of it takes minutes.
+const HOP_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// A jump host that can't be used, as one of the devices behind it has met it; `answered_ns` is when any of them last answered.
+pub(super) fn hop(hop: &str, state: &State, devices: usize, answered_ns: Option<i64>, now_ns: i64) -> Option<Concern> {
+    let (State::Offline { reason, hint } | State::Failed { reason, hint, .. }) = state else { return None };
+    let patience_ns = i64::try_from(HOP_PATIENCE.as_nanos()).unwrap_or(i64::MAX);
+    let lasts = answered_ns.is_none_or(|ns| now_ns.saturating_sub(ns) >= patience_ns);
+    let behind = if devices == 1 { "1 device is".to_owned() } else { format!("{devices} devices are") };
+    let text = format!("{reason}; {behind} behind '{hop}'");
+    let severity = if lasts { Warning } else { Note };
+    Some(Concern { severity, kind: Kind::JumpHost, text, hint: hint.clone() })
+}
+
 /// What the last run was stopped by, or kept from beginning, where that does not pass by itself. Not what the brake did where the
 /// devices that it keeps files on say so: `troubles` are all devices'.
 pub fn last_run<'a>(
@@ -174,6 +190,8 @@ impl Facts<'_> {
                 let away = seen_ns.map(|ns| self.since(ns));
                 let severity = if self.too_long_since(seen_ns).is_some() { Warning } else { Note };
                 let text = match (away, self.answered_ns) {
+                    // The same of all that are behind it, so that it stands there once.
+                    _ if self.behind_a_hop => format!("offline: {reason}"),
                     (Some(away), Some(_)) => format!("offline for {}: {reason}", span(away)),
                     (Some(away), None) => format!("has not answered once in {}: {reason}", span(away)),
                     (None, _) => format!("has never answered: {reason}"),

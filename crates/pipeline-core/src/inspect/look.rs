@@ -30,6 +30,8 @@ pub(super) struct Looker<'a> {
 /// What a look found.
 pub(super) struct Look {
     pub(super) state: State,
+    /// The jump host that keeps it from being reached.
+    pub(super) hop: Option<String>,
     /// How it is, as far as it came; none where it did not answer.
     pub(super) reading: Option<Reading>,
     /// None where the list did not come to its end.
@@ -93,6 +95,7 @@ impl Looker<'_> {
         let listener = Listener::new(self.observer);
         let mut look = Look {
             state: State::Stopped,
+            hop: None,
             reading: None,
             found: None,
             health: Health::default(),
@@ -119,12 +122,14 @@ impl Looker<'_> {
     }
 
     fn once(&self, device: &Device, observer: &dyn Observer, look: &mut Look) -> State {
+        look.hop = None;
         match self.ask(device, observer, look) {
             Ok(()) => State::Ready,
             // A stop makes all kinds of errors.
             Err(_) if self.cancel.is_set() => State::Stopped,
             Err(error) => {
                 let error = error.classified();
+                look.hop = error.hop().map(str::to_owned);
                 let (reason, hint) = (one_line(error), error.hint().or_else(|| patient(error.class())));
                 match error.class() {
                     Class::Interrupted => State::Stopped,

@@ -21,6 +21,7 @@ mod tests;
 mod view;
 mod words;
 
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -125,6 +126,7 @@ pub fn inspect(
     let troubles = pasts.iter().map(|known| known.trouble.as_ref());
     let last_run = last_run.and_then(|run| judge::last_run(&run, troubles, at_ns)).filter(|_| !said);
     let mut concerns: Vec<Concern> = last_run.into_iter().chain(held(&standing)).collect();
+    concerns.extend(hops(&looks, &pasts, at_ns));
     if options.record {
         let noted = devices.iter().zip(&looks).try_for_each(|(device, look)| {
             let Some(reading) = &look.reading else { return Ok(()) };
@@ -148,6 +150,19 @@ pub fn inspect(
         concerns,
         elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
+}
+
+/// The jump hosts that can't be used, each once.
+fn hops(looks: &[Look], pasts: &[Known], at_ns: i64) -> Vec<Concern> {
+    let mut hops: BTreeMap<&str, (&State, usize, Option<i64>)> = BTreeMap::new();
+    for (look, known) in looks.iter().zip(pasts) {
+        let Some(hop) = &look.hop else { continue };
+        let (_, devices, answered_ns) = hops.entry(hop).or_insert((&look.state, 0, None));
+        *devices += 1;
+        *answered_ns = (*answered_ns).max(known.answered_ns());
+    }
+    let concern = |(hop, (state, devices, answered_ns))| judge::hop(hop, state, devices, answered_ns, at_ns);
+    hops.into_iter().filter_map(concern).collect()
 }
 
 /// Why readings were not kept. Whoever may look at a fleet need not be he who may write to its catalog.
@@ -256,6 +271,7 @@ impl Beheld<'_> {
             now_ns: self.at_ns,
             alert_after: settings.alert_after,
             state: &look.state,
+            behind_a_hop: look.hop.is_some(),
             trouble: known.trouble.as_ref(),
             reading: look.reading.as_ref(),
             found: look.found.as_ref(),

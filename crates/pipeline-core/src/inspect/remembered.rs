@@ -56,6 +56,7 @@ impl Remembered<'_> {
             now_ns: self.now_ns,
             alert_after: self.settings.alert_after,
             state: &state,
+            behind_a_hop: false,
             trouble: self.trouble,
             reading,
             found: None,

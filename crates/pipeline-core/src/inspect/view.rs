@@ -250,6 +250,8 @@ pub enum Kind {
     Memory,
     /// It is served without the agent.
     WithoutAgent,
+    /// A jump host can't be used.
+    JumpHost,
     /// The last run was stopped, or could not begin.
     RunFailed,
     /// The storage can't be used.

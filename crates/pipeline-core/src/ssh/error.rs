@@ -197,6 +197,13 @@ impl Classified for SshError {
         }
     }
 
+    fn hop(&self) -> Option<&str> {
+        match self {
+            SshError::Hop { hop, .. } | SshError::HopLost { hop, .. } => Some(hop),
+            _ => None,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             SshError::Config(error) => error.hint(),

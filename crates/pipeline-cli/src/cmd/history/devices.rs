@@ -16,7 +16,7 @@ use crate::ui::grid::Column;
 const COLUMNS: [Column; 8] = [
     Column::left("device"),
     Column::right("visits"),
-    Column::right("reached"),
+    Column::right("answered"),
     Column::right("received"),
     Column::right("removed"),
     Column::left("newest"),
@@ -124,7 +124,8 @@ fn end(told: &mut Told, spell: &Spell) {
 fn cells(list: &List<'_>, told: &Told) -> Vec<String> {
     let row = &told.row;
     let or_none = |known: bool, text: String| if known { text } else { "-".to_owned() };
-    let share = row.reached.saturating_mul(100).checked_div(row.visits);
+    // As the report counts: one where something failed has answered.
+    let share = row.reached.saturating_add(row.failed).saturating_mul(100).checked_div(row.visits);
     let state = match (row.state, &row.reason) {
         (None, _) => "-".to_owned(),
         (Some(State::Reached), _) => State::Reached.word().to_owned(),

@@ -1,6 +1,6 @@
 //! What a person is called for, fact by fact.
 
-use super::super::judge::{Facts, Stays, concerns};
+use super::super::judge::{Facts, Stays, concerns, hop};
 use super::*;
 use crate::catalog::history::{RunRow, RunSums};
 use crate::check::WithoutAgent;
@@ -38,6 +38,7 @@ fn judged<'a>(state: &'a State, reading: Option<&'a Reading>, change: impl FnOnc
         now_ns: NOW,
         alert_after: Some(DAY),
         state,
+        behind_a_hop: false,
         trouble: None,
         reading,
         found: None,
@@ -135,6 +136,26 @@ fn the_last_run_is_a_concern_where_a_person_must_end_what_stopped_it() {
     assert_eq!((told(Some(Class::Interrupted)), told(None)), (None, None));
     assert_eq!(last_run(&RunRow { sums: None, ..run(None) }, [].into_iter(), NOW), None);
     assert_eq!(last_run(&run(Some(Class::Brake)), [Some(&braked)].into_iter(), NOW), None, "the devices say it");
+}
+
+#[test]
+fn a_jump_host_that_can_not_be_used_is_one_concern() {
+    let state = State::Offline { reason: "jump host 'awsbox' can't be used: refused".into(), hint: None };
+    let told = |devices, minutes: i64| {
+        let concern = hop("awsbox", &state, devices, Some(NOW - minutes * HOUR_NS / 60), NOW).unwrap();
+        (concern.severity, concern.text)
+    };
+    let text = |behind| format!("jump host 'awsbox' can't be used: refused; {behind} behind 'awsbox'");
+    assert_eq!(told(50, 14), (Note, text("50 devices are")));
+    assert_eq!(told(1, 15), (Warning, text("1 device is")));
+    assert_eq!(hop("awsbox", &state, 2, None, NOW).unwrap().severity, Warning, "nobody has ever come through");
+    // And the same words of each device behind it, however long it has been away.
+    let said = |hours| {
+        let all = judged(&state, None, |facts| (facts.behind_a_hop, facts.answered_ns) = (true, hours_ago(hours)));
+        all[0].text.clone()
+    };
+    let offline = || "offline: jump host 'awsbox' can't be used: refused".to_owned();
+    assert_eq!((said(1), said(20)), (offline(), offline()));
 }
 
 #[test]
