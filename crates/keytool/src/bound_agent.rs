@@ -121,8 +121,8 @@ mod tests {
         fs::set_permissions(&place_of, PermissionsExt::from_mode(0o700)).unwrap();
         for source in ["/home/pi/beephotos", "/data/bee \"photos\", it's $HOME\\", "/data/\\\"; reboot"] {
             let entry = entry(key.clone(), "pipeline raspberry31", Path::new(source)).unwrap();
-            assert_eq!(entry.options.get("restrict").as_deref(), Some(""));
-            let command = entry.options.get("command").unwrap();
+            assert_eq!(entry.options.all("restrict").first().map(String::as_str), Some(""));
+            let command = entry.options.all("command").remove(0);
             for shell in ["dash", "bash"] {
                 let run = std::process::Command::new(shell).args(["-c", &command]).env("HOME", home.path()).output();
                 assert_eq!(String::from_utf8(run.unwrap().stdout).unwrap(), format!("serve,--root,{source},"));

@@ -136,8 +136,8 @@ const VERBS: [Verb; 6] = [
     ("add-pi", |shell| drop(edit(shell, |keys| keys.ensure(&ours())))),
     ("remove-pi", |shell| drop(edit(shell, |keys| keys.without(|entry| entry.key == ours().key)))),
     ("grant", |shell| {
-        let end = date(2030, 1, 2).at(3, 4, 5, 0);
-        drop(edit(shell, |keys| grant::give(keys, &key(KEY), "alice", end).unwrap_or_else(|_| keys.clone())));
+        let end = grant::End::Local(date(2030, 1, 2).at(3, 4, 5, 0));
+        drop(edit(shell, |keys| grant::give(keys, &key(KEY), "alice", &end).unwrap_or_else(|_| keys.clone())));
     }),
     ("revoke", |shell| drop(edit(shell, |keys| grant::take(keys, |grant| grant.key == key(KEY))))),
     ("tunnel --install-jump --replace", |shell| drop(admit(shell, &tunnel(), &key(OTHER), true))),

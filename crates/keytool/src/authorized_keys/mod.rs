@@ -29,9 +29,17 @@ pub use model::{AuthorizedKeys, Entry, Key, Options};
 /// How often the file may change between reading and writing before somebody should be told.
 const MAX_ATTEMPTS: usize = 5;
 
+/// The file that we change, and the one that sshd reads besides where nobody has told it otherwise.
+pub const FILES: [&str; 2] = ["~/.ssh/authorized_keys", "~/.ssh/authorized_keys2"];
+
 /// Reads the file of the login; empty where there is none.
 pub fn read(shell: &dyn Shell) -> Result<AuthorizedKeys, AuthorizedKeysError> {
-    Ok(AuthorizedKeys::new(read_file(shell)?.unwrap_or_default()))
+    Ok(AuthorizedKeys::new(read_file(shell, "")?.unwrap_or_default()))
+}
+
+/// Reads the second of [`FILES`], which is never changed; empty where there is none.
+pub fn read_second(shell: &dyn Shell) -> Result<AuthorizedKeys, AuthorizedKeysError> {
+    Ok(AuthorizedKeys::new(read_file(shell, "2")?.unwrap_or_default()))
 }
 
 /// Changes the file of the login as `change` says, which may be asked more than once. Returns whether there was anything to do.
@@ -42,7 +50,7 @@ pub fn edit(
     change: impl Fn(&AuthorizedKeys) -> AuthorizedKeys,
 ) -> Result<bool, AuthorizedKeysError> {
     for _ in 0..MAX_ATTEMPTS {
-        let old = read_file(shell)?;
+        let old = read_file(shell, "")?;
         let before = AuthorizedKeys::new(old.clone().unwrap_or_default());
         let after = change(&before);
         if after == before {
@@ -55,9 +63,9 @@ pub fn edit(
     Err(AuthorizedKeysError::Restless)
 }
 
-/// The content; none where there is no file.
-fn read_file(shell: &dyn Shell) -> Result<Option<Vec<u8>>, AuthorizedKeysError> {
-    let Answer { word, rest, complaints } = ask(shell, &[], include_str!("show.sh"), b"")?;
+/// The content; none where there is no file. `suffix`: what the name of the file ends with.
+fn read_file(shell: &dyn Shell, suffix: &str) -> Result<Option<Vec<u8>>, AuthorizedKeysError> {
+    let Answer { word, rest, complaints } = ask(shell, &[("s", suffix.as_bytes())], include_str!("show.sh"), b"")?;
     match word.split_once(' ').unwrap_or((&word, "")) {
         ("absent", _) => Ok(None),
         // RACE: it may be replaced between being measured and being read; what is written goes by what was read.

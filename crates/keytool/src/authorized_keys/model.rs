@@ -89,12 +89,8 @@ impl Options {
         self.0.is_empty()
     }
 
-    /// What an option is set to, as text; empty for one without a value. Names are compared as sshd does, in any case.
-    pub fn get(&self, name: &str) -> Option<String> {
-        self.all(name).into_iter().next()
-    }
-
-    /// The same of one that may be there several times: every value, in order.
+    /// What an option is set to, as text, each time that it is there, in order; empty for one without a value. Names are compared
+    /// as sshd does, in any case.
     pub fn all(&self, name: &str) -> Vec<String> {
         let value = |option: &[u8]| {
             let value = option.get(name.len() + 1..).unwrap_or_default();
@@ -219,6 +215,11 @@ impl AuthorizedKeys {
     /// The lines that let a key in, in their order.
     pub fn entries(&self) -> Vec<Entry> {
         self.lines().filter_map(Entry::parse).collect()
+    }
+
+    /// The same, each with the number of its line, from 1.
+    pub fn numbered(&self) -> Vec<(usize, Entry)> {
+        (1..).zip(self.lines()).filter_map(|(number, line)| Some((number, Entry::parse(line)?))).collect()
     }
 
     /// The first line for a key, which is the one that sshd goes by.

@@ -64,7 +64,7 @@ pub fn run(context: &Context, args: &FingerprintArgs) -> Result<Exit, Failure> {
             say(context, args, &pi.name, "host", word, &key.openssh());
         }
         if pinned.is_empty() {
-            context.ui.streams.say(&format!("{} host none: no host key is pinned", pi.name));
+            context.ui.answer(&format!("{} host none: no host key is pinned", pi.name));
         }
         for key in shown.iter().flatten().filter(|key| !pinned.contains(key)) {
             say(context, args, &pi.name, "host", "shown now, not pinned", &key.openssh());
@@ -100,7 +100,7 @@ fn own_key(context: &Context, args: &FingerprintArgs, pi: &Pi, row: &mut Row) {
     match key::load(&pi.key) {
         Ok(Some(key)) => say(context, args, &pi.name, "key", "", &key.line()),
         Ok(None) => {
-            context.ui.streams.say(&format!("{} key none: {} is not there", pi.name, context.places.show(&pi.key)));
+            context.ui.answer(&format!("{} key none: {} is not there", pi.name, context.places.show(&pi.key)));
         }
         Err(error) => row.problem = Some(Problem::of(&error)),
     }
@@ -111,8 +111,8 @@ fn say(context: &Context, args: &FingerprintArgs, name: &DeviceName, what: &str,
     let Ok(public) = PublicKey::from_openssh(line) else { return };
     let remark = if remark.is_empty() { String::new() } else { format!(", {remark}") };
     let (fingerprint, kind) = (key::fingerprint(&public), key::kind(&public));
-    context.ui.streams.say(&format!("{name} {what} {fingerprint} ({kind}{remark})"));
+    context.ui.answer(&format!("{name} {what} {fingerprint} ({kind}{remark})"));
     if args.randomart {
-        key::randomart(&public).lines().for_each(|line| context.ui.streams.say(line));
+        context.ui.answer(&key::randomart(&public));
     }
 }

@@ -90,6 +90,13 @@ impl Named {
         }
     }
 
+    /// Those that have an entry: the others are strays from then on.
+    pub fn with_entry(mut self, registry: &Registry) -> Named {
+        let (pis, unknown): (Vec<Pi>, Vec<Pi>) = self.pis.into_iter().partition(|pi| pi.entry != Entry::None);
+        self.strays.extend(unknown.iter().map(|pi| self::unknown(registry, pi)));
+        Named { pis, strays: self.strays }
+    }
+
     /// The way to each that has one; who has none is a stray from then on. Fails where none has one.
     pub fn targets(&mut self, registry: &Registry) -> Result<Vec<Target>, Failure> {
         let mut targets = Vec::new();

@@ -1,11 +1,10 @@
-//! `keytool grant`, `grants` and `revoke`: access for other people, for a time.
+//! `keytool grant` and `grants`: access for other people, for a time.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use jiff::Timestamp;
-use jiff::civil::DateTime;
 use pipeline_core::cancel::Cancel;
 use pipeline_core::config::duration as parse_duration;
 use program::exit::Exit;
@@ -18,8 +17,8 @@ use serde::Serialize;
 use super::fleet::{self, Named};
 use super::person::{Asker, EntranceArgs};
 use super::{Context, failed, typed_ids};
-use crate::authorized_keys::{self, AuthorizedKeysError, Key};
-use crate::grant::{self, Clock, Grant, GrantError};
+use crate::authorized_keys::{self, AuthorizedKeys, AuthorizedKeysError, Key};
+use crate::grant::{self, Beside, Clock, End, Grant, GrantError, Left};
 use crate::key;
 use crate::onboard::batch::Person as _;
 use crate::onboard::row::Row as Stray;
@@ -61,41 +60,6 @@ pub struct GrantsArgs {
     pub entrance: EntranceArgs,
 }
 
-/// Options of `keytool revoke`.
-#[derive(Debug, Args)]
-pub struct RevokeArgs {
-    /// Numbers of Pis: 31, 1-50 or 31,34
-    #[arg(value_name = "ID", required = true)]
-    pub ids: Vec<String>,
-    /// Whose access ends.
-    #[command(flatten)]
-    pub whose: Whose,
-    /// Say what would be changed there; change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// How to get in, where our own key may not change who is let in.
-    #[command(flatten)]
-    pub entrance: EntranceArgs,
-}
-
-/// Whose access ends.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub struct Whose {
-    /// That of this public key
-    #[arg(long, value_name = "FILE.pub")]
-    pub key: Option<PathBuf>,
-    /// That of the key with this fingerprint, as `keytool grants` shows it
-    #[arg(long, value_name = "SHA256:…")]
-    pub fingerprint: Option<String>,
-    /// That which is over by time: only its line is left
-    #[arg(long)]
-    pub expired: bool,
-    /// Everybody's that `keytool grant` has let in
-    #[arg(long)]
-    pub all: bool,
-}
-
 /// The form of the JSON; a change that breaks readers counts up.
 const SCHEMA: u32 = 1;
 
@@ -118,11 +82,15 @@ struct OfPi<'a> {
 struct Row {
     who: String,
     fingerprint: String,
-    /// On the Pi's clock, in its zone; none: for ever.
+    /// With a `Z` in UTC, without one in the Pi's zone; none: for ever, or unreadable.
     until: Option<String>,
-    /// None where it is over, or for ever.
+    /// What its line says of its end, where nobody can read that: sshd then passes the line over.
+    unreadable: Option<String>,
+    /// None where it is over, for ever, or unreadable.
     seconds_left: Option<u64>,
     expired: bool,
+    /// Other lines that let the key in: `FILE:LINE`.
+    besides: Vec<String>,
 }
 
 fn expiry(text: &str) -> Result<Duration, String> {
@@ -140,20 +108,33 @@ pub fn give(context: &Context, args: &GrantArgs) -> Result<Exit, Failure> {
     let (visits, signal) = visits(context, &args.entrance, &pis)?;
     let results = visits.each(&pis, |_, remote| {
         let clock = Clock::trusted(remote, end, now).map_err(failed)?;
-        grant::give(&authorized_keys::read(remote).map_err(unchanged)?, &key, &who, clock.end).map_err(failed)?;
+        grant::give(&authorized_keys::read(remote).map_err(unchanged)?, &key, &who, &clock.end).map_err(failed)?;
         if args.dry_run {
             return Ok(clock.end);
         }
         // Whatever has come in between: the line of somebody else stays.
-        let give = |keys: &_| grant::give(keys, &key, &who, clock.end).unwrap_or_else(|_| keys.clone());
+        let give = |keys: &_| grant::give(keys, &key, &who, &clock.end).unwrap_or_else(|_| keys.clone());
         authorized_keys::edit(remote, give).map_err(unchanged)?;
         Ok(clock.end)
     });
-    let words = |end: &DateTime| match args.dry_run {
-        true => format!("let {who} in until {}", show(*end)),
-        false => format!("{who} is let in until {}", show(*end)),
-    };
-    tell(context, &pis, &results, args.dry_run, words);
+    for (pi, result) in pis.iter().zip(&results) {
+        let (name, streams) = (&pi.name, &context.ui.streams);
+        match result {
+            Ok(end) if args.dry_run => streams.say(&format!("{name}: let {who} in until {}", on_clock(end))),
+            Ok(end) => streams.mark(Mark::Good, &format!("{name}: {who} is let in until {}", on_clock(end))),
+            Err(failure) => tell_failure(context, pi, failure),
+        }
+    }
+    match args.dry_run {
+        true => context.ui.nothing_was_changed(),
+        false if results.iter().any(Result::is_ok) => {
+            context
+                .ui
+                .streams
+                .say("a session that is open then goes on until it ends; 'keytool revoke' takes it back before");
+        }
+        false => {}
+    }
     Ok(ended(context, &results, &strays, &signal))
 }
 
@@ -161,13 +142,15 @@ pub fn give(context: &Context, args: &GrantArgs) -> Result<Exit, Failure> {
 pub fn list(context: &Context, args: &GrantsArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
     let Named { pis, strays } = match args.ids.as_slice() {
-        [] => Named::all(&registry),
+        [] => Named::all(&registry).with_entry(&registry),
         texts => Named::of(&registry, &typed_ids(texts)?, Registry::known)?,
     };
     let (visits, signal) = visits(context, &args.entrance, &pis)?;
     let results = visits.each(&pis, |_, remote| {
-        let grants = grants(remote)?;
-        Ok(grants.iter().map(|(grant, clock)| row(grant, clock)).collect::<Vec<Row>>())
+        let seen = Seen::look(remote)?;
+        Ok(seen
+            .map(|seen| seen.grants().iter().map(|grant| row(grant, &seen)).collect::<Vec<Row>>())
+            .unwrap_or_default())
     });
     let exit = ended(context, &results, &strays, &signal);
     if args.json {
@@ -186,15 +169,17 @@ pub fn list(context: &Context, args: &GrantsArgs) -> Result<Exit, Failure> {
         context.ui.json(&List { schema: SCHEMA, pis: pis.chain(strays).collect() })?;
         return Ok(exit);
     }
-    let mut cells = Vec::new();
+    let mut rows = Vec::new();
     for (pi, result) in pis.iter().zip(&results) {
         match result {
-            Ok(rows) => cells.extend(rows.iter().map(|row| row.cells(pi))),
+            Ok(of_pi) => rows.extend(of_pi.iter().map(|row| (pi, row))),
             Err(failure) => context.ui.streams.warning(&of(pi, failure)),
         }
     }
-    if !cells.is_empty() {
-        context.ui.table(&["host", "who", "fingerprint", "until", "left"], &cells);
+    if !rows.is_empty() {
+        let cells: Vec<Vec<String>> = rows.iter().map(|(pi, row)| row.cells(pi)).collect();
+        let notes: Vec<Vec<String>> = rows.iter().map(|(_, row)| row.notes()).collect();
+        context.ui.table_with_notes(&["host", "who", "until", "left"], &cells, &notes);
     } else if results.iter().all(Result::is_ok) {
         context.ui.streams.say("nobody is let in by 'keytool grant'");
     } else if results.iter().any(Result::is_ok) {
@@ -203,43 +188,7 @@ pub fn list(context: &Context, args: &GrantsArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// `keytool revoke`.
-pub fn take(context: &Context, args: &RevokeArgs) -> Result<Exit, Failure> {
-    let key = args.whose.key.as_deref().map(public_key).transpose()?;
-    let fingerprint = key.map(|(key, _)| key.fingerprint()).or_else(|| args.whose.fingerprint.clone());
-    let Named { pis, strays } = Named::of(&context.registry()?, &typed_ids(&args.ids)?, Registry::known)?;
-    let (visits, signal) = visits(context, &args.entrance, &pis)?;
-    let results = visits.each(&pis, |_, remote| {
-        let unwanted: Vec<Grant> = grants(remote)?
-            .into_iter()
-            .filter(|(grant, clock)| match &fingerprint {
-                Some(fingerprint) => grant.key.fingerprint() == *fingerprint,
-                None => args.whose.all || grant.left(clock).is_none(),
-            })
-            .map(|(grant, _)| grant)
-            .collect();
-        if !args.dry_run {
-            let is_unwanted = |grant: &Grant| unwanted.iter().any(|unwanted| unwanted.key == grant.key);
-            authorized_keys::edit(remote, |keys| grant::take(keys, is_unwanted)).map_err(unchanged)?;
-        }
-        Ok(unwanted)
-    });
-    tell(context, &pis, &results, args.dry_run, |unwanted: &Vec<Grant>| match (unwanted.len(), args.dry_run) {
-        (0, _) => "there was nothing to take back".into(),
-        (_, true) => {
-            let whose: Vec<String> = unwanted
-                .iter()
-                .map(|grant| format!("{} ({})", one_line(&grant.who), grant.key.fingerprint()))
-                .collect();
-            format!("take back the access of {}", whose.join(", "))
-        }
-        (1, false) => "1 access taken back".into(),
-        (count, false) => format!("{count} accesses taken back"),
-    });
-    Ok(ended(context, &results, &strays, &signal))
-}
-
-fn visits(context: &Context, given: &EntranceArgs, pis: &[Pi]) -> Result<(Visits, Received), Failure> {
+pub fn visits(context: &Context, given: &EntranceArgs, pis: &[Pi]) -> Result<(Visits, Received), Failure> {
     let entrance = match given.password_stdin || given.identity.is_some() {
         true => {
             let names: Vec<&str> = pis.iter().map(|pi| pi.name.as_str()).collect();
@@ -252,7 +201,7 @@ fn visits(context: &Context, given: &EntranceArgs, pis: &[Pi]) -> Result<(Visits
     Ok((Visits::new(&context.setup, context.ssh_config()?, &cancel).by(entrance), signal))
 }
 
-fn public_key(file: &std::path::Path) -> Result<(Key, String), Failure> {
+pub fn public_key(file: &std::path::Path) -> Result<(Key, String), Failure> {
     let public = key::load_public(file).map_err(failed)?;
     let line = public.to_openssh().map_err(|error| Failure::because(Exit::Config, "can't write the key", &error))?;
     let unusable = || Failure {
@@ -266,32 +215,60 @@ fn public_key(file: &std::path::Path) -> Result<(Key, String), Failure> {
     Ok((key, who))
 }
 
-/// The grants of a Pi, each with its clock.
-fn grants(remote: &Remote) -> Result<Vec<(Grant, Clock)>, Failure> {
-    let grants = grant::all(&authorized_keys::read(remote).map_err(unchanged)?);
-    if grants.is_empty() {
-        return Ok(Vec::new());
+/// Who is let in on a Pi, and its clock.
+pub struct Seen {
+    files: [(&'static str, AuthorizedKeys); 2],
+    /// Its clock.
+    pub clock: Clock,
+}
+
+impl Seen {
+    /// Looks; none where nobody is let in.
+    pub fn look(remote: &Remote) -> Result<Option<Seen>, Failure> {
+        let (first, second) = (authorized_keys::read(remote), authorized_keys::read_second(remote));
+        let files = [first.map_err(unchanged)?, second.map_err(unchanged)?];
+        if files.iter().all(|keys| keys.entries().is_empty()) {
+            return Ok(None);
+        }
+        let clock = Clock::ask(remote, Timestamp::now()).map_err(failed)?;
+        let [first, second] = files;
+        let [first_name, second_name] = authorized_keys::FILES;
+        Ok(Some(Seen { files: [(first_name, first), (second_name, second)], clock }))
     }
-    let clock = Clock::ask(remote, Timestamp::now()).map_err(failed)?;
-    Ok(grants.into_iter().map(|grant| (grant, clock)).collect())
+
+    /// What `keytool grant` has given.
+    pub fn grants(&self) -> Vec<Grant> {
+        grant::all(&self.files[0].1)
+    }
+
+    /// What else lets keys in.
+    pub fn beside(&self, wanted: impl Fn(&Key) -> bool) -> Vec<Beside> {
+        grant::beside(&self.files, &self.clock, wanted)
+    }
 }
 
 /// Why the list of who is let in could not be read or changed.
-fn unchanged(error: AuthorizedKeysError) -> Failure {
+pub fn unchanged(error: AuthorizedKeysError) -> Failure {
     match error {
         AuthorizedKeysError::Noise(words) => failed(GrantError::Bound(words)),
         error => failed(error),
     }
 }
 
-fn row(grant: &Grant, clock: &Clock) -> Row {
-    let left = grant.left(clock);
+fn row(grant: &Grant, seen: &Seen) -> Row {
+    let (left, end) = (grant.left(&seen.clock), grant.end(&seen.clock));
+    let (until, unreadable) = match end {
+        Some(End::Unreadable(text)) => (None, Some(one_line(text))),
+        end => (end.map(|end| end.to_string().replace(' ', "T")), None),
+    };
     Row {
         who: one_line(&grant.who),
         fingerprint: grant.key.fingerprint(),
-        until: grant.end.map(|end| end.to_string()),
-        seconds_left: left.filter(|_| grant.end.is_some()).map(|left| left.as_secs()),
-        expired: left.is_none(),
+        until,
+        unreadable,
+        seconds_left: if let Left::For(left) = left { Some(left.as_secs()) } else { None },
+        expired: left == Left::Over,
+        besides: seen.beside(|key| *key == grant.key).into_iter().map(|line| line.place).collect(),
     }
 }
 
@@ -299,16 +276,32 @@ impl Row {
     fn cells(&self, pi: &Pi) -> Vec<String> {
         let left = match (self.expired, self.seconds_left) {
             (true, _) => "over".into(),
+            (false, None) if self.unreadable.is_some() => "unreadable".into(),
             (false, None) => "no end".into(),
             (false, Some(seconds)) => duration(Duration::from_secs(seconds)),
         };
         let until = self.until.as_deref().unwrap_or("-").replace('T', " ");
-        vec![pi.name.to_string(), self.who.clone(), self.fingerprint.clone(), until, left]
+        vec![pi.name.to_string(), cut(&self.who), until, left]
+    }
+
+    /// What stands below its line: it would make that wider than a screen.
+    fn notes(&self) -> Vec<String> {
+        let besides = self.besides.iter().map(|place| format!("let in besides by {place}, which this does not end"));
+        [self.fingerprint.clone()].into_iter().chain(besides).collect()
+    }
+}
+
+/// So that a line fits a screen; the JSON has all of it.
+fn cut(who: &str) -> String {
+    const SHOWN: usize = 24;
+    match who.chars().count() > SHOWN {
+        true => who.chars().take(SHOWN - 1).chain(['…']).collect(),
+        false => who.to_owned(),
     }
 }
 
 /// What it comes to, strays among it, which are told. A signal counts only where it stopped something.
-fn ended<T>(context: &Context, results: &[Result<T, Failure>], strays: &[Stray], signal: &Received) -> Exit {
+pub fn ended<T>(context: &Context, results: &[Result<T, Failure>], strays: &[Stray], signal: &Received) -> Exit {
     let stray = fleet::conclude(context, strays, None);
     match exit(results.iter().map(|result| result.as_ref().err())) {
         Exit::Done => stray,
@@ -317,23 +310,12 @@ fn ended<T>(context: &Context, results: &[Result<T, Failure>], strays: &[Stray],
     }
 }
 
-/// One line for each Pi: what was done there, or would be.
-fn tell<T>(context: &Context, pis: &[Pi], results: &[Result<T, Failure>], dry_run: bool, words: impl Fn(&T) -> String) {
-    for (pi, result) in pis.iter().zip(results) {
-        match result {
-            Ok(found) if dry_run => context.ui.streams.say(&format!("{}: {}", pi.name, words(found))),
-            Ok(done) => context.ui.streams.mark(Mark::Good, &format!("{}: {}", pi.name, words(done))),
-            Err(failure) => {
-                let mark = if failure.exit == Exit::Unreachable { Mark::Away } else { Mark::Bad };
-                context.ui.streams.mark(mark, &of(pi, failure).what);
-                if let Some(hint) = &failure.hint {
-                    context.ui.streams.advise(mark, hint);
-                }
-            }
-        }
-    }
-    if dry_run {
-        context.ui.nothing_was_changed();
+/// Why nothing was done on a Pi.
+pub fn tell_failure(context: &Context, pi: &Pi, failure: &Failure) {
+    let mark = if failure.exit == Exit::Unreachable { Mark::Away } else { Mark::Bad };
+    context.ui.streams.mark(mark, &of(pi, failure).what);
+    if let Some(hint) = &failure.hint {
+        context.ui.streams.advise(mark, hint);
     }
 }
 
@@ -342,6 +324,10 @@ fn of(pi: &Pi, failure: &Failure) -> Failure {
     Failure { what: format!("{}: {}", pi.name, failure.what), ..failure.clone() }
 }
 
-fn show(end: DateTime) -> String {
-    end.strftime("%Y-%m-%d %H:%M:%S").to_string()
+/// An end, and by whose clock.
+fn on_clock(end: &End) -> String {
+    match end {
+        End::Local(_) => format!("{end} on its clock, in its zone"),
+        End::Utc(_) | End::Unreadable(_) => end.to_string(),
+    }
 }

@@ -10,6 +10,7 @@ use program::environment::Environment;
 use program::exit::Exit;
 use program::failure::Failure;
 use program::run::run;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use crate::changes::Editor;
 use crate::cli::{Cli, Command};
@@ -28,12 +29,14 @@ pub mod list;
 mod manual;
 pub mod person;
 pub mod remove_pi;
+pub mod revoke;
 pub mod rotate;
 pub mod ssh_config;
 pub mod tunnel;
 
 /// The whole program, from arguments to exit code. Usage errors end it in here, with 2.
 pub fn main() -> Exit {
+    leave_no_core();
     let environment = Environment::read();
     let cli = Cli::parse();
     // It lives as long as the program, and the panic hook needs it for as long.
@@ -56,12 +59,19 @@ pub fn main() -> Exit {
             Command::Tunnel(args) => tunnel::run(&context, &args),
             Command::Grant(args) => grant::give(&context, &args),
             Command::Grants(args) => grant::list(&context, &args),
-            Command::Revoke(args) => grant::take(&context, &args),
+            Command::Revoke(args) => revoke::run(&context, &args),
             Command::Inventory(args) => inventory::run(&context, &args),
             Command::Manual(args) => manual::run(&args),
         }
     };
     run("keytool", ui, work).exit
+}
+
+/// Passwords that are typed must reach no core file, whatever ends us. A system that refuses goes on as before.
+fn leave_no_core() {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
+    let limit = getrlimit(Resource::Core);
+    setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit }).ok();
 }
 
 /// What every command may need.

@@ -10,8 +10,7 @@ use program::failure::Failure;
 
 use super::fleet::{self, Named};
 use super::person::{Asker, EntranceArgs};
-use super::tunnel::TUNNEL_KEY;
-use super::{Context, rotate, typed_ids};
+use super::{Context, rotate, tunnel, typed_ids};
 use crate::authorized_keys::{self, AuthorizedKeysError, Key};
 use crate::changes::Change;
 use crate::key::{self, KeyError};
@@ -97,7 +96,7 @@ pub fn run(context: &Context, args: &RemovePiArgs) -> Result<Exit, Failure> {
         }
         // The key may be gone from its place when this is told.
         let is_locked = key::load(&pi.key).is_ok_and(|key| key.is_some_and(|key| key.encrypted));
-        let has_tunnel = context.places.key(&format!("{}{TUNNEL_KEY}", pi.name)).exists();
+        let has_tunnel = tunnel::kept_key(&context.places, pi.name.as_str()).exists();
         match editor.perform(|| decide(context, case, pi, shared.is_some(), &stamp)) {
             Ok(words) if words.is_empty() => case.row.notes.push("nothing to do here: nothing of it is there".into()),
             Ok(words) => case.row.notes.extend(words),
@@ -282,6 +281,7 @@ fn decide(context: &Context, case: &Case, pi: &Pi, shared: bool, stamp: &str) ->
     if !pi.entry.names_own_key() && !shared {
         changes.extend(Rotation::of(&pi.key).set_all_aside(stamp, places));
     }
+    changes.extend(tunnel::set_aside(places, pi.name.as_str(), "removed", stamp));
     // Until here it is what tells a removal that was interrupted.
     changes.extend(Removal::of(&pi.key).end(places));
     Ok(changes)

@@ -21,7 +21,7 @@ pub struct SshConfigArgs {
 pub fn run(context: &Context, args: &SshConfigArgs) -> Result<Exit, Failure> {
     let registry = context.registry()?;
     let mut owned = Owned::load(&context.places).map_err(failed)?;
-    let say = |text: &str| text.lines().for_each(|line| context.ui.streams.say(line));
+    let say = |text: &str| context.ui.answer(text);
     if args.ids.is_empty() {
         say(&owned.text());
         return Ok(Exit::Done);

@@ -1,10 +1,12 @@
 //! Access for other people, for a time: lines of `authorized_keys` with `expiry-time`.
 //!
 //! Guarantees: only lines that carry our mark are ever replaced or removed; the end of a grant is written as the machine's own
-//! sshd reads it, in its zone, and only where its clock can be trusted to keep it. Leaves to others: the connection.
+//! sshd reads it, and only where its clock can be trusted to keep it. Leaves to others: the connection, and sessions that are open
+//! when a grant ends.
 //!
-//! `expiry-time` in UTC (`…Z`) would need OpenSSH 9.1 on the machine; without, it means the machine's zone, and any since 7.7
-//! understands it.
+//! `expiry-time` in UTC (`…Z`) needs OpenSSH 9.1 on the machine, and means one moment; without, it means the machine's zone, and any
+//! since 7.7 understands it. Where the zone is changed later, or an end falls into the hour that comes twice in autumn, that is
+//! another moment.
 
 use std::time::Duration;
 
@@ -16,14 +18,20 @@ use pipeline_core::ssh::SshError;
 use crate::authorized_keys::{AuthorizedKeys, Entry, Key, Options};
 use crate::shell::{Shell, ask, one_line};
 
+mod beside;
+mod end;
 #[cfg(test)]
 mod tests;
 
+pub use beside::{Beside, beside};
+use end::STAMP;
+pub use end::{End, Left};
+
+/// The first OpenSSH whose sshd reads an end in UTC.
+const READS_UTC: (u32, u32) = (9, 1);
+
 /// What the comment of our lines begins with.
 const MARK: &str = "keytool-grant ";
-
-/// How sshd writes a time.
-const STAMP: &str = "%Y%m%d%H%M%S";
 
 /// How wrong a machine's clock may be before it can't be trusted to end a grant.
 const TOLERANCE: Duration = Duration::from_secs(300);
@@ -35,17 +43,19 @@ pub struct Grant {
     pub key: Key,
     /// The comment of his key.
     pub who: String,
-    /// When it ends, on the machine's clock and in its zone; none where somebody has taken that out of the line.
-    pub end: Option<DateTime>,
+    /// What its line says of its end, the first to come of it; none where somebody has taken that out of the line.
+    ends: Vec<End>,
 }
 
 /// A machine's clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clock {
-    /// What it shows, in its zone.
+    /// What it shows.
+    pub now: Timestamp,
+    /// The same in its zone.
     pub local: DateTime,
-    /// The moment that was asked about, in its zone.
-    pub end: DateTime,
+    /// The moment that was asked about, as its sshd reads it.
+    pub end: End,
 }
 
 /// Why nothing was granted.
@@ -109,37 +119,41 @@ fn words(duration: Duration) -> String {
 }
 
 impl Clock {
-    /// Asks a machine, and how it would write `end`.
+    /// Asks a machine, and how its sshd would read `end`.
     pub fn ask(shell: &dyn Shell, end: Timestamp) -> Result<Clock, GrantError> {
-        Ok(Clock::look(shell, end)?.0)
-    }
-
-    /// The same, for a promise: an error where its clock is too far from `now`.
-    pub fn trusted(shell: &dyn Shell, end: Timestamp, now: Timestamp) -> Result<Clock, GrantError> {
-        let (clock, theirs) = Clock::look(shell, end)?;
-        let by = Duration::from_secs(theirs.abs_diff(now.as_second()));
-        if by > TOLERANCE {
-            return Err(GrantError::Clock { by, behind: theirs < now.as_second() });
-        }
-        Ok(clock)
-    }
-
-    fn look(shell: &dyn Shell, end: Timestamp) -> Result<(Clock, i64), GrantError> {
         let second = end.as_second().to_string();
         let answer = ask(shell, &[("e", second.as_bytes())], include_str!("clock.sh"), b"")?;
         match answer.word.as_str() {
             "" => Err(GrantError::Bound(answer.complaints)),
-            word => Clock::parse(word).ok_or_else(|| {
+            word => Clock::parse(word, end).ok_or_else(|| {
                 let said = if answer.complaints.is_empty() { word } else { &answer.complaints };
                 GrantError::Noise(one_line(said))
             }),
         }
     }
 
-    fn parse(answer: &str) -> Option<(Clock, i64)> {
-        let [now, local, end] = answer.strip_prefix("clock ")?.split(' ').collect::<Vec<_>>().try_into().ok()?;
+    /// The same, for a promise: an error where its clock is too far from `now`.
+    pub fn trusted(shell: &dyn Shell, end: Timestamp, now: Timestamp) -> Result<Clock, GrantError> {
+        let clock = Clock::ask(shell, end)?;
+        let by = clock.now.duration_since(now).unsigned_abs();
+        if by > TOLERANCE {
+            return Err(GrantError::Clock { by, behind: clock.now < now });
+        }
+        Ok(clock)
+    }
+
+    fn parse(answer: &str, end: Timestamp) -> Option<Clock> {
+        let [now, local, local_end, openssh] =
+            answer.strip_prefix("clock ")?.split(' ').collect::<Vec<_>>().try_into().ok()?;
         let stamp = |text| DateTime::strptime(STAMP, text).ok();
-        Some((Clock { local: stamp(local)?, end: stamp(end)? }, now.parse().ok()?))
+        let version =
+            openssh.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        let local_end = stamp(local_end)?;
+        let end = match version.is_some_and(|version: (u32, u32)| version >= READS_UTC) {
+            true => End::Utc(Timestamp::from_second(end.as_second()).ok()?),
+            false => End::Local(local_end),
+        };
+        Some(Clock { now: Timestamp::from_second(now.parse().ok()?).ok()?, local: stamp(local)?, end })
     }
 }
 
@@ -147,15 +161,26 @@ impl Grant {
     /// The grant that a line is, if it is one of ours.
     pub fn of(entry: &Entry) -> Option<Grant> {
         let who = entry.comment.strip_prefix(MARK)?.to_owned();
-        let end = entry.options.get("expiry-time").and_then(|end| DateTime::strptime(STAMP, end).ok());
-        Some(Grant { key: entry.key.clone(), who, end })
+        Some(Grant { key: entry.key.clone(), who, ends: End::all(&entry.options) })
     }
 
-    /// How long it lasts yet; none where it is over. One whose end somebody has removed lasts for ever.
-    pub fn left(&self, clock: &Clock) -> Option<Duration> {
-        let Some(end) = self.end else { return Some(Duration::MAX) };
-        Duration::try_from(end.duration_since(clock.local)).ok().filter(|left| !left.is_zero())
+    /// When it ends; none where somebody has taken that out of the line.
+    pub fn end(&self, clock: &Clock) -> Option<&End> {
+        // sshd passes over a line with one that it can't read, whatever else it says.
+        let unreadable = self.ends.iter().find(|end| end.left(clock) == Left::Unknown);
+        unreadable.or_else(|| self.ends.iter().min_by_key(|end| end.left(clock)))
     }
+
+    /// How long it lasts yet.
+    pub fn left(&self, clock: &Clock) -> Left {
+        self.end(clock).map_or(Left::Endless, |end| end.left(clock))
+    }
+}
+
+/// How long a line holds yet, whoever has written it.
+fn left(entry: &Entry, clock: &Clock) -> Left {
+    let ends = End::all(&entry.options);
+    ends.iter().map(|end| end.left(clock)).min().unwrap_or(Left::Endless)
 }
 
 /// The grants of a file.
@@ -164,11 +189,11 @@ pub fn all(keys: &AuthorizedKeys) -> Vec<Grant> {
 }
 
 /// With access for a key until `end`, in the place of an earlier grant for the same key.
-pub fn give(keys: &AuthorizedKeys, key: &Key, who: &str, end: DateTime) -> Result<AuthorizedKeys, GrantError> {
+pub fn give(keys: &AuthorizedKeys, key: &Key, who: &str, end: &End) -> Result<AuthorizedKeys, GrantError> {
     if keys.entries().iter().any(|entry| entry.key == *key && Grant::of(entry).is_none()) {
         return Err(GrantError::LetInAlready);
     }
-    let options = Options::default().value("expiry-time", &end.strftime(STAMP).to_string());
+    let options = Options::default().value("expiry-time", &end.stamp());
     Ok(keys.set(&Entry { options, ..Entry::plain(key.clone(), &format!("{MARK}{who}")) }))
 }
 

@@ -93,8 +93,8 @@ pub fn is_fingerprint(word: &str) -> bool {
     normal(word).strip_prefix("SHA256:").is_some_and(|hash| hash.len() == 43 && hash.bytes().all(is_base64))
 }
 
-/// Some tools pad.
-fn normal(fingerprint: &str) -> String {
+/// As OpenSSH writes it: some tools pad.
+pub fn normal(fingerprint: &str) -> String {
     fingerprint.trim_end_matches('=').to_owned()
 }
 

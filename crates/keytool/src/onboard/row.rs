@@ -97,6 +97,12 @@ impl Row {
         [self.key, self.config, self.host_key, self.installed, self.login].map(|step| step.to_string())
     }
 
+    /// What was only looked at has not been done, and is not going to be.
+    pub fn unplan(&mut self) {
+        let steps = [&mut self.key, &mut self.config, &mut self.host_key, &mut self.installed, &mut self.login];
+        steps.into_iter().filter(|step| **step == Step::Planned).for_each(|step| *step = Step::Skipped);
+    }
+
     /// Of a machine that nothing has become of yet.
     pub fn new(id: Option<String>, host: &str) -> Row {
         Row { id, host: host.to_owned(), ..Row::default() }

@@ -96,6 +96,16 @@ impl Ui {
 
     /// The first line of standard input, for `--password-stdin`.
     pub fn secret_from_stdin(&self) -> Result<Zeroizing<String>, Failure> {
+        if io::stdin().is_terminal() {
+            return Err(Failure {
+                exit: Exit::Usage,
+                what: "standard input is a terminal, which would show the password as it is typed".into(),
+                hint: Some(
+                    "leave --password-stdin out to be asked for it, or pipe it in: keytool … --password-stdin < FILE"
+                        .into(),
+                ),
+            });
+        }
         let line = typed::first_line()
             .map_err(|error| Failure::because(Exit::Config, "can't read the password from standard input", &error))?;
         line.filter(|line| !line.is_empty()).ok_or_else(|| Failure {
@@ -107,13 +117,23 @@ impl Ui {
 
     /// A table with a line of headings; not with `-q`.
     pub fn table(&self, headings: &[&str], rows: &[Vec<String>]) {
+        self.table_with_notes(headings, rows, &[]);
+    }
+
+    /// The same with lines below each row that are no columns.
+    pub fn table_with_notes(&self, headings: &[&str], rows: &[Vec<String>], notes: &[Vec<String>]) {
         let mut table = Builder::default();
         table.push_record(headings.iter().map(|&heading| heading.to_owned()));
         for row in rows {
             table.push_record(row.iter().map(|cell| program::words::printable(cell).into_owned()));
         }
         let table = table.build().with(Style::blank()).to_string();
-        table.lines().for_each(|line| self.streams.say(line.trim_end()));
+        // What is below the headings is nobody's.
+        let notes = [Vec::new()].into_iter().chain(notes.iter().cloned()).chain(std::iter::repeat(Vec::new()));
+        for (line, notes) in table.lines().zip(notes) {
+            self.streams.say(line.trim_end());
+            notes.iter().for_each(|note| self.streams.say(&format!("   {}", program::words::printable(note))));
+        }
     }
 
     /// A step that was done, with `-v`: most commands end with a table or a line that says what they came to.
@@ -141,6 +161,11 @@ impl Ui {
     /// Of a command that is run again.
     pub fn nothing_to_do(&self) {
         self.streams.say("nothing to do: everything is there");
+    }
+
+    /// What was asked for, line by line, even with `-q`.
+    pub fn answer(&self, text: &str) {
+        text.lines().for_each(|line| self.streams.out.output.line(line));
     }
 
     /// A result for programs, even with `-q`.

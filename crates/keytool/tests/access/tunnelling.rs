@@ -138,22 +138,29 @@ fn a_pi_on_the_bench_gets_its_key_its_line_and_its_unit() {
     assert!(code == 0 && said.contains("remove the tunnel key of raspberry31"), "{said}");
     assert_eq!(scene.authorized_keys(&jump.home()), after);
     let (code, said) = scene.run(&["tunnel", "31", "--revoke-jump"], "");
-    assert!(code == 0 && said.contains("no longer"), "{said}");
+    let known = home.join(".ssh/raspberry31-tunnel.pub");
+    let aside = "move ~/.ssh/raspberry31-tunnel.pub to ~/.ssh/raspberry31-tunnel.pub.revoked-";
+    assert!(code == 0 && said.contains("no longer") && said.contains(aside), "{said}");
     assert_eq!(scene.authorized_keys(&jump.home()), before);
+    // It does not come back unless somebody names it.
+    let (code, said) = scene.run(&["tunnel", "31", "--install-jump"], "");
+    assert!(code == 78 && said.contains("the tunnel key of raspberry31 is not known here"), "{said}");
+    assert_eq!(scene.authorized_keys(&jump.home()), before);
+    let mut dir = fs::read_dir(home.join(".ssh")).unwrap().map(|entry| entry.unwrap().path());
+    let revoked = dir.find(|path| path.to_str().unwrap().contains("-tunnel.pub.revoked-")).unwrap();
+    let public = fs::read_to_string(&revoked).unwrap();
 
     // A key is shut out by what it is, whatever somebody has called it there; by its port where it is not known here.
     let (file, port) = (jump.home().join(".ssh/authorized_keys"), pi.port());
     let by_hand = format!("{before}restrict,port-forwarding,command=\"/bin/false\" {} bee 31\n", key.trim());
     fs::write(&file, &by_hand).unwrap();
-    let known = home.join(".ssh/raspberry31-tunnel.pub");
-    let public = fs::read_to_string(&known).unwrap();
-    fs::remove_file(&known).unwrap();
     let (code, said) = scene.run(&["tunnel", "31", "--revoke-jump"], "");
     assert!(code == 0 && said.contains("warning: the tunnel key of raspberry31 is not known here"), "{said}");
     assert_eq!(scene.authorized_keys(&jump.home()), by_hand);
-    fs::write(&known, public).unwrap();
+    fs::write(&known, &public).unwrap();
     let (code, said) = scene.run(&["tunnel", "31", "--revoke-jump"], "");
     assert!(code == 0 && said.contains("no longer") && !said.contains("not known"), "{said}");
+    fs::write(&known, &public).unwrap();
     assert_eq!(scene.authorized_keys(&jump.home()), before);
     // What serves a neighbour as well stays, and somebody is told; nor are we ever shut out ourselves.
     let shared = format!("{before}permitlisten=\"{port}\",permitlisten=\"5001\" {} two bees\n", {
@@ -165,4 +172,9 @@ fn a_pi_on_the_bench_gets_its_key_its_line_and_its_unit() {
     let (code, said) = scene.run(&["tunnel", "31", "--revoke-jump", "--key", own.to_str().unwrap()], "");
     assert!(code == 3 && said.contains("('two bees')") && said.contains("('id')"), "{said}");
     assert_eq!(scene.authorized_keys(&jump.home()), shared);
+    // The key of one that stays is still to be found; that of a Pi that is removed is not.
+    assert!(known.exists());
+    let (code, said) = scene.run(&["remove-pi", "31", "--offline"], "");
+    assert!(code == 0 && said.contains("-tunnel.pub.removed-") && said.contains("tunnel 31 --revoke-jump"), "{said}");
+    assert!(!known.exists());
 }

@@ -68,6 +68,8 @@ pub fn run(
     if args.dry_run {
         return preview(context, args, named, &mut cases, planned);
     }
+    // Whoever is kept out from here on was only planned for.
+    cases.iter_mut().for_each(|case| case.row.unplan());
     let asker = Asker::new(context.ui, &args.entrance, args.yes, "--fingerprints FILE");
     fleet::tell_locked(context, &cases, |case| needs_entrance(case, args));
     batch.enter(&mut cases, &asker, |case| needs_entrance(case, args))?;

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::super::person::Asker;
 use super::super::{failed, fleet};
-use super::{Job, print};
+use super::{Job, print, set_aside};
 use crate::authorized_keys::{self, Key};
 use crate::changes::{Change, ChangeError, Original};
 use crate::key;
@@ -23,6 +23,7 @@ use crate::onboard::fingerprints::Fingerprints;
 use crate::onboard::trust::{Verdict, judge};
 use crate::onboard::visit::Entrance;
 use crate::registry::Entry;
+use crate::rotation;
 use crate::shell::Remote;
 use crate::tunnel::{
     Admission, Dismissal, Holder, InstallError, Report, Service, Step, Tunnel, admit, dismiss, dismissed, on_pi,
@@ -71,16 +72,31 @@ pub(super) fn revoke(job: &Job<'_>) -> Result<Exit, Failure> {
         true => dismissed(&authorized_keys::read(&remote).map_err(failed)?, &holder),
         false => dismiss(&remote, &holder).map_err(failed)?,
     };
-    match (gone.is_empty(), job.args.dry_run) {
-        (false, true) => {
-            job.context.ui.preview(&[format!("remove the tunnel key of {name} from authorized_keys on {jump}")], true);
+    let places = &job.context.places;
+    let stamp = rotation::stamp();
+    let aside = || {
+        // One that is still let in there must be findable by the next run.
+        let moved = set_aside(places, name.as_str(), "revoked", &stamp).filter(|_| left.is_empty());
+        let dirs = moved.is_some().then(|| local::directories(places)).unwrap_or_default();
+        Ok::<_, ChangeError>(dirs.into_iter().chain(moved).collect())
+    };
+    let move_aside = || job.context.editor(job.args.dry_run).perform(aside).map_err(failed);
+    if gone.is_empty() && left.is_empty() {
+        streams.say(&format!("{jump}: has no tunnel key of {name}"));
+    }
+    if job.args.dry_run {
+        let line =
+            (!gone.is_empty()).then(|| format!("remove the tunnel key of {name} from authorized_keys on {jump}"));
+        let words: Vec<String> = line.into_iter().chain(move_aside()?).collect();
+        if !words.is_empty() {
+            job.context.ui.preview(&words, true);
         }
-        (false, false) => {
+    } else {
+        if !gone.is_empty() {
             streams.mark(Mark::Good, &format!("{jump}: lets the tunnel key of {name} in no longer"));
             streams.say("a tunnel that is up goes on until its connection ends: end its sshd there if it must not");
         }
-        (true, _) if left.is_empty() => streams.say(&format!("{jump}: has no tunnel key of {name}")),
-        (true, _) => {}
+        move_aside()?.iter().for_each(|words| streams.say(words));
     }
     for entry in &left {
         let (key, comment) = (entry.key.fingerprint(), printable(&entry.comment));

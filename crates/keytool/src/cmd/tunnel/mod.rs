@@ -12,17 +12,17 @@ use super::init::fingerprint;
 use super::person::EntranceArgs;
 use super::{Context, failed, fleet, typed_ids};
 use crate::authorized_keys::Key;
+use crate::changes::Change;
 use crate::known_hosts;
+use crate::places::Places;
 use crate::registry::{Pi, Registry};
+use crate::rotation;
 use crate::tunnel::{Jump, Tunnel};
 use crate::visits::Visits;
 
 mod install;
 mod preview;
 mod print;
-
-/// What the public half of a Pi's tunnel key is called on this machine, after the Pi's name.
-pub(super) const TUNNEL_KEY: &str = "-tunnel.pub";
 
 /// Options of `keytool tunnel`.
 #[derive(Debug, Args)]
@@ -147,7 +147,7 @@ impl Job<'_> {
 
     /// Where the public half of the Pi's tunnel key is kept on this machine.
     fn key_file(&self) -> PathBuf {
-        self.context.places.key(&format!("{}{TUNNEL_KEY}", self.pi.name))
+        kept_key(&self.context.places, self.pi.name.as_str())
     }
 
     /// The Pi's tunnel key, as far as it is known here.
@@ -159,6 +159,19 @@ impl Job<'_> {
             None => Ok(None),
         }
     }
+}
+
+/// Where the public half of a Pi's tunnel key is kept on this machine.
+pub(super) fn kept_key(places: &Places, name: &str) -> PathBuf {
+    places.key(&format!("{name}-tunnel.pub"))
+}
+
+/// The kept key of a Pi that is let in no longer gets a name that nobody looks for: `word` and a time. Else the next one to be let
+/// in would be it again.
+pub(super) fn set_aside(places: &Places, name: &str, word: &str, stamp: &str) -> Option<Change> {
+    let file = kept_key(places, name);
+    let to = rotation::with(&file, &format!(".{word}-{stamp}"));
+    file.symlink_metadata().is_ok().then(|| Change::move_aside(&file, &to, places))
 }
 
 fn public_key(file: &Path) -> Result<Key, Failure> {
