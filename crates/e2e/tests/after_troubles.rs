@@ -190,4 +190,10 @@ fn what_is_wrong_stands_while_a_device_is_away_and_runs_that_could_not_begin_lea
     has(&story.concerns(), &["fleet warning run_failed: the last run, "]);
     story.sync(0);
     assert!(!story.concerns().contains("run_failed"));
+
+    // A dead jump host is one thing, and what it keeps away is said once.
+    assert!(Command::new("kill").arg(fleet.jump().sshd_pid().to_string()).status().unwrap().success());
+    let told = story.0.pipeline(&["inspect"]).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    has(&told, &["- jump host 'awsbox' can't be used: ", "; 2 devices are behind 'awsbox'"]);
+    has(&told, &["- raspberry2, raspberry1: offline: jump host 'awsbox' can't be used"]);
 }
