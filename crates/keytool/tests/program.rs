@@ -7,6 +7,7 @@ mod support;
 use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
@@ -75,6 +76,31 @@ fn the_list_tells_what_is_missing() {
 }
 
 #[test]
+fn a_line_fits_a_screen_and_what_was_asked_for_is_said_with_q() {
+    let home = two_pis();
+    // Some age that would need two units.
+    let past = SystemTime::now() - Duration::from_secs(12 * 86_400 + 23 * 3600 + 5);
+    File::open(home.path(".ssh/raspberry31")).unwrap().set_modified(past).unwrap();
+    home.write(".ssh/known_hosts", format!("raspberry34 {}\n", home.read(".ssh/raspberry31.pub")), 0o600);
+    for args in [&["list"][..], &["check"]] {
+        let said = String::from_utf8(home.run(args).stdout).unwrap();
+        let widest = said.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(said.contains(" 12 d ") && widest <= 78, "{widest}: {said}");
+    }
+    for args in [&["ssh-config"][..], &["ssh-config", "31"], &["fingerprint", "31", "--offline", "--randomart"]] {
+        let said = home.ok(args);
+        assert!(said.lines().count() > 1, "{said}");
+        assert_eq!(home.ok(&[args, &["-q"]].concat()), said);
+    }
+    // Nobody asks for a Pi that has no entry, by whatever a name server says.
+    std::fs::remove_file(home.path(".ssh/config.d/pipeline.conf")).unwrap();
+    let output = home.run(&["grants"]);
+    let seen = home.seen(&output);
+    assert!(output.status.code() == Some(3) && seen.contains("'keytool add-pi' adds raspberry31"), "{seen}");
+    assert!(!seen.contains("resolve") && !seen.contains("nobody"), "{seen}");
+}
+
+#[test]
 fn what_is_wrong_is_said_with_what_to_do() {
     let home = two_pis();
     home.write("p.yaml", "onboarding: { base_port: 6000 }\n", 0o600);
@@ -90,7 +116,7 @@ fn what_is_wrong_is_said_with_what_to_do() {
         (&grant("bound.pub"), 78, "hint: a public key is one line"),
         (&["add-pi", "31", "--offline"], 3, "hint: 'chmod 600 $HOME/.ssh/raspberry31'"),
         // An entry of ours holds until it is written anew.
-        (&["list", "34", "--config", "p.yaml"], 0, " 5034   "),
+        (&["list", "34", "--config", "p.yaml"], 0, "  5034  "),
         (
             &["list", "34", "--config", "p.yaml"],
             0,
@@ -414,6 +440,27 @@ fn a_signal_ends_it_and_leaves_the_terminal_as_it_was() {
     let (status, shown) = terminal.end();
     assert_eq!(status.signal(), Some(15), "{shown}");
     assert!(!home.path(".ssh/raspberry31").exists());
+}
+
+#[test]
+fn what_is_typed_unseen_is_shown_nowhere() {
+    let home = two_pis();
+    // Whoever ends it as a debugger would finds no core file, wherever the system puts those.
+    let program = home.command(&["add-pi", "35", "--offline", "--passphrase"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh"]).arg(program.get_program()).args(program.get_args());
+    shell.env_clear().env("HOME", home.root()).current_dir(home.root());
+    let mut terminal = Terminal::start(shell);
+    terminal.wait_for("Passphrase of the new keys: ");
+    terminal.type_unseen("one");
+    terminal.wait_for("Once more: ");
+    terminal.signal(Signal::QUIT);
+    let (status, shown) = terminal.end();
+    assert!(status.signal() == Some(3) && !status.core_dumped(), "{status}: {shown}");
+    // A terminal shows what is typed for --password-stdin.
+    let (status, shown) = Terminal::start(home.command(&["grants", "31", "--password-stdin"])).end();
+    assert!(status.code() == Some(2) && shown.contains("would show the password"), "{shown}");
+    assert!(shown.contains("leave --password-stdin out"), "{shown}");
 }
 
 #[test]

@@ -13,7 +13,6 @@ use pipeline_core::remote::{Connect as _, Intent};
 use pipeline_core::ssh::{Connector, SshError};
 use program::exit::Exit;
 use program::failure::Failure;
-use program::words::duration;
 use serde::Serialize;
 
 use super::add_pi::is_of_fleet;
@@ -151,12 +150,11 @@ impl Found {
             _ if self.local.is_pinned() => "pinned",
             _ => "not pinned",
         };
-        let age = self.local.key_age().map_or_else(|| "-".to_owned(), duration);
         vec![
             self.local.id().to_owned(),
             self.local.name().to_owned(),
             self.local.key_kind().unwrap_or("-").to_owned(),
-            age,
+            self.local.shown_age(),
             self.local.entry().unwrap_or("-").to_owned(),
             host_key.to_owned(),
             word(self.reachable, "yes", "no"),

@@ -180,7 +180,7 @@ pub fn list(context: &Context, args: &GrantsArgs) -> Result<Exit, Failure> {
         let cells: Vec<Vec<String>> = rows.iter().map(|(pi, row)| row.cells(pi)).collect();
         let notes: Vec<Vec<String>> = rows.iter().map(|(_, row)| row.notes()).collect();
         context.ui.table_with_notes(&["host", "who", "until", "left"], &cells, &notes);
-    } else if results.iter().all(Result::is_ok) {
+    } else if strays.is_empty() && results.iter().all(Result::is_ok) {
         context.ui.streams.say("nobody is let in by 'keytool grant'");
     } else if results.iter().any(Result::is_ok) {
         context.ui.streams.say("nobody is let in by 'keytool grant' where it was found out");

@@ -7,7 +7,6 @@ use pipeline_core::error::one_line;
 use pipeline_core::ssh::host_key::HostKey;
 use program::exit::Exit;
 use program::failure::Failure;
-use program::words::duration;
 use serde::Serialize;
 
 use super::fleet::{self, Named};
@@ -184,6 +183,18 @@ impl Local {
         self.key.as_ref().map(|key| Duration::from_secs(key.age_seconds))
     }
 
+    /// The same as the table has it, in one unit: with two, a line would be wider than a screen.
+    pub fn shown_age(&self) -> String {
+        let Some(age) = self.key_age() else { return "-".into() };
+        let seconds = age.as_secs();
+        match seconds {
+            0..60 => format!("{seconds} s"),
+            60..3600 => format!("{} min", seconds / 60),
+            3600..86_400 => format!("{} h", seconds / 3600),
+            _ => format!("{} d", seconds / 86_400),
+        }
+    }
+
     /// Whether its key has a passphrase.
     pub fn is_encrypted(&self) -> bool {
         self.key.as_ref().is_some_and(|key| key.encrypted)
@@ -201,13 +212,13 @@ impl Local {
 
     fn cells(&self) -> Vec<String> {
         let dash = || "-".to_owned();
-        let age = self.key_age().map(duration);
+        let age = self.shown_age();
         vec![
             self.id.clone(),
             self.name.clone(),
             self.port.to_string(),
             self.key.as_ref().map_or_else(dash, |key| key.kind.clone()),
-            age.unwrap_or_else(dash),
+            age,
             self.entry.clone().unwrap_or_else(dash),
             if self.host_keys.is_empty() { "not pinned".into() } else { "pinned".into() },
             self.problem.clone().unwrap_or_default(),

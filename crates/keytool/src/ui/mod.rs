@@ -127,7 +127,7 @@ impl Ui {
         for row in rows {
             table.push_record(row.iter().map(|cell| program::words::printable(cell).into_owned()));
         }
-        let table = table.build().with(Style::blank()).to_string();
+        let table = table.build().with(Style::empty()).to_string();
         // What is below the headings is nobody's.
         let notes = [Vec::new()].into_iter().chain(notes.iter().cloned()).chain(std::iter::repeat(Vec::new()));
         for (line, notes) in table.lines().zip(notes) {

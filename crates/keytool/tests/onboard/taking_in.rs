@@ -77,7 +77,7 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
     scene.add_pi(&["31", "34", "--dry-run"], PI_PASSWORD).expect(0).says(&["would be done", "raspberry34"]);
     let refused = scene.add_pi(&["31"], "wrong").expect(3);
     // What was only planned for is not shown as what would be.
-    assert!(refused.text().contains("-        -") && !refused.text().contains("would be"), "{}", refused.text());
+    assert!(!refused.text().contains("would be"), "{}", refused.text());
     scene.golden("wrong_password", &refused);
     // With nobody there to say that it is the right Pi, no password is sent: a wrong one would be refused.
     scene.keytool(&["add-pi", "31", "--password-stdin"], "wrong").expect(2).says(&["--fingerprints FILE"]);

@@ -77,7 +77,7 @@ pub(super) fn revoke(job: &Job<'_>) -> Result<Exit, Failure> {
     let aside = || {
         // One that is still let in there must be findable by the next run.
         let moved = set_aside(places, name.as_str(), "revoked", &stamp).filter(|_| left.is_empty());
-        let dirs = moved.is_some().then(|| local::directories(places)).unwrap_or_default();
+        let dirs = if moved.is_some() { local::directories(places) } else { Vec::new() };
         Ok::<_, ChangeError>(dirs.into_iter().chain(moved).collect())
     };
     let move_aside = || job.context.editor(job.args.dry_run).perform(aside).map_err(failed);
