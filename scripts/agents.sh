@@ -95,15 +95,17 @@ unpack_compiler() {
 }
 
 build_agent() {
-    local flags out upper program=$build/$target/agent/pipeline-agent
+    local flags linker='' out upper program=$build/$target/agent/pipeline-agent
     flags="-C target-feature=+crt-static --remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
     # Kernels with 16 or 64 KiB pages load only what is aligned to them.
     flags="$flags -C link-arg=-Wl,-z,max-page-size=65536"
     [ "$sysroot" = "$(rustc --print sysroot)" ] || flags="$flags --sysroot $sysroot"
     upper=${target^^}
+    # Not for this machine's own: it would be the linker of build scripts as well, and all be built anew when it is another's turn.
+    [ "$target" = "$host" ] || linker="CARGO_TARGET_${upper//-/_}_LINKER=$cc"
     # CARGO_ENCODED_RUSTFLAGS and RUSTFLAGS would replace the target's flags.
     env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS ${rust:+"RUSTC=$rust/bin/rustc" "LD_LIBRARY_PATH=$rust/lib/${host/unknown-/}"} \
-        "CC_${target//-/_}=$cc" "CARGO_TARGET_${upper//-/_}_LINKER=$cc" "CARGO_TARGET_${upper//-/_}_RUSTFLAGS=$flags" \
+        "CC_${target//-/_}=$cc" ${linker:+"$linker"} "CARGO_TARGET_${upper//-/_}_RUSTFLAGS=$flags" \
         cargo build --locked -p pipeline-agent --profile agent --target "$target" --target-dir "$build"
     # No interpreter and no shared library, or it would not start on another system.
     ! readelf -ld "$program" | grep -qE 'INTERP|\(NEEDED\)' || fail "$program is not static"
