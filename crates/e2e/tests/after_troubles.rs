@@ -106,6 +106,12 @@ fn a_safety_stop_is_told_until_it_is_mended() {
     fs::write(&stored, b"rot!").unwrap();
     scene.reconfigure("after: 1h", "after: 0s");
     story.sync(6);
+    // A hold keeps everybody from looking at that copy, and mends nothing.
+    scene.pipeline(&["hold"]).expect(0);
+    story.sync(0);
+    has(&story.concerns(), &["raspberry1 critical visit_failed: ", "stored files are not what was stored"]);
+    scene.pipeline(&["release"]).expect(0);
+    story.sync(6);
     let told = story.concerns();
     has(&told, &["raspberry1 critical visit_failed: its visit ", " failed: stored files are not what was stored"]);
     has(&scene.pipeline(&["inspect"]).expect(3).stdout, &["✗ raspberry1: its visit", "2 ready; "]);
@@ -137,7 +143,9 @@ fn a_safety_stop_is_told_until_it_is_mended() {
     let told = scene.pipeline(&["history", "visits", "raspberry2", "--json"]).expect(0).stdout;
     let visits: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let ended: Vec<_> = visits.iter().map(|spell| (&spell["state"], &spell["visits"])).collect();
-    assert_eq!(ended, [(&"reached".into(), &3.into()), (&"failed".into(), &1.into())], "{told}");
+    assert_eq!(ended, [(&"reached".into(), &5.into()), (&"failed".into(), &1.into())], "{told}");
+    scene.pipeline(&["sync", "--no-delete"]).expect(0);
+    has(&story.concerns(), &["raspberry2 warning visit_failed: its visit "]);
     scene.reconfigure("max_files: 1", "max_files: 100");
     assert_eq!(story.sync(0).summary()["removed"], 3);
     assert_eq!(story.concerns(), "");

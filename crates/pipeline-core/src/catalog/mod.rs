@@ -202,7 +202,15 @@ impl Catalog {
         std::fs::create_dir_all(state_dir).map_err(state_error)?;
         let file = state_dir.join(FILE_NAME);
         // A file in the way, or a directory that can't be written, is said in the words of the operating system.
-        std::fs::OpenOptions::new().create(true).append(true).open(&file).map_err(state_error)?;
+        match std::fs::OpenOptions::new().create_new(true).append(true).open(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                rustix::fs::access(&file, rustix::fs::Access::WRITE_OK).map_err(|error| state_error(error.into()))?;
+                if file.is_dir() {
+                    return Err(state_error(std::io::ErrorKind::IsADirectory.into()));
+                }
+            }
+            made => drop(made.map_err(state_error)?),
+        }
         let mut conn = connect(&file)?;
         let sql = |source| CatalogError::Sqlite { file: file.clone(), doing: "making the tables", source };
         let transaction = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
@@ -222,12 +230,11 @@ impl Catalog {
     /// Opens the catalog in `state_dir`. One of an older layout is brought to the newest.
     pub fn open(state_dir: &Path) -> Result<Catalog, CatalogError> {
         let file = state_dir.join(FILE_NAME);
-        match std::fs::File::open(&file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(CatalogError::Missing(state_dir.to_owned()));
-            }
-            opened => opened.map_err(|source| CatalogError::Unreadable { file: file.clone(), source })?,
-        };
+        // Asked, and not tried: to close the file would take away the locks that other connections of this process hold on it.
+        match rustix::fs::access(&file, rustix::fs::Access::READ_OK) {
+            Err(rustix::io::Errno::NOENT) => return Err(CatalogError::Missing(state_dir.to_owned())),
+            asked => asked.map_err(|error| CatalogError::Unreadable { file: file.clone(), source: error.into() })?,
+        }
         let mut conn = connect(&file)?;
         let sql = |source| CatalogError::Sqlite { file: file.clone(), doing: "opening it", source };
         if migrate::layout(&conn).map_err(sql)? == 0 {

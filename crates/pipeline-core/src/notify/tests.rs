@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::troubles::PATIENCE;
 use super::*;
 use crate::event::{Counts, DeviceReport, Outcome};
+use crate::hold::Hold;
 use crate::path::DeviceName;
 
 /// Devices and how their visits ended.
@@ -22,6 +23,8 @@ struct Scene {
     notify: Notify,
     /// How many minutes have passed.
     minutes: i64,
+    /// Whether removals are on hold.
+    on_hold: bool,
 }
 
 fn never() -> bool {
@@ -35,7 +38,7 @@ impl Scene {
         let here = dir.path().to_str().unwrap().to_owned();
         let arguments = ["-c", script, "hook", &here].map(str::to_owned).into();
         let notify = Notify { program: "/bin/sh".into(), arguments, when, timeout: Duration::from_secs(600) };
-        Scene { dir, notify, minutes: 0 }
+        Scene { dir, notify, minutes: 0, on_hold: false }
     }
 
     /// One that writes down what it reads.
@@ -53,13 +56,14 @@ impl Scene {
         let report = |(name, outcome): &(&str, Outcome)| DeviceReport {
             device: DeviceName::new(*name).unwrap(),
             outcome: outcome.clone(),
-            counts: Counts::default(),
+            counts: Counts { held: self.on_hold.into(), ..Counts::default() },
             elapsed_ms: 5,
         };
         let devices = devices.iter().map(report).collect();
         let stopped_by =
             stopped_by.map(|class| StopReason { class, reason: "stop".into(), hint: Some("go on".into()) });
-        let report = RunReport { run: 7, devices, counts: Counts::default(), hold: None, stopped_by, elapsed_ms: 9 };
+        let hold = self.on_hold.then(Hold::default);
+        let report = RunReport { run: 7, devices, counts: Counts::default(), hold, stopped_by, elapsed_ms: 9 };
         let ended = Ended {
             exit_code,
             at: "2026-11-22T08:00:00Z".parse::<Timestamp>().unwrap() + self.minutes.minutes(),
@@ -159,6 +163,19 @@ fn a_trouble_is_told_once_and_its_end_as_well() {
     for (at, (exit_code, stopped_by, devices, expected)) in table.into_iter().enumerate() {
         assert_eq!(scene.news(exit_code, stopped_by, devices), expected, "{at}");
     }
+}
+
+#[test]
+fn a_hold_ends_no_trouble_that_only_a_removal_meets() {
+    let mut scene = Scene::listening(NotifyWhen::Change);
+    let troubles: Devices<'_> = &[("pi1", failed(Class::Integrity)), ("pi2", failed(Class::HostKey))];
+    let well: Devices<'_> = &[("pi1", Outcome::Done), ("pi2", Outcome::Done)];
+    let told = scene.news(6, Some(Class::Brake), troubles);
+    assert_eq!(told, "new: run/brake pi1/integrity pi2/host_key, lasting: , over: ");
+    scene.on_hold = true;
+    assert_eq!(scene.news(0, None, well), "new: , lasting: run/brake pi1/integrity, over: pi2/host_key");
+    scene.on_hold = false;
+    assert_eq!(scene.news(0, None, well), "new: , lasting: , over: run/brake pi1/integrity");
 }
 
 #[test]

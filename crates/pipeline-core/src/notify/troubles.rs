@@ -73,6 +73,8 @@ pub(super) struct Verdict {
 enum Finding<'a> {
     /// It is well.
     Well,
+    /// It is well, as far as can be told while removals are on hold.
+    OnHold,
     /// This is wrong.
     Wrong {
         class: Class,
@@ -115,6 +117,7 @@ fn findings<'a>(ended: &'a Ended<'a>) -> Vec<(Option<&'a str>, Finding<'a>)> {
         Some(stop) => {
             Finding::Wrong { class: stop.class, reason: &stop.reason, hint: stop.hint.as_deref(), whole: false }
         }
+        None if ended.report.is_some_and(|report| report.hold.is_some()) => Finding::OnHold,
         None => Finding::Well,
     };
     let reports = ended.report.map(|report| report.devices.as_slice()).unwrap_or_default();
@@ -124,6 +127,7 @@ fn findings<'a>(ended: &'a Ended<'a>) -> Vec<(Option<&'a str>, Finding<'a>)> {
 
 fn of_device(report: &DeviceReport) -> Finding<'_> {
     match &report.outcome {
+        Outcome::Done if report.counts.held > 0 => Finding::OnHold,
         // All else went well at a device whose files the brake keeps, and the brake is the run's trouble.
         Outcome::Done | Outcome::Failed { class: Class::Brake, .. } => Finding::Well,
         // Not there, or not its turn; or the storage failed while it was, which is the run's trouble and not its own.
@@ -142,11 +146,13 @@ fn may_pass(class: Class) -> bool {
 /// What becomes of a trouble, or comes into being, by a finding.
 fn next(known: Option<&Trouble>, device: Option<&str>, finding: &Finding<'_>, now_ms: i64) -> Option<Trouble> {
     match (known, finding) {
-        (None, Finding::Well | Finding::Unknown) => None,
+        (None, Finding::Well | Finding::OnHold | Finding::Unknown) => None,
         (Some(known), Finding::Unknown) => Some(known.clone()),
+        // These are met where something is to be removed.
+        (Some(known), Finding::OnHold) if matches!(known.class, Class::Integrity | Class::Brake) => Some(known.clone()),
         // Nobody was told of it.
-        (Some(known), Finding::Well) if !known.told => None,
-        (Some(known), Finding::Well) => Some(Trouble { over: true, ..known.clone() }),
+        (Some(known), Finding::Well | Finding::OnHold) if !known.told => None,
+        (Some(known), Finding::Well | Finding::OnHold) => Some(Trouble { over: true, ..known.clone() }),
         // A connection that broke says nothing of what was wrong before.
         (Some(known), Finding::Wrong { class, whole: false, .. })
             if !may_pass(known.class) && may_pass(*class) && !known.over =>

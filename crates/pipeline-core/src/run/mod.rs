@@ -203,7 +203,9 @@ fn visits(setup: &Setup<'_>, pool: &Pool<'_>, order: Vec<usize>) -> Vec<DeviceRe
             if let Some(device) = unsafe_one {
                 let reason =
                     format!("a safety stop at {device}: with delete.max_files nothing is removed anywhere then");
-                let stop = StopReason { class: Class::Brake, reason, hint: None };
+                let hint =
+                    format!("what 'pipeline explain {device}' says comes first; without max_files the others go on");
+                let stop = StopReason { class: Class::Brake, reason, hint: Some(hint) };
                 visited.iter_mut().for_each(|visited| visited.brake(&stop));
             }
         }
@@ -303,7 +305,8 @@ impl Pool<'_> {
                 continue;
             }
             let source = std::os::unix::ffi::OsStrExt::as_bytes(device.settings.source.as_os_str());
-            if let Err(error) = self.run.catalog.note_outcome(&device.name, source, outcome, now_ns()) {
+            let whole = visited.report.counts.held == 0;
+            if let Err(error) = self.run.catalog.note_outcome(&device.name, source, outcome, whole, now_ns()) {
                 let message = format!("how the visit went is not written down: {}", one_line(&error));
                 self.run.observer.event(&Event::Noted { device: Some(device.name.clone()), message });
             }

@@ -309,7 +309,7 @@ impl Session<'_> {
         visit.note_end(&VisitEnd {
             ended_ns,
             outcome: Some(outcome).filter(|outcome| !open && (!second || **outcome != Outcome::Done)),
-            whole: was_whole,
+            whole: was_whole && self.run.delete && self.counts.held == 0,
             vitals: self.answered.as_ref().map(|(vitals, offset_ns)| (vitals, *offset_ns)),
             succeeded: *outcome == Outcome::Done && !open,
             counts: &self.counts,

@@ -108,7 +108,8 @@ pub struct Spell {
     pub visits: u64,
     /// How many of them ended in another way: not 0 only on a day with too many changes to write each down.
     pub others: u64,
-    /// Whether they came to their end. One that failed all the same has met single files that it could not handle.
+    /// Whether they came to their end, and tried each removal that was due. One that failed all the same has met single files that it
+    /// could not handle.
     pub whole: bool,
 }
 

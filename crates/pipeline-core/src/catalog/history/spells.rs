@@ -44,30 +44,40 @@ impl History {
     /// What keeps a source from being done as far as visits can tell; none where it is well, or nobody knows.
     ///
     /// What [stands](Class::stands) does so until a visit has come past it: that the device is away, or that a connection broke, says
-    /// nothing of it. Anything else is a trouble as long as it is how the last visit failed.
+    /// nothing of it, and a visit whose removals were on hold or not asked for says nothing of damaged contents and of the brake. Anything
+    /// else is a trouble as long as it is how the last visit failed.
     pub fn trouble(&self, source: &Source) -> Result<Option<Spell>, CatalogError> {
         let query = || {
             let sql = format!("SELECT {COLUMNS} FROM spell WHERE source = ?1 ORDER BY id DESC");
             let mut statement = self.conn.prepare_cached(&sql)?;
-            let mut newest = None;
+            let (mut is_newest, mut reached, mut latest) = (true, false, None);
             let mut rows = statement.query([source.id])?;
             while let Some(row) = rows.next()? {
                 let spell = spell(row, source)?;
-                let (is_newest, stands) = (newest.is_none(), spell.class.is_some_and(Class::stands));
-                // Whoever has answered since has shown the right key.
-                let passed = spell.class == Some(Class::HostKey) && source.visited_ns > Some(spell.last_ns);
+                let is_newest = std::mem::replace(&mut is_newest, false);
+                let passed = match spell.class {
+                    // Nobody looked: they are met where something is to be removed.
+                    Some(Class::Integrity | Class::Brake) => false,
+                    // Whoever has answered since has shown the right key.
+                    Some(Class::HostKey) => reached || source.visited_ns > Some(spell.last_ns),
+                    _ => reached,
+                };
                 match spell.state {
-                    State::Failed if stands && passed && !is_newest => break,
-                    State::Failed if stands => return Ok(Some(spell)),
-                    State::Reached => break,
+                    State::Reached if spell.whole => break,
+                    State::Reached => reached = true,
+                    State::Failed if spell.class.is_some_and(Class::stands) => {
+                        if !passed {
+                            return Ok(Some(spell));
+                        }
+                    }
                     // It has come past whatever was before.
                     State::Failed if spell.whole && !is_newest => break,
                     State::Failed if spell.whole => return Ok(Some(spell)),
-                    State::Failed | State::Offline if is_newest => newest = Some(spell),
+                    State::Failed if is_newest => latest = Some(spell),
                     State::Failed | State::Offline => {}
                 }
             }
-            Ok(newest.filter(|newest: &Spell| newest.state == State::Failed))
+            Ok(latest)
         };
         query().map_err(self.failed("looking up what keeps a device from being done"))
     }

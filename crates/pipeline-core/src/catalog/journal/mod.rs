@@ -36,7 +36,7 @@ pub struct VisitEnd<'a> {
     /// How it ended. A part of a visit that went well says nothing: none; nor does one whose end
     /// [is not known yet](Catalog::note_outcome).
     pub outcome: Option<&'a Outcome>,
-    /// Whether it came to its end: what failed, if anything did, are single files.
+    /// Whether it came to its end, and tried each removal that was due: what failed, if anything did, are single files.
     pub whole: bool,
     /// How the device was, and its clock minus ours; none where it did not answer.
     pub vitals: Option<(&'a Vitals, Option<i64>)>,
@@ -132,15 +132,16 @@ impl Catalog {
     }
 
     /// Writes down how a visit ended of which that was left open: what came of it was decided with the rest of the run. It came to
-    /// its end, since only such a visit waits for that.
+    /// its end, since only such a visit waits for that; `whole` says whether each removal that was due was tried or decided about.
     pub fn note_outcome(
         &self,
         device: &DeviceName,
         source: &[u8],
         outcome: &Outcome,
+        whole: bool,
         now_ns: i64,
     ) -> Result<(), CatalogError> {
-        let Some(ended) = Ended::of(outcome, true) else { return Ok(()) };
+        let Some(ended) = Ended::of(outcome, whole) else { return Ok(()) };
         let mut conn = connect(&self.file)?;
         let mut note = || {
             let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;

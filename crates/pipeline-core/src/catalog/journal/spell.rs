@@ -24,13 +24,13 @@ pub(super) struct Ended<'a> {
 }
 
 impl<'a> Ended<'a> {
-    /// None where a stop ended it, which says nothing of the device. `whole`: whether it came to its end.
+    /// None where a stop ended it, which says nothing of the device. `whole`: whether it came to its end, and tried each removal that was due.
     pub(super) fn of(outcome: &'a Outcome, whole: bool) -> Option<Ended<'a>> {
         let with = |state, class, reason: &'a str, hint: &'a Option<String>, whole| {
             Some(Ended { state, class: Some(class), reason: Some(reason), hint: hint.as_deref(), whole })
         };
         match outcome {
-            Outcome::Done => Some(Ended { state: State::Reached, class: None, reason: None, hint: None, whole: true }),
+            Outcome::Done => Some(Ended { state: State::Reached, class: None, reason: None, hint: None, whole }),
             Outcome::Offline { reason, hint } => with(State::Offline, Class::Unreachable, reason, hint, false),
             Outcome::Failed { class, reason, hint } => with(State::Failed, *class, reason, hint, whole),
             Outcome::Stopped => None,

@@ -39,7 +39,7 @@ impl Place {
         // All of them at once: a sync for each would take minutes.
         visit.conn.execute_batch("BEGIN").unwrap();
         for (at_s, outcome) in visits {
-            let ended = Ended::of(&outcome, outcome == some_files()).unwrap();
+            let ended = Ended::of(&outcome, outcome == Outcome::Done || outcome == some_files()).unwrap();
             ended.note(&visit.conn, visit.source, MIDNIGHT_NS + at_s * SECOND_NS).unwrap();
         }
         visit.conn.execute_batch("COMMIT").unwrap();
@@ -147,6 +147,36 @@ fn a_trouble_stands_until_a_visit_has_come_past_it() {
         history.trouble(&history.sources()[0]).unwrap().and_then(|spell| spell.class)
     };
     assert_eq!((visited(-1), visited(2)), (Some(Class::HostKey), None));
+    let place = Place::new();
+    place.spells([(0, key())]);
+    let sql = "UPDATE source SET visited_ns = ?1";
+    place.visit("pi").conn.execute(sql, [MIDNIGHT_NS + SECOND_NS]).unwrap();
+    let history = place.catalog.history().unwrap();
+    assert_eq!(history.trouble(&history.sources()[0]).unwrap(), None);
+}
+
+#[test]
+fn a_visit_whose_removals_were_held_has_not_come_past_what_only_a_removal_meets() {
+    let table = [
+        (failed(Class::Integrity, "rotten"), Some(Class::Integrity)),
+        (failed(Class::Brake, "too many"), Some(Class::Brake)),
+        (failed(Class::HostKey, "another key"), None),
+        (some_files(), None),
+        (Outcome::Done, None),
+    ];
+    let pi = DeviceName::new("pi").unwrap();
+    for (before, expected) in table {
+        let place = Place::new();
+        place.visit("pi");
+        for (at_s, outcome, whole, expected) in
+            [(0, &before, true, None), (1, &Outcome::Done, false, expected), (2, &Outcome::Done, true, None)]
+        {
+            place.catalog.note_outcome(&pi, b"/data", outcome, whole, MIDNIGHT_NS + at_s * SECOND_NS).unwrap();
+            let history = place.catalog.history().unwrap();
+            let trouble = history.trouble(&history.sources()[0]).unwrap().and_then(|spell| spell.class);
+            assert!(at_s == 0 || trouble == expected, "{before:?} {at_s}: {trouble:?}");
+        }
+    }
 }
 
 #[test]
@@ -155,7 +185,7 @@ fn a_visit_whose_end_was_left_open_counts_once_it_is_known() {
     place.visit("pi");
     let pi = DeviceName::new("pi").unwrap();
     for (at_s, outcome) in [(0, Outcome::Done), (1, failed(Class::Brake, "too many")), (2, Outcome::Stopped)] {
-        place.catalog.note_outcome(&pi, b"/data", &outcome, MIDNIGHT_NS + at_s * SECOND_NS).unwrap();
+        place.catalog.note_outcome(&pi, b"/data", &outcome, true, MIDNIGHT_NS + at_s * SECOND_NS).unwrap();
     }
     let history = place.catalog.history().unwrap();
     let day = &history.days(&Filter::default()).unwrap()[0];
