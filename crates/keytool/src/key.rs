@@ -79,6 +79,12 @@ pub enum KeyError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The private half, where the public one is wanted.
+    #[error("{} looks like a private key", path.display())]
+    Private {
+        /// Which.
+        path: PathBuf,
+    },
     /// Two halves that are not of one pair.
     #[error("{} and {} are not a pair", private.display(), public.display())]
     NoPair {
@@ -119,6 +125,14 @@ impl Classified for KeyError {
             KeyError::Read { path, source } if source.kind() == ErrorKind::NotFound => {
                 Some(format!("see whether {} is the right path", path.display()))
             }
+            KeyError::Private { path } if path.extension().is_some_and(|end| end == "pub") => Some(
+                "that file must hold the public half, one line: 'ssh-keygen -yf' of the private one prints it".into(),
+            ),
+            KeyError::Private { path } => Some(format!(
+                "give its public half, {}; where that is missing, 'ssh-keygen -yf {}' prints it",
+                public_path(path).display(),
+                path.display()
+            )),
             KeyError::Open { path } => Some(format!("'chmod 600 {}'", path.display())),
             KeyError::Form { path, .. } if path.extension().is_some_and(|end| end == "pub") => {
                 Some("a public key is one line, 'ssh-ed25519 AAAA… comment', with nothing in front of it".into())
@@ -178,8 +192,9 @@ pub fn load(path: &Path) -> Result<Option<Key>, KeyError> {
 
 /// Reads a public key that somebody else owns.
 pub fn load_public(path: &Path) -> Result<PublicKey, KeyError> {
-    let bytes = std::fs::read(path).map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
-    parse_public(path, &bytes)
+    // By mistake it may be a private one.
+    let bytes = std::fs::read(path).map(Zeroizing::new);
+    parse_public(path, &bytes.map_err(|source| KeyError::Read { path: path.to_owned(), source })?)
 }
 
 /// The changes after which the pair is there: none where it is.
@@ -323,6 +338,10 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
 fn parse_public(path: &Path, bytes: &[u8]) -> Result<PublicKey, KeyError> {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim();
+    // In all forms that `ssh-keygen` writes.
+    if text.starts_with("-----BEGIN ") && text.contains("PRIVATE KEY-----") {
+        return Err(KeyError::Private { path: path.to_owned() });
+    }
     // The decoder would take what follows for a comment, and authorized_keys for another key.
     if text.contains(['\n', '\r']) {
         return Err(KeyError::Form { path: path.to_owned(), problem: "it has more than one line".into() });

@@ -82,8 +82,13 @@ fn a_line_fits_a_screen_and_what_was_asked_for_is_said_with_q() {
     let past = SystemTime::now() - Duration::from_secs(12 * 86_400 + 23 * 3600 + 5);
     File::open(home.path(".ssh/raspberry31")).unwrap().set_modified(past).unwrap();
     home.write(".ssh/known_hosts", format!("raspberry34 {}\n", home.read(".ssh/raspberry31.pub")), 0o600);
+    // An entry of one's own has a place with a name as long as one likes.
+    let (config, place) = (home.read(".ssh/config"), "lab-behind-the-orchard.conf");
+    home.write(".ssh/config", format!("Include {place}\n{config}"), 0o600);
+    home.write(&format!(".ssh/{place}"), "Host raspberry7\n  HostName 127.0.0.1\n  Port 1\n", 0o600);
     for args in [&["list"][..], &["check"]] {
         let said = String::from_utf8(home.run(args).stdout).unwrap();
+        assert!(said.contains(&format!("\n   entry: ~/.ssh/{place}:1\n")), "{said}");
         let widest = said.lines().map(|line| line.chars().count()).max().unwrap();
         assert!(said.contains(" 12 d ") && widest <= 78, "{widest}: {said}");
     }
@@ -293,6 +298,18 @@ fn one_bad_key_does_not_stop_the_others() {
     assert!(seen.contains("raspberry35.pub is not an OpenSSH key: it has more than one line"), "{seen}");
     assert_eq!(output.status.code(), Some(3), "{seen}");
     home.write(".ssh/raspberry35.pub", format!("{one}\n\n"), 0o644);
+    // Nor is a private one, by mistake: what helps is the name of the other.
+    let key = ["35", "--key", ".ssh/raspberry35"];
+    for args in [[&["revoke"], &key[..]].concat(), [&["grant"], &key[..], &["--expires", "7d"]].concat()] {
+        let output = home.run(&args);
+        let seen = home.seen(&output);
+        assert!(seen.contains(".ssh/raspberry35 looks like a private key"), "{seen}");
+        assert!(
+            seen.contains("give its public half, .ssh/raspberry35.pub") && !seen.contains("ssh-keygen -p"),
+            "{seen}"
+        );
+        assert_eq!(output.status.code(), Some(78), "{seen}");
+    }
     home.ok(&["add-pi", "35", "--offline"]);
     // A public half that got lost comes back; the key stays.
     let (private, public) = (home.read(".ssh/raspberry34"), home.read(".ssh/raspberry34.pub"));

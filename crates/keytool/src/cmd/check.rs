@@ -88,7 +88,9 @@ pub fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let cells: Vec<Vec<String>> = found.iter().map(Found::cells).collect();
-    context.ui.table(&["id", "host", "key", "age", "entry", "host key", "reachable", "login"], &cells);
+    let notes: Vec<Vec<String>> = found.iter().map(|found| found.local.place().into_iter().collect()).collect();
+    let headings = ["id", "host", "key", "age", "entry", "host key", "reachable", "login"];
+    context.ui.table_with_notes(&headings, &cells, &notes);
     Ok(fleet::conclude(context, &rows, Some(&signal)))
 }
 
@@ -155,7 +157,7 @@ impl Found {
             self.local.name().to_owned(),
             self.local.key_kind().unwrap_or("-").to_owned(),
             self.local.shown_age(),
-            self.local.entry().unwrap_or("-").to_owned(),
+            self.local.shown_entry().to_owned(),
             host_key.to_owned(),
             word(self.reachable, "yes", "no"),
             match self.login {

@@ -31,6 +31,9 @@ pub struct ListArgs {
 /// The form of the JSON; a change that breaks readers counts up.
 const SCHEMA: u32 = 1;
 
+/// What an entry that keytool wrote is called.
+const OURS: &str = "keytool";
+
 #[derive(Debug, Serialize)]
 struct List {
     schema: u32,
@@ -85,7 +88,9 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let cells: Vec<Vec<String>> = rows.iter().map(Local::cells).collect();
-    context.ui.table(&["id", "host", "port", "key", "age", "entry", "host key", "problem"], &cells);
+    let notes: Vec<Vec<String>> =
+        rows.iter().map(|row| row.place().into_iter().chain(row.problem.clone()).collect()).collect();
+    context.ui.table_with_notes(&["id", "host", "port", "key", "age", "entry", "host key"], &cells, &notes);
     Ok(fleet::conclude(context, &strays, None))
 }
 
@@ -121,7 +126,7 @@ fn row(pi: &Pi, port: u16, host_keys: &[HostKey], places: &Places, now: SystemTi
         Err(error) => (None, Some(places.show_in(&one_line(&error)))),
     };
     let entry = match &pi.entry {
-        Entry::Ours => Some("keytool".into()),
+        Entry::Ours => Some(OURS.into()),
         Entry::HandWritten { file, line, .. } => Some(format!("{}:{line}", places.show(file))),
         Entry::None => None,
     };
@@ -173,6 +178,20 @@ impl Local {
         self.entry.as_deref()
     }
 
+    /// The same as the table has it: where one's own is stands below the line, which would be wider than a screen.
+    pub fn shown_entry(&self) -> &str {
+        match self.entry() {
+            None => "-",
+            Some(OURS) => OURS,
+            Some(_) => "by hand",
+        }
+    }
+
+    /// Where an entry is that was written by hand, as it stands below the line.
+    pub fn place(&self) -> Option<String> {
+        self.entry().filter(|entry| *entry != OURS).map(|place| format!("entry: {place}"))
+    }
+
     /// What kind of key there is for it.
     pub fn key_kind(&self) -> Option<&str> {
         self.key.as_ref().map(|key| key.kind.as_str())
@@ -211,17 +230,15 @@ impl Local {
     }
 
     fn cells(&self) -> Vec<String> {
-        let dash = || "-".to_owned();
         let age = self.shown_age();
         vec![
             self.id.clone(),
             self.name.clone(),
             self.port.to_string(),
-            self.key.as_ref().map_or_else(dash, |key| key.kind.clone()),
+            self.key_kind().unwrap_or("-").to_owned(),
             age,
-            self.entry.clone().unwrap_or_else(dash),
+            self.shown_entry().to_owned(),
             if self.host_keys.is_empty() { "not pinned".into() } else { "pinned".into() },
-            self.problem.clone().unwrap_or_default(),
         ]
     }
 }

@@ -36,7 +36,7 @@ impl fmt::Display for Step {
             Step::Skipped => "-",
             Step::Done => "done",
             Step::Kept => "was there",
-            Step::Planned => "would be done",
+            Step::Planned => "would be",
             Step::Failed => "failed",
         })
     }

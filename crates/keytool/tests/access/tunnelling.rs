@@ -149,6 +149,28 @@ fn a_pi_on_the_bench_gets_its_key_its_line_and_its_unit() {
     let mut dir = fs::read_dir(home.join(".ssh")).unwrap().map(|entry| entry.unwrap().path());
     let revoked = dir.find(|path| path.to_str().unwrap().contains("-tunnel.pub.revoked-")).unwrap();
     let public = fs::read_to_string(&revoked).unwrap();
+    // Not even then, by mistake: whoever has the Pi has the key. Nor where the Pi says that it has it still.
+    let named = home.join("tunnel31.pub");
+    fs::write(&named, &public).unwrap();
+    let by_name = ["tunnel", "31", "--install-jump", "--key", named.to_str().unwrap()];
+    let file_name = revoked.file_name().unwrap().to_str().unwrap();
+    for (args, input) in [
+        (by_name.to_vec(), ""),
+        ([&by_name[..], &["--replace"]].concat(), ""),
+        ([&by_name[..], &["--dry-run"]].concat(), ""),
+        (install.to_vec(), PI_PASSWORD),
+    ] {
+        let (code, said) = scene.run(&args, input);
+        assert!(code == 78 && said.contains("was revoked") && said.contains(file_name), "{args:?}: {said}");
+        assert_eq!(scene.authorized_keys(&jump.home()), before);
+        assert!(!known.exists());
+    }
+    // Somebody who trusts it again says so.
+    fs::remove_file(&revoked).unwrap();
+    let (code, said) = scene.run(&by_name, "");
+    assert!(code == 0 && scene.authorized_keys(&jump.home()) == after, "{said}");
+    fs::write(jump.home().join(".ssh/authorized_keys"), &before).unwrap();
+    fs::remove_file(&known).unwrap();
 
     // A key is shut out by what it is, whatever somebody has called it there; by its port where it is not known here.
     let (file, port) = (jump.home().join(".ssh/authorized_keys"), pi.port());

@@ -74,7 +74,10 @@ fn from_nothing_to_logins_that_openssh_makes_by_itself() {
     fs::write(&config, fs::read_to_string(&config).unwrap() + &devices).unwrap();
 
     let before = content(&scene.fleet.home());
-    scene.add_pi(&["31", "34", "--dry-run"], PI_PASSWORD).expect(0).says(&["would be done", "raspberry34"]);
+    let planned = scene.add_pi(&["31", "34", "--dry-run"], PI_PASSWORD).expect(0);
+    let text = planned.says(&["would be", "raspberry34"]).text();
+    let row = text.lines().find(|line| line.contains("would be ")).unwrap();
+    assert!(row.chars().count() <= 80, "{row}");
     let refused = scene.add_pi(&["31"], "wrong").expect(3);
     // What was only planned for is not shown as what would be.
     assert!(!refused.text().contains("would be"), "{}", refused.text());

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::super::person::Asker;
 use super::super::{failed, fleet};
-use super::{Job, print, set_aside};
+use super::{Job, REVOKED, print, set_aside};
 use crate::authorized_keys::{self, Key};
 use crate::changes::{Change, ChangeError, Original};
 use crate::key;
@@ -38,11 +38,16 @@ pub(super) fn run(job: &Job<'_>, tunnel: &Tunnel) -> Result<Exit, Failure> {
         Some(pi) => {
             let made = pi.step(job, tunnel, Step::Key)?;
             let key = made.key.ok_or_else(|| silent(name.as_str()))?;
+            job.not_revoked(&key)?;
             keep(job, &key)?;
             good(format!("{name}: has the tunnel key {}", key.fingerprint()));
             key
         }
-        None => job.known_key()?.ok_or_else(|| print::no_key(job))?,
+        None => {
+            let key = job.known_key()?.ok_or_else(|| print::no_key(job))?;
+            job.not_revoked(&key)?;
+            key
+        }
     };
     if job.args.install_jump {
         let (remote, jump) = jump(job)?;
@@ -76,7 +81,7 @@ pub(super) fn revoke(job: &Job<'_>) -> Result<Exit, Failure> {
     let stamp = rotation::stamp();
     let aside = || {
         // One that is still let in there must be findable by the next run.
-        let moved = set_aside(places, name.as_str(), "revoked", &stamp).filter(|_| left.is_empty());
+        let moved = set_aside(places, name.as_str(), REVOKED, &stamp).filter(|_| left.is_empty());
         let dirs = if moved.is_some() { local::directories(places) } else { Vec::new() };
         Ok::<_, ChangeError>(dirs.into_iter().chain(moved).collect())
     };

@@ -1,5 +1,6 @@
 //! `keytool tunnel`: everything for a Pi's reverse tunnel, printed or put where it belongs.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -17,7 +18,7 @@ use crate::known_hosts;
 use crate::places::Places;
 use crate::registry::{Pi, Registry};
 use crate::rotation;
-use crate::tunnel::{Jump, Tunnel};
+use crate::tunnel::{ACCOUNT, Jump, Tunnel};
 use crate::visits::Visits;
 
 mod install;
@@ -159,7 +160,30 @@ impl Job<'_> {
             None => Ok(None),
         }
     }
+
+    /// That the Pi's key has not been set aside as revoked: whoever has it, after a theft, would be let in again.
+    fn not_revoked(&self, key: &Key) -> Result<(), Failure> {
+        let (name, id, places) = (&self.pi.name, self.pi.id, &self.context.places);
+        for file in aside(places, name.as_str(), REVOKED)? {
+            if public_key(&file)? != *key {
+                continue;
+            }
+            let shown = places.show(&file);
+            return Err(Failure {
+                exit: Exit::Config,
+                what: format!("this tunnel key of {name} was revoked: {shown} has it"),
+                hint: Some(format!(
+                    "have a new one made: remove /etc/{ACCOUNT}/{name} on the Pi, then 'keytool tunnel {id} --install --via pi@…'; \
+                     or, if this key is to be trusted again, delete {shown}"
+                )),
+            });
+        }
+        Ok(())
+    }
 }
+
+/// What the name of a key says that was taken out at the jump host.
+const REVOKED: &str = "revoked";
 
 /// Where the public half of a Pi's tunnel key is kept on this machine.
 pub(super) fn kept_key(places: &Places, name: &str) -> PathBuf {
@@ -172,6 +196,27 @@ pub(super) fn set_aside(places: &Places, name: &str, word: &str, stamp: &str) ->
     let file = kept_key(places, name);
     let to = rotation::with(&file, &format!(".{word}-{stamp}"));
     file.symlink_metadata().is_ok().then(|| Change::move_aside(&file, &to, places))
+}
+
+/// Where keys of a Pi lie that were set aside with that word.
+fn aside(places: &Places, name: &str, word: &str) -> Result<Vec<PathBuf>, Failure> {
+    let unread =
+        |error| Failure::because(Exit::Config, &format!("can't look into {}", places.show(&places.ssh_dir)), &error);
+    let start = rotation::with(&kept_key(places, name), &format!(".{word}-"));
+    let mut files = Vec::new();
+    let entries = match std::fs::read_dir(&places.ssh_dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(files),
+        Err(error) => return Err(unread(error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(unread)?.path();
+        if path.as_os_str().as_encoded_bytes().starts_with(start.as_os_str().as_encoded_bytes()) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn public_key(file: &Path) -> Result<Key, Failure> {

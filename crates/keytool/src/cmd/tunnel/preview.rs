@@ -40,6 +40,7 @@ pub(super) fn run(job: &Job<'_>, tunnel: &Tunnel) -> Result<Exit, Failure> {
             (None, false) => return Err(super::print::no_key(job)),
             (None, true) => Admission::Added,
             (Some(key), _) => {
+                job.not_revoked(key)?;
                 let (remote, jump) = jump(job)?;
                 let keys = authorized_keys::read(&remote).map_err(failed)?;
                 admitted(&keys, tunnel, key, job.args.replace).map_err(|error| of(&jump, &error))?
